@@ -1,0 +1,56 @@
+//! The only place that reads a clock.
+//!
+//! Deadlines run on `CLOCK_BOOTTIME`, which goes on while the machine is
+//! suspended and is not moved by NTP or by a person; wall time is for display
+//! and for the journal. `std::time::Instant` is neither suspend-aware nor
+//! serialisable, so it is not used for decisions.
+
+use serde::{Deserialize, Serialize};
+
+/// A moment, on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timestamp {
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+    /// `CLOCK_BOOTTIME`, milliseconds since boot.
+    pub boot_ms: u64,
+}
+
+impl Timestamp {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Self {
+            unix_ms: wall.tv_sec * 1000 + wall.tv_nsec / 1_000_000,
+            boot_ms: (boot.tv_sec as u64) * 1000 + (boot.tv_nsec as u64) / 1_000_000,
+        }
+    }
+
+    /// Milliseconds from `earlier` to `self` on the boot clock; 0 if it ran
+    /// backwards, which means the machine was rebooted in between.
+    pub fn ms_since(self, earlier: Timestamp) -> u64 {
+        self.boot_ms.saturating_sub(earlier.boot_ms)
+    }
+
+    /// The same moment shifted by `ms` on both clocks.
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self {
+            unix_ms: self.unix_ms.saturating_add(ms as i64),
+            boot_ms: self.boot_ms.saturating_add(ms),
+        }
+    }
+
+    /// RFC 3339 in UTC with milliseconds, as the events and reports carry it.
+    pub fn rfc3339(self) -> String {
+        rfc3339(self.unix_ms)
+    }
+}
+
+/// RFC 3339 in UTC, with milliseconds, of a Unix time in milliseconds.
+pub fn rfc3339(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(ts) => format!("{ts:.3}"),
+        Err(_) => String::from("unknown"),
+    }
+}
