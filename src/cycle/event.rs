@@ -1,0 +1,268 @@
+//! What can happen. Edges translate the outside into these and decide nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Timer;
+use super::params::Params;
+use super::record::{Bill, Spend};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins; nothing has been launched yet.
+    Started,
+    /// longhaul died in an earlier process and takes the run up again. What
+    /// was alive is gone; the transcripts have been read to their end.
+    Recovered {
+        /// The configuration as it is now.
+        params: Box<Params>,
+        /// Final spend of the session that was lost, if one was live.
+        spend: Option<Spend>,
+        /// Its own bill, if it could still write one.
+        bill: Option<Bill>,
+        /// Processes of it that were still there and had to be ended.
+        killed: u32,
+    },
+    /// A report about the session of one cycle.
+    Session {
+        /// The cycle it speaks of; reports of an older one are ignored.
+        cycle: u32,
+        /// What it says.
+        report: SessionReport,
+    },
+    /// The task file was read.
+    TaskRead {
+        /// What it says.
+        reading: TaskReading,
+    },
+    /// The verify command ended.
+    VerifyEnded {
+        /// Did it exit with 0?
+        passed: bool,
+        /// The end of its output, for the session (empty when it passed).
+        tail: String,
+    },
+    /// Whether the project shows work done since the asked moment.
+    ProgressWeighed {
+        /// A commit, a changed file outside the checkpoint files.
+        changed: bool,
+    },
+    /// The checkpoint files were compared with what they were at the request.
+    Proof {
+        /// Files that changed since the request.
+        changed: Vec<String>,
+        /// What is missing, as short phrases; empty when proven.
+        shortfalls: Vec<String>,
+        /// Digest over all checkpoint files.
+        digest: String,
+    },
+    /// The proven checkpoint was copied (and committed, if configured).
+    CheckpointKept {
+        /// Where the copy lies, below the state directory.
+        folder: String,
+        /// What could not be done (a failed commit), for the report.
+        trouble: Option<String>,
+    },
+    /// longhaul's own brief was written.
+    HandoffWritten {
+        /// Why not, if it could not be.
+        trouble: Option<String>,
+    },
+    /// A person's command through the control socket.
+    Operator {
+        /// What they want.
+        command: Command,
+    },
+    /// INT, TERM or HUP reached longhaul.
+    Signal {
+        /// The signal's number.
+        number: i32,
+    },
+    /// A deadline passed.
+    Deadline {
+        /// Which.
+        timer: Timer,
+        /// The epoch of the state that set it; an older one is ignored.
+        epoch: u64,
+    },
+}
+
+/// What is said about one live session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum SessionReport {
+    /// The CLI runs.
+    Spawned {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The CLI could not be started.
+    SpawnFailed {
+        /// Why.
+        message: String,
+    },
+    /// The CLI said (SessionStart hook) that it is ready.
+    Ready {
+        /// The model it uses.
+        model: Option<String>,
+    },
+    /// The window size as the CLI's statusline states it.
+    Window {
+        /// Tokens.
+        tokens: u64,
+    },
+    /// The newest main-thread assistant row.
+    Context {
+        /// Input + cache writes + cache reads.
+        tokens: u64,
+        /// The model that answered.
+        model: String,
+        /// The window `config/models.toml` has for that model.
+        table_window: Option<u64>,
+    },
+    /// What the session used so far, from its transcripts.
+    Spent {
+        /// Totals.
+        spend: Spend,
+    },
+    /// What the CLI itself says the session cost (statusline, cost-state).
+    Billed {
+        /// The bill.
+        bill: Bill,
+    },
+    /// A prompt shows in the transcript.
+    PromptArrived {
+        /// Its text.
+        text: String,
+        /// Still in the CLI's queue (true), or in the conversation (false).
+        queued: bool,
+    },
+    /// The model used a tool.
+    Tool {
+        /// One line for display.
+        summary: String,
+    },
+    /// A turn ended.
+    TurnEnded {
+        /// How.
+        end: TurnEnd,
+    },
+    /// The CLI waits for a person (permission prompt or the like).
+    AsksPerson {
+        /// What it asks.
+        what: String,
+    },
+    /// The context was compacted by the CLI.
+    Compacted {
+        /// Why, in the CLI's word.
+        trigger: String,
+    },
+    /// The session's process is gone, with everything below it; its
+    /// transcript has been read to the end.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// Processes below it that had to be ended.
+        killed: u32,
+        /// Processes that could not be ended.
+        survivors: u32,
+        /// The last screen, for a session that never worked.
+        screen: String,
+    },
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum TurnEnd {
+    /// The model ended it.
+    Completed,
+    /// Esc ended it.
+    Interrupted,
+    /// The API failed, after the CLI's own retries.
+    ApiError {
+        /// `rate_limit`, `server_error`, `authentication_failed`, `invalid_request` …
+        error: String,
+        /// HTTP status.
+        status: Option<u16>,
+        /// The text shown.
+        text: String,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody saw how (the keeper was lost).
+    Unknown,
+}
+
+impl Exit {
+    /// The code a shell would show, if known.
+    pub fn shell_code(self) -> Option<i32> {
+        match self {
+            Exit::Code(code) => Some(code),
+            Exit::Signal(number) => Some(128 + number),
+            Exit::Unknown => None,
+        }
+    }
+}
+
+/// What one read of the task file said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TaskReading {
+    /// It could be read.
+    Read {
+        /// Digest of the bytes: two equal reads make a fact.
+        digest: String,
+        /// What it says.
+        says: TaskSays,
+        /// Ticked boxes.
+        ticked: u32,
+        /// All boxes.
+        total: u32,
+    },
+    /// It could not be read, or makes no sense.
+    Unreadable {
+        /// Why, for a person.
+        problem: String,
+    },
+}
+
+/// What a readable task file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum TaskSays {
+    /// Work is left.
+    Open,
+    /// All done.
+    Done,
+    /// A person is needed.
+    Blocked {
+        /// As the file gives it.
+        reason: String,
+    },
+}
+
+/// What a person can ask of a live run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Start nothing new after the present turn.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Checkpoint now and go on in a fresh session.
+    Cycle,
+    /// Checkpoint, end the session, end the run.
+    Stop,
+    /// End the session and the run at once.
+    StopNow,
+}

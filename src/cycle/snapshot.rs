@@ -1,0 +1,173 @@
+//! What status, display and report may see: derived from the machine, never kept.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::machine::Machine;
+use super::pressure::Pressure;
+use super::record::CycleRecord;
+use super::state::{AskPhase, Between, Outcome, State};
+use crate::clock::Timestamp;
+
+/// One consistent view of a run.
+#[derive(Debug, Clone)]
+pub struct Snapshot<'a> {
+    machine: &'a Machine,
+}
+
+/// Boxes ticked of all, now and when the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TaskCount {
+    /// Ticked when the run began, if it was ever read.
+    pub done_at_start: Option<u32>,
+    /// Ticked now.
+    pub done: u32,
+    /// All.
+    pub total: u32,
+}
+
+impl<'a> Snapshot<'a> {
+    /// The view of `machine`.
+    pub fn of(machine: &'a Machine) -> Self {
+        Self { machine }
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> Uuid {
+        self.machine.run_id
+    }
+
+    /// When it began.
+    pub fn started_at(&self) -> Timestamp {
+        self.machine.started_at
+    }
+
+    /// When it ended.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.machine.ended_at
+    }
+
+    /// The time of the newest event.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.machine.last_now
+    }
+
+    /// Milliseconds supervised so far.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.machine.elapsed_ms(self.machine.last_now)
+    }
+
+    /// The state's name.
+    pub fn state(&self) -> &'static str {
+        self.machine.state.name()
+    }
+
+    /// Did a person pause it?
+    pub fn paused(&self) -> bool {
+        self.machine.paused
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.machine.outcome()
+    }
+
+    /// All cycles, the live one last.
+    pub fn cycles(&self) -> impl Iterator<Item = &'a CycleRecord> {
+        self.machine.past.iter().chain(self.machine.live.as_ref())
+    }
+
+    /// The number of the newest cycle; 0 before the first.
+    pub fn cycle(&self) -> u32 {
+        self.cycles().last().map_or(0, |c| c.cycle)
+    }
+
+    /// Is a session alive?
+    pub fn alive(&self) -> bool {
+        self.machine.alive
+    }
+
+    /// The live session's context.
+    pub fn pressure(&self) -> Option<Pressure> {
+        self.machine
+            .live
+            .as_ref()
+            .filter(|_| self.machine.alive)?
+            .gauge
+            .pressure(&self.machine.params)
+    }
+
+    /// Boxes ticked.
+    pub fn tasks(&self) -> TaskCount {
+        TaskCount {
+            done_at_start: self.machine.tasks_done_at_start,
+            done: self.machine.tasks_done,
+            total: self.machine.tasks_total,
+        }
+    }
+
+    /// Tokens of the whole run.
+    pub fn tokens(&self) -> u64 {
+        self.machine.tokens_total()
+    }
+
+    /// Dollars of the whole run.
+    pub fn cost_usd(&self) -> f64 {
+        self.machine.cost_total_usd()
+    }
+
+    /// The last tool used, in one line.
+    pub fn last_activity(&self) -> &'a str {
+        &self.machine.last_activity
+    }
+
+    /// Reports of sessions that were already gone.
+    pub fn stale_reports(&self) -> u64 {
+        self.machine.stale_reports
+    }
+
+    /// The policy of the run.
+    pub fn params(&self) -> &'a super::params::Params {
+        &self.machine.params
+    }
+
+    /// What is going on, in one sentence.
+    pub fn explain(&self) -> String {
+        let why = self.machine.reason.map_or("", |r| r.as_str());
+        match &self.machine.state {
+            State::Starting => "waiting for the session's first reply".into(),
+            State::Working => "the session works".into(),
+            State::Judging { judge } if judge.is_verifying() => {
+                "the task file says done; the verify command runs".into()
+            }
+            State::Judging { .. } => "the turn ended; reading the task file".into(),
+            State::Held => "paused; the session is idle".into(),
+            State::Cooling { attempt } => {
+                format!("the API failed; going on after a pause (failure {attempt})")
+            }
+            State::Checkpointing { ask } => {
+                let what = match ask.phase {
+                    AskPhase::Typed => "typed",
+                    AskPhase::Queued => "waiting for the next tool boundary",
+                    AskPhase::Heard => "being written",
+                    AskPhase::Interrupting => "not answered in time; the turn was interrupted",
+                    AskPhase::Proving => "being checked",
+                    AskPhase::Keeping => "being copied",
+                };
+                format!("checkpoint ({why}), request {}: {what}", ask.attempt)
+            }
+            State::Ending { surely: false } => format!("the session is being ended ({why})"),
+            State::Ending { surely: true } => format!("the session is being killed ({why})"),
+            State::Between { step } => match step {
+                Between::Briefing => "writing dev-docs/handoff.md".into(),
+                Between::Judging { judge } if judge.is_verifying() => {
+                    "the verify command runs".into()
+                }
+                Between::Judging { .. } => "between sessions: reading the task file".into(),
+                Between::Backoff => "the last session failed; waiting before the next".into(),
+                Between::Held => "paused between sessions".into(),
+            },
+            State::Finished { outcome } => outcome.sentence(),
+        }
+    }
+}

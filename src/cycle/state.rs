@@ -1,0 +1,266 @@
+//! Where a run can stand, with the data each state owns.
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::Judge;
+
+/// Where the run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// A session was launched; the model has not answered yet.
+    Starting,
+    /// A turn runs.
+    Working,
+    /// The turn ended; is the task done, and if not, what next?
+    Judging {
+        /// The question in hand.
+        judge: Judge,
+    },
+    /// Paused by a person, the session idle.
+    Held,
+    /// The API failed; the session is idle until a timer has passed.
+    Cooling {
+        /// Failures in a row.
+        attempt: u32,
+    },
+    /// A checkpoint was asked for.
+    Checkpointing {
+        /// Of which ask, and how far it is.
+        ask: Ask,
+    },
+    /// The session was told to end.
+    Ending {
+        /// SIGKILL was sent.
+        surely: bool,
+    },
+    /// No session is alive; what next?
+    Between {
+        /// What is being found out.
+        step: Between,
+    },
+    /// The run is over.
+    Finished {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+impl State {
+    /// The state's name, for displays and the state table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Working => "working",
+            State::Judging { .. } => "judging",
+            State::Held => "held",
+            State::Cooling { .. } => "cooling",
+            State::Checkpointing { .. } => "checkpointing",
+            State::Ending { .. } => "ending",
+            State::Between { .. } => "between",
+            State::Finished { .. } => "finished",
+        }
+    }
+}
+
+/// One request for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// 1 or 2.
+    pub attempt: u32,
+    /// What was typed.
+    pub text: String,
+    /// How far it is.
+    pub phase: AskPhase,
+    /// Enter presses and retypes so far.
+    pub retries: u32,
+}
+
+/// How far a request for a checkpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskPhase {
+    /// Typed; the transcript does not show it yet.
+    Typed,
+    /// In the CLI's queue: the turn in progress has not seen it yet.
+    Queued,
+    /// In the conversation: the model works on it.
+    Heard,
+    /// Esc was pressed because the deadline passed; the turn should end.
+    Interrupting,
+    /// The turn ended; the files are being compared.
+    Proving,
+    /// Proven; the copy is being made.
+    Keeping,
+}
+
+/// What is being found out while no session is alive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Between {
+    /// longhaul's own brief is being written.
+    Briefing,
+    /// Is the task done?
+    Judging {
+        /// The question in hand.
+        judge: Judge,
+    },
+    /// Waiting before the next launch.
+    Backoff,
+    /// Paused by a person.
+    Held,
+}
+
+/// Why a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Its context reached the threshold.
+    Threshold,
+    /// The task file says done (and the verify command agrees).
+    Done,
+    /// The task file says blocked.
+    Blocked,
+    /// It went on without progress.
+    NoProgress,
+    /// A budget is spent.
+    Budget,
+    /// A signal or `longhaul stop`.
+    Stopped,
+    /// `longhaul cycle`.
+    Operator,
+    /// It waits for a person.
+    NeedsPerson,
+    /// The API refused the login.
+    Authentication,
+    /// The API failed again and again.
+    ApiFailure,
+    /// The context is full ("prompt is too long").
+    ContextFull,
+    /// No reply ever came.
+    DeadStart,
+    /// It exited by itself.
+    Exited,
+    /// longhaul itself was killed.
+    SupervisorLost,
+}
+
+impl EndReason {
+    /// The word in events and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::Threshold => "threshold",
+            EndReason::Done => "done",
+            EndReason::Blocked => "blocked",
+            EndReason::NoProgress => "no_progress",
+            EndReason::Budget => "budget",
+            EndReason::Stopped => "stopped",
+            EndReason::Operator => "operator",
+            EndReason::NeedsPerson => "needs_person",
+            EndReason::Authentication => "authentication",
+            EndReason::ApiFailure => "api_failure",
+            EndReason::ContextFull => "context_full",
+            EndReason::DeadStart => "dead_start",
+            EndReason::Exited => "exited",
+            EndReason::SupervisorLost => "supervisor_lost",
+        }
+    }
+}
+
+/// Which budget is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// `limits.max_sessions`
+    Sessions,
+    /// `limits.max_hours`
+    Hours,
+    /// `limits.max_tokens`
+    Tokens,
+    /// `limits.max_cost_usd`
+    Cost,
+}
+
+impl Budget {
+    /// The key that sets it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Budget::Sessions => "limits.max_sessions",
+            Budget::Hours => "limits.max_hours",
+            Budget::Tokens => "limits.max_tokens",
+            Budget::Cost => "limits.max_cost_usd",
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The task is done.
+    Done,
+    /// A person has to do something.
+    NeedsPerson {
+        /// What.
+        why: String,
+    },
+    /// A budget is spent.
+    Budget {
+        /// Which.
+        which: Budget,
+    },
+    /// Too many sessions in a row without progress.
+    NoProgress,
+    /// The API refused the login.
+    Authentication {
+        /// Its words.
+        why: String,
+    },
+    /// A signal or `longhaul stop`.
+    Stopped {
+        /// The signal (`longhaul stop` counts as TERM).
+        signal: i32,
+    },
+}
+
+impl Outcome {
+    /// The word in events and reports.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::NeedsPerson { .. } => "needs_person",
+            Outcome::Budget { .. } => "budget",
+            Outcome::NoProgress => "no_progress",
+            Outcome::Authentication { .. } => "authentication",
+            Outcome::Stopped { .. } => "stopped",
+        }
+    }
+
+    /// The documented exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::NeedsPerson { .. } => 10,
+            Outcome::Budget { .. } => 20,
+            Outcome::NoProgress => 21,
+            Outcome::Authentication { .. } => 30,
+            Outcome::Stopped { signal } => {
+                128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0))
+            }
+        }
+    }
+
+    /// One sentence for a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            Outcome::Done => "the task file says done".into(),
+            Outcome::NeedsPerson { why } => format!("a person is needed: {why}"),
+            Outcome::Budget { which } => format!("the budget {} is spent", which.key()),
+            Outcome::NoProgress => {
+                "too many sessions in a row made no progress (limits.no_progress_cycles)".into()
+            }
+            Outcome::Authentication { why } => format!("the API refused the login: {why}"),
+            Outcome::Stopped { signal } => format!("stopped (signal {signal})"),
+        }
+    }
+}
