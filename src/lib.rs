@@ -4,12 +4,17 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod cycle;
 pub mod demo;
 pub mod devdocs;
 pub mod error;
+pub mod journal;
+pub mod lock;
 pub mod models;
 pub mod session;
+pub mod signals;
 pub mod transcript;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result};

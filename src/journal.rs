@@ -1,0 +1,366 @@
+//! The append-only journal of one run: what happened, in order, durable before
+//! it is acted upon.
+//!
+//! One line an entry: `<16 hex digits> <JSON>\n`, where the digits are the start
+//! of SHA-256 over the digits of the line before and this line's JSON. A torn
+//! last line (power cut while writing) is dropped; anything else that does not
+//! fit means that the file was damaged, and a damaged journal is never guessed
+//! at: the run refuses to start (exit 50) and the file stays as it is.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::cycle::{Event, Machine, Params};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The format this version writes; it reads no newer one.
+pub const FORMAT: u32 = 1;
+/// Longest line that is read: an event carries at most a screen and a few KiB of text.
+const MAX_LINE_BYTES: u64 = 4 << 20;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Format number.
+    pub format: u32,
+    /// The run.
+    pub run_id: Uuid,
+    /// The project, as a real path.
+    pub project: PathBuf,
+    /// When the run began.
+    pub started_at: Timestamp,
+    /// Its policy when it began.
+    pub params: Params,
+    /// longhaul's version that wrote it.
+    pub version: String,
+}
+
+/// Any further line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    at: Timestamp,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    chain: String,
+    pending: Vec<u8>,
+}
+
+/// What a journal tells.
+#[derive(Debug)]
+pub struct Told {
+    /// Its first line.
+    pub header: Header,
+    /// The machine after all entries.
+    pub machine: Machine,
+    /// How many entries.
+    pub entries: u64,
+    /// Where the good part ends, in bytes.
+    good_bytes: u64,
+    chain: String,
+}
+
+impl Journal {
+    /// Starts the journal of a new run; the file must not exist.
+    pub fn create(path: &Path, header: &Header) -> Result<Self> {
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| at(path, "cannot create the journal", e))?;
+        let mut journal = Self {
+            file,
+            path: path.to_owned(),
+            chain: String::new(),
+            pending: Vec::new(),
+        };
+        journal.push(header)?;
+        journal.sync()?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)
+                .and_then(|f| f.sync_all())
+                .map_err(|e| at(folder, "cannot sync the folder of the journal", e))?;
+        }
+        Ok(journal)
+    }
+
+    /// Goes on writing behind what was told; a torn last line is cut off.
+    pub fn resume(path: &Path, told: &Told) -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(|e| at(path, "cannot open the journal", e))?;
+        file.set_len(told.good_bytes)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .map_err(|e| at(path, "cannot cut the torn line off the journal", e))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            chain: told.chain.clone(),
+            pending: Vec::new(),
+        })
+    }
+
+    /// Adds one entry; `durable` makes it and all before it survive a power cut.
+    pub fn append(&mut self, now: Timestamp, event: &Event, durable: bool) -> Result<()> {
+        self.push(&Entry {
+            at: now,
+            event: event.clone(),
+        })?;
+        if durable { self.sync() } else { self.flush() }
+    }
+
+    fn push(&mut self, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_string(value)
+            .map_err(|e| Error::internal("cannot write an event as JSON").caused_by(e))?;
+        self.chain = link(&self.chain, json.as_bytes());
+        self.pending.extend_from_slice(self.chain.as_bytes());
+        self.pending.push(b' ');
+        self.pending.extend_from_slice(json.as_bytes());
+        self.pending.push(b'\n');
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        written.map_err(|e| at(&self.path, "cannot write the journal", e))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.file
+            .sync_data()
+            .map_err(|e| at(&self.path, "cannot make the journal durable", e))
+    }
+}
+
+/// Reads a journal from its beginning and replays it.
+pub fn read(path: &Path) -> Result<Told> {
+    let file = File::open(path).map_err(|e| at(path, "cannot open the journal", e))?;
+    let mut reader = BufReader::with_capacity(16 << 10, file);
+    let mut line = Vec::new();
+    let mut good_bytes = 0_u64;
+    let mut chain = String::new();
+    let mut told: Option<(Header, Machine)> = None;
+    let mut entries = 0;
+    loop {
+        line.clear();
+        let mut limited = std::io::Read::take(&mut reader, MAX_LINE_BYTES);
+        let n = limited
+            .read_until(b'\n', &mut line)
+            .map_err(|e| at(path, "cannot read the journal", e))?;
+        if n == 0 {
+            break;
+        }
+        let Some(json) = check(&chain, &line) else {
+            if is_last(&mut reader) && told.is_some() {
+                break;
+            }
+            return Err(damaged(path, entries + 1, "its check digits do not fit"));
+        };
+        match &mut told {
+            None => told = Some(begin(path, json)?),
+            Some((_, machine)) => {
+                let entry: Entry = serde_json::from_slice(json)
+                    .map_err(|e| damaged(path, entries + 1, "it is no known event").caused_by(e))?;
+                let _ = machine.step(entry.at, entry.event);
+                entries += 1;
+            }
+        }
+        chain = link(&chain, json);
+        good_bytes += n as u64;
+    }
+    let (header, machine) = told.ok_or_else(|| damaged(path, 0, "it is empty"))?;
+    Ok(Told {
+        header,
+        machine,
+        entries,
+        good_bytes,
+        chain,
+    })
+}
+
+fn begin(path: &Path, json: &[u8]) -> Result<(Header, Machine)> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } = serde_json::from_slice(json)
+        .map_err(|e| damaged(path, 0, "its first line names no format").caused_by(e))?;
+    if format > FORMAT {
+        return Err(Error::new(
+            ErrorKind::State,
+            format!(
+                "{} was written by a newer longhaul (format {format}, this one reads {FORMAT})",
+                path.display()
+            ),
+        )
+        .hint(
+            "use the newer longhaul, or set LONGHAUL_STATE_DIR to another folder to start afresh",
+        ));
+    }
+    let header: Header = serde_json::from_slice(json)
+        .map_err(|e| damaged(path, 0, "its first line cannot be read").caused_by(e))?;
+    let machine = Machine::new(header.run_id, header.params.clone(), header.started_at);
+    Ok((header, machine))
+}
+
+/// The JSON of a whole line whose digits fit.
+fn check<'l>(chain: &str, line: &'l [u8]) -> Option<&'l [u8]> {
+    let line = line.strip_suffix(b"\n")?;
+    let (digits, json) = (line.get(..16)?, line.get(17..)?);
+    (line[16] == b' ' && digits == link(chain, json).as_bytes()).then_some(json)
+}
+
+fn link(chain: &str, json: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(chain.as_bytes());
+    hash.update(json);
+    hash.finalize()[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+fn is_last(reader: &mut BufReader<File>) -> bool {
+    reader.fill_buf().is_ok_and(<[u8]>::is_empty)
+}
+
+fn damaged(path: &Path, entry: u64, why: &str) -> Error {
+    Error::new(
+        ErrorKind::State,
+        format!("the journal {} is damaged at entry {entry}: {why}", path.display()),
+    )
+    .hint("nothing was started and the file was left as it is; a run on unreadable state could repeat or lose work")
+    .hint("to give this run up and start afresh, move its folder away (keep it: it is the only record)")
+}
+
+fn at(path: &Path, what: &str, e: std::io::Error) -> Error {
+    Error::io(ErrorKind::State, format!("{what} ({})", path.display()), e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::sim::params;
+
+    fn now(ms: u64) -> Timestamp {
+        Timestamp {
+            unix_ms: 1_800_000_000_000 + ms as i64,
+            boot_ms: ms,
+        }
+    }
+
+    fn header() -> Header {
+        Header {
+            format: FORMAT,
+            run_id: Uuid::from_u128(7),
+            project: "/home/user/project".into(),
+            started_at: now(0),
+            params: params(),
+            version: "0".into(),
+        }
+    }
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut journal = Journal::create(&path, &header()).unwrap();
+        journal.append(now(1), &Event::Started, true).unwrap();
+        journal
+            .append(now(2), &Event::Signal { number: 2 }, true)
+            .unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn what_is_written_is_told() {
+        let (_dir, path) = written();
+        let told = read(&path).unwrap();
+        assert_eq!((told.entries, told.header), (2, header()));
+        assert_eq!(told.machine.outcome().unwrap().exit_code(), 130);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_at_every_byte() {
+        let (_dir, path) = written();
+        let whole = std::fs::read(&path).unwrap();
+        let ends: Vec<usize> = whole
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .map(|(i, _)| i + 1)
+            .collect();
+        for cut in ends[0]..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let told = read(&path).unwrap();
+            let expected = ends.iter().filter(|e| **e <= cut).count() as u64 - 1;
+            assert_eq!(told.entries, expected, "cut at {cut}");
+            let mut journal = Journal::resume(&path, &told).unwrap();
+            journal
+                .append(now(3), &Event::Signal { number: 15 }, true)
+                .unwrap();
+            assert_eq!(read(&path).unwrap().entries, expected + 1);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_before_the_last_line_is_refused() {
+        let (_dir, path) = written();
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole[..whole.len() - 1]
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .unwrap();
+        for at in 0..last {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            let err = read(&path).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::State, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn swapped_lines_are_refused() {
+        let (_dir, path) = written();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.push(lines[2]);
+        lines.swap(1, 2);
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::State);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        Journal::create(
+            &path,
+            &Header {
+                format: FORMAT + 1,
+                ..header()
+            },
+        )
+        .unwrap();
+        let err = read(&path).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::State);
+        assert!(err.message().contains("newer longhaul"));
+    }
+}
