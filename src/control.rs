@@ -89,18 +89,14 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
 async fn serve(stream: tokio::net::UnixStream, tell: mpsc::Sender<Asked>) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(MAX_REQUEST_BYTES))
-        .read_line(&mut line)
-        .await?;
+    tokio::io::BufReader::new(read.take(MAX_REQUEST_BYTES)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Request>(line.trim()) {
         Ok(request) => {
             let (back, answer) = oneshot::channel();
             if tell.send((request, back)).await.is_err() {
                 return Ok(());
             }
-            answer
-                .await
-                .unwrap_or_else(|_| r#"{"error":"the run is ending"}"#.into())
+            answer.await.unwrap_or_else(|_| r#"{"error":"the run is ending"}"#.into())
         }
         Err(_) => r#"{"error":"unknown request"}"#.into(),
     };
@@ -116,23 +112,15 @@ pub fn ask(folder: &Path, request: Request) -> Result<Option<String>> {
     let Ok(mut stream) = UnixStream::connect(through(&dir)) else {
         return Ok(None);
     };
-    let broken = |e| {
-        Error::io(
-            ErrorKind::Internal,
-            "the run does not answer on its control socket",
-            e,
-        )
-    };
+    let broken =
+        |e| Error::io(ErrorKind::Internal, "the run does not answer on its control socket", e);
     stream.set_read_timeout(Some(ANSWER_WAIT)).map_err(broken)?;
     let mut line = serde_json::to_string(&request)
         .map_err(|e| Error::internal("cannot write a request").caused_by(e))?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(broken)?;
     let mut answer = String::new();
-    BufReader::new(stream)
-        .take(MAX_ANSWER_BYTES)
-        .read_line(&mut answer)
-        .map_err(broken)?;
+    BufReader::new(stream).take(MAX_ANSWER_BYTES).read_line(&mut answer).map_err(broken)?;
     Ok(Some(answer.trim_end().to_owned()).filter(|a| !a.is_empty()))
 }
 
@@ -149,15 +137,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a-rather-long-name-".repeat(9));
         std::fs::create_dir(&folder).unwrap();
-        assert_eq!(
-            ask(&folder, Request::Status).unwrap(),
-            None,
-            "nobody listens yet"
-        );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        assert_eq!(ask(&folder, Request::Status).unwrap(), None, "nobody listens yet");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut asked = listen(&folder).unwrap();
             let client = tokio::task::spawn_blocking({

@@ -82,12 +82,8 @@ impl Journal {
             .mode(0o600)
             .open(path)
             .map_err(|e| at(path, "cannot create the journal", e))?;
-        let mut journal = Self {
-            file,
-            path: path.to_owned(),
-            chain: String::new(),
-            pending: Vec::new(),
-        };
+        let mut journal =
+            Self { file, path: path.to_owned(), chain: String::new(), pending: Vec::new() };
         journal.push(header)?;
         journal.sync()?;
         if let Some(folder) = path.parent() {
@@ -107,20 +103,12 @@ impl Journal {
         file.set_len(told.good_bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(|e| at(path, "cannot cut the torn line off the journal", e))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            chain: told.chain.clone(),
-            pending: Vec::new(),
-        })
+        Ok(Self { file, path: path.to_owned(), chain: told.chain.clone(), pending: Vec::new() })
     }
 
     /// Adds one entry; `durable` makes it and all before it survive a power cut.
     pub fn append(&mut self, now: Timestamp, event: &Event, durable: bool) -> Result<()> {
-        self.push(&Entry {
-            at: now,
-            event: event.clone(),
-        })?;
+        self.push(&Entry { at: now, event: event.clone() })?;
         if durable { self.sync() } else { self.flush() }
     }
 
@@ -143,9 +131,7 @@ impl Journal {
 
     fn sync(&mut self) -> Result<()> {
         self.flush()?;
-        self.file
-            .sync_data()
-            .map_err(|e| at(&self.path, "cannot make the journal durable", e))
+        self.file.sync_data().map_err(|e| at(&self.path, "cannot make the journal durable", e))
     }
 }
 
@@ -186,13 +172,7 @@ pub fn read(path: &Path) -> Result<Told> {
         good_bytes += n as u64;
     }
     let (header, machine) = told.ok_or_else(|| damaged(path, 0, "it is empty"))?;
-    Ok(Told {
-        header,
-        machine,
-        entries,
-        good_bytes,
-        chain,
-    })
+    Ok(Told { header, machine, entries, good_bytes, chain })
 }
 
 fn begin(path: &Path, json: &[u8]) -> Result<(Header, Machine)> {
@@ -231,10 +211,7 @@ fn link(chain: &str, json: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(chain.as_bytes());
     hash.update(json);
-    hash.finalize()[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hash.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn is_last(reader: &mut BufReader<File>) -> bool {
@@ -260,10 +237,7 @@ mod tests {
     use crate::cycle::sim::params;
 
     fn now(ms: u64) -> Timestamp {
-        Timestamp {
-            unix_ms: 1_800_000_000_000 + ms as i64,
-            boot_ms: ms,
-        }
+        Timestamp { unix_ms: 1_800_000_000_000 + ms as i64, boot_ms: ms }
     }
 
     fn header() -> Header {
@@ -282,9 +256,7 @@ mod tests {
         let path = dir.path().join("journal");
         let mut journal = Journal::create(&path, &header()).unwrap();
         journal.append(now(1), &Event::Started, true).unwrap();
-        journal
-            .append(now(2), &Event::Signal { number: 2 }, true)
-            .unwrap();
+        journal.append(now(2), &Event::Signal { number: 2 }, true).unwrap();
         (dir, path)
     }
 
@@ -300,21 +272,15 @@ mod tests {
     fn a_torn_last_line_is_cut_off_at_every_byte() {
         let (_dir, path) = written();
         let whole = std::fs::read(&path).unwrap();
-        let ends: Vec<usize> = whole
-            .iter()
-            .enumerate()
-            .filter(|(_, b)| **b == b'\n')
-            .map(|(i, _)| i + 1)
-            .collect();
+        let ends: Vec<usize> =
+            whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
         for cut in ends[0]..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let told = read(&path).unwrap();
             let expected = ends.iter().filter(|e| **e <= cut).count() as u64 - 1;
             assert_eq!(told.entries, expected, "cut at {cut}");
             let mut journal = Journal::resume(&path, &told).unwrap();
-            journal
-                .append(now(3), &Event::Signal { number: 15 }, true)
-                .unwrap();
+            journal.append(now(3), &Event::Signal { number: 15 }, true).unwrap();
             assert_eq!(read(&path).unwrap().entries, expected + 1);
         }
     }
@@ -323,10 +289,7 @@ mod tests {
     fn a_changed_byte_before_the_last_line_is_refused() {
         let (_dir, path) = written();
         let whole = std::fs::read(&path).unwrap();
-        let last = whole[..whole.len() - 1]
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .unwrap();
+        let last = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap();
         for at in 0..last {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
@@ -351,14 +314,7 @@ mod tests {
     fn a_newer_format_is_refused_with_its_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        Journal::create(
-            &path,
-            &Header {
-                format: FORMAT + 1,
-                ..header()
-            },
-        )
-        .unwrap();
+        Journal::create(&path, &Header { format: FORMAT + 1, ..header() }).unwrap();
         let err = read(&path).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::State);
         assert!(err.message().contains("newer longhaul"));

@@ -64,10 +64,7 @@ impl ProjectLock {
             }
             Err(TryLockError::Error(e)) => return Err(Denied::Io(e)),
         }
-        let holder = Holder {
-            pid: std::process::id(),
-            since: Timestamp::now(),
-        };
+        let holder = Holder { pid: std::process::id(), since: Timestamp::now() };
         let line = serde_json::to_string(&holder).unwrap_or_default();
         file.set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
@@ -95,10 +92,7 @@ impl Denied {
                 };
                 Error::new(
                     ErrorKind::Locked,
-                    format!(
-                        "another run holds the project {} ({who})",
-                        project.display()
-                    ),
+                    format!("another run holds the project {} ({who})", project.display()),
                 )
                 .hint("see it with `longhaul status`, end it with `longhaul stop`")
             }

@@ -12,15 +12,12 @@ use tokio::sync::mpsc;
 pub fn take() -> io::Result<mpsc::UnboundedReceiver<i32>> {
     let (tell, told) = mpsc::unbounded_channel();
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
-    std::thread::Builder::new()
-        .name("signals".into())
-        .stack_size(64 << 10)
-        .spawn(move || {
-            for number in signals.forever() {
-                if tell.send(number).is_err() {
-                    break;
-                }
+    std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
+        for number in signals.forever() {
+            if tell.send(number).is_err() {
+                break;
             }
-        })?;
+        }
+    })?;
     Ok(told)
 }

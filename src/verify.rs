@@ -32,10 +32,9 @@ pub async fn run(
 ) -> Verdict {
     match start(project, command, env) {
         Ok((group, output)) => follow(group, output, timeout_ms).await,
-        Err(e) => Verdict {
-            passed: false,
-            tail: format!("the verify command cannot be started: {e}"),
-        },
+        Err(e) => {
+            Verdict { passed: false, tail: format!("the verify command cannot be started: {e}") }
+        }
     }
 }
 
@@ -108,10 +107,7 @@ async fn follow(
     }
     let how = match ended {
         Ok(Ok(status)) if status.success() => {
-            return Verdict {
-                passed: true,
-                tail: String::new(),
-            };
+            return Verdict { passed: true, tail: String::new() };
         }
         Ok(Ok(status)) => format!("[the verify command ended with {status}]"),
         Ok(Err(e)) => format!("[the verify command was lost: {e}]"),
@@ -121,10 +117,7 @@ async fn follow(
         ),
     };
     let text = String::from_utf8_lossy(&tail);
-    Verdict {
-        passed: false,
-        tail: format!("{}\n{how}", text.trim_end()),
-    }
+    Verdict { passed: false, tail: format!("{}\n{how}", text.trim_end()) }
 }
 
 fn keep_tail(tail: &mut Vec<u8>, more: &[u8]) {
@@ -140,10 +133,7 @@ mod tests {
 
     fn run_now(command: &str, timeout_ms: u64) -> Verdict {
         let env = std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(&std::env::temp_dir(), command, env, timeout_ms))
     }
 
@@ -153,9 +143,7 @@ mod tests {
         let verdict = run_now("seq 1 5000; echo broken >&2; exit 3", 10_000);
         assert!(!verdict.passed);
         assert!(
-            verdict
-                .tail
-                .contains("5000\nbroken\n[the verify command ended with exit status: 3]"),
+            verdict.tail.contains("5000\nbroken\n[the verify command ended with exit status: 3]"),
             "{}",
             verdict.tail
         );

@@ -106,9 +106,7 @@ impl Machine {
             run_id,
             started_at: now,
             ended_at: None,
-            state: State::Between {
-                step: Between::Held,
-            },
+            state: State::Between { step: Between::Held },
             epoch: 0,
             paused: false,
             verdict: None,
@@ -147,23 +145,14 @@ impl Machine {
         if !matches!(self.state, State::Finished { .. }) {
             match event {
                 Event::Started => self.on_started(now),
-                Event::Recovered {
-                    params,
-                    spend,
-                    bill,
-                    killed,
-                } => {
+                Event::Recovered { params, spend, bill, killed } => {
                     self.on_recovered(now, *params, spend, bill, killed);
                 }
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
                 Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
                 Event::ProgressWeighed { changed } => self.on_progress_weighed(now, changed),
-                Event::Proof {
-                    changed,
-                    shortfalls,
-                    digest,
-                } => {
+                Event::Proof { changed, shortfalls, digest } => {
                     self.on_proof(changed, &shortfalls, digest);
                 }
                 Event::CheckpointKept { folder, trouble } => self.on_kept(folder, trouble),
@@ -217,17 +206,12 @@ impl Machine {
 
     /// Milliseconds this run has been supervised.
     pub fn elapsed_ms(&self, now: Timestamp) -> u64 {
-        self.elapsed_before_ms
-            .saturating_add(now.ms_since(self.clock_base))
+        self.elapsed_before_ms.saturating_add(now.ms_since(self.clock_base))
     }
 
     fn set_run_timer(&mut self, now: Timestamp) {
         let left = self.params.max_ms.saturating_sub(self.elapsed_ms(now));
-        self.out.push(Action::SetTimer {
-            timer: Timer::Run,
-            epoch: 0,
-            after_ms: left,
-        });
+        self.out.push(Action::SetTimer { timer: Timer::Run, epoch: 0, after_ms: left });
     }
 
     /// The run ends with `outcome`, after a checkpoint if one can be had.
@@ -268,10 +252,7 @@ impl Machine {
             | State::Checkpointing { .. } => {
                 self.cancel_judge();
                 self.end_session(EndReason::Stopped);
-                self.timer(
-                    Timer::Exit,
-                    HURRIED_EXIT_MS.min(self.params.exit_timeout_ms),
-                );
+                self.timer(Timer::Exit, HURRIED_EXIT_MS.min(self.params.exit_timeout_ms));
             }
             State::Ending { surely: false } => self.end_surely(),
             State::Ending { surely: true } | State::Finished { .. } => {}
@@ -296,9 +277,7 @@ impl Machine {
         self.ended_at = Some(now);
         self.elapsed_before_ms = self.elapsed_ms(now);
         self.clock_base = now;
-        self.tell(Notice::RunFinished {
-            outcome: outcome.clone(),
-        });
+        self.tell(Notice::RunFinished { outcome: outcome.clone() });
         self.enter(State::Finished { outcome });
     }
 
@@ -315,9 +294,7 @@ impl Machine {
                 self.obeyed("resumed");
                 match &self.state {
                     State::Held => self.begin_judging(),
-                    State::Between {
-                        step: Between::Held,
-                    } => self.judge_between(now),
+                    State::Between { step: Between::Held } => self.judge_between(now),
                     State::Starting
                     | State::Working
                     | State::Judging { .. }
@@ -392,11 +369,7 @@ impl Machine {
                 self.announce();
             }
             SessionReport::Window { tokens } => self.on_window(tokens),
-            SessionReport::Context {
-                tokens,
-                model,
-                table_window,
-            } => {
+            SessionReport::Context { tokens, model, table_window } => {
                 self.on_context(tokens, model, table_window);
             }
             SessionReport::Spent { spend } => {
@@ -424,12 +397,7 @@ impl Machine {
                 let text = format!("the CLI compacted the context ({trigger}) before a checkpoint");
                 self.tell(Notice::Warning { text });
             }
-            SessionReport::Exited {
-                exit,
-                killed,
-                survivors,
-                screen,
-            } => {
+            SessionReport::Exited { exit, killed, survivors, screen } => {
                 self.on_exited(now, exit, killed, survivors, &screen);
             }
         }
@@ -464,9 +432,7 @@ impl Machine {
     }
 
     fn pressure(&self) -> Option<super::pressure::Pressure> {
-        self.live
-            .as_ref()
-            .and_then(|c| c.gauge.pressure(&self.params))
+        self.live.as_ref().and_then(|c| c.gauge.pressure(&self.params))
     }
 
     /// The context or its window changed.
@@ -511,11 +477,7 @@ impl Machine {
     }
 
     fn on_prompt(&mut self, text: &str, queued: bool) {
-        if self
-            .typed
-            .as_ref()
-            .is_some_and(|t| is_same_text(&t.text, text))
-        {
+        if self.typed.as_ref().is_some_and(|t| is_same_text(&t.text, text)) {
             self.typed = None;
         }
         let State::Checkpointing { ask } = &mut self.state else {
@@ -541,11 +503,7 @@ impl Machine {
     }
 
     fn on_turn_ended(&mut self, end: TurnEnd) {
-        if let TurnEnd::ApiError {
-            error,
-            status,
-            text,
-        } = &end
+        if let TurnEnd::ApiError { error, status, text } = &end
             && (error == "authentication_failed" || matches!(status, Some(401 | 403)))
             && !matches!(self.state, State::Ending { .. })
         {
@@ -595,10 +553,7 @@ impl Machine {
         }
         let attempt = self.api_failures_in_a_row;
         let ms = doubling(COOL_MS, attempt - 1);
-        self.tell(Notice::Waiting {
-            reason: format!("API error ({error})"),
-            ms,
-        });
+        self.tell(Notice::Waiting { reason: format!("API error ({error})"), ms });
         self.enter(State::Cooling { attempt });
         self.timer(Timer::Cool, ms);
     }
@@ -608,9 +563,7 @@ impl Machine {
             return;
         }
         if self.verdict.is_none() {
-            self.verdict = Some(Outcome::NeedsPerson {
-                why: format!("the CLI asks: {what}"),
-            });
+            self.verdict = Some(Outcome::NeedsPerson { why: format!("the CLI asks: {what}") });
         }
         self.cancel_judge();
         self.end_session(EndReason::NeedsPerson);
@@ -620,11 +573,7 @@ impl Machine {
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
             let worked = self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some());
-            let reason = if worked {
-                EndReason::Exited
-            } else {
-                EndReason::DeadStart
-            };
+            let reason = if worked { EndReason::Exited } else { EndReason::DeadStart };
             if reason == EndReason::DeadStart {
                 self.last_activity = screen.to_owned();
             }
@@ -639,12 +588,8 @@ impl Machine {
         self.close_cycle();
         let cycle = self.past.len() as u32 + 1;
         let session_id = session_id(self.run_id, cycle);
-        self.live = Some(CycleRecord::new(
-            cycle,
-            session_id,
-            now,
-            (self.tasks_done, self.tasks_total),
-        ));
+        self.live =
+            Some(CycleRecord::new(cycle, session_id, now, (self.tasks_done, self.tasks_total)));
         self.alive = true;
         self.announced = false;
         self.reason = None;
@@ -656,11 +601,7 @@ impl Machine {
             None => self.params.init_prompt.clone(),
         };
         self.enter(State::Starting);
-        self.out.push(Action::Launch {
-            cycle,
-            session_id,
-            prompt,
-        });
+        self.out.push(Action::Launch { cycle, session_id, prompt });
         self.timer(Timer::Start, self.params.start_timeout_ms);
     }
 
@@ -668,18 +609,9 @@ impl Machine {
         if self.announced {
             return;
         }
-        if let Some(CycleRecord {
-            pid: Some(pid),
-            session_id,
-            model,
-            ..
-        }) = &self.live
-        {
-            let notice = Notice::SessionStarted {
-                session_id: *session_id,
-                pid: *pid,
-                model: model.clone(),
-            };
+        if let Some(CycleRecord { pid: Some(pid), session_id, model, .. }) = &self.live {
+            let notice =
+                Notice::SessionStarted { session_id: *session_id, pid: *pid, model: model.clone() };
             self.announced = true;
             self.tell(notice);
         }
@@ -713,12 +645,7 @@ impl Machine {
         if reason == EndReason::DeadStart {
             self.dead_starts_in_a_row += 1;
         }
-        self.tell(Notice::SessionEnded {
-            reason,
-            exit,
-            killed,
-            survivors,
-        });
+        self.tell(Notice::SessionEnded { reason, exit, killed, survivors });
         if survivors > 0 {
             let text = format!("{survivors} process(es) of the session could not be ended");
             self.tell(Notice::Warning { text });
@@ -730,9 +657,7 @@ impl Machine {
     fn enter_between(&mut self, now: Timestamp) {
         if let Some(why) = self.needs_brief() {
             let cycle = self.live.as_ref().map_or(0, |c| c.cycle);
-            self.enter(State::Between {
-                step: Between::Briefing,
-            });
+            self.enter(State::Between { step: Between::Briefing });
             self.out.push(Action::WriteHandoff { cycle, why });
         } else {
             self.judge_between(now);
@@ -756,10 +681,7 @@ impl Machine {
             EndReason::Done | EndReason::Blocked | EndReason::DeadStart => None,
             reason => Some(match &live.checkpoint.trouble {
                 Some(trouble) => trouble.clone(),
-                None => format!(
-                    "the session ended without a checkpoint ({})",
-                    reason.as_str()
-                ),
+                None => format!("the session ended without a checkpoint ({})", reason.as_str()),
             }),
         }
     }
@@ -776,12 +698,7 @@ impl Machine {
             }
         });
         self.tell(Notice::HandoffWritten { trouble });
-        if matches!(
-            self.state,
-            State::Between {
-                step: Between::Briefing
-            }
-        ) {
+        if matches!(self.state, State::Between { step: Between::Briefing }) {
             self.judge_between(now);
         }
     }
@@ -802,20 +719,14 @@ impl Machine {
     fn judge_between(&mut self, now: Timestamp) {
         let since = self.live.as_ref().map_or(now, |c| c.started_at);
         let judge = Judge::new(since, &mut self.out);
-        self.enter(State::Between {
-            step: Between::Judging { judge },
-        });
+        self.enter(State::Between { step: Between::Judging { judge } });
     }
 
     fn cancel_judge(&mut self) {
         let judge = match &self.state {
             State::Judging { judge } => Some(judge),
-            State::Between {
-                step: Between::Judging { judge },
-            } => Some(judge),
-            State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
-            }
+            State::Between { step: Between::Judging { judge } } => Some(judge),
+            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
             | State::Working
             | State::Held
@@ -838,12 +749,10 @@ impl Machine {
         let epoch = self.epoch;
         let (verdict, alive) = match &mut self.state {
             State::Judging { judge } => (answer(judge, &mut self.out, epoch), true),
-            State::Between {
-                step: Between::Judging { judge },
-            } => (answer(judge, &mut self.out, epoch), false),
-            State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
+            State::Between { step: Between::Judging { judge } } => {
+                (answer(judge, &mut self.out, epoch), false)
             }
+            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
             | State::Working
             | State::Held
@@ -860,20 +769,11 @@ impl Machine {
     }
 
     fn on_task_read(&mut self, now: Timestamp, reading: &TaskReading) {
-        if let TaskReading::Read {
-            digest,
-            ticked,
-            total,
-            ..
-        } = reading
-        {
+        if let TaskReading::Read { digest, ticked, total, .. } = reading {
             let (ticked, total) = (*ticked, *total);
             if self.tasks_digest.is_none() || (self.tasks_done, self.tasks_total) != (ticked, total)
             {
-                self.tell(Notice::Tasks {
-                    done: ticked,
-                    total,
-                });
+                self.tell(Notice::Tasks { done: ticked, total });
             }
             let is_new = self.tasks_digest.as_ref().is_some_and(|old| old != digest);
             // The answer to a checkpoint request always touches the task file.
@@ -894,25 +794,13 @@ impl Machine {
         }
         // The run's end is settled, and a person who pressed Ctrl-C does not wait
         // for a verify command; only a spent budget may still meet a finished task.
-        let settled = self
-            .verdict
-            .as_ref()
-            .is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
-        if settled
-            && matches!(
-                self.state,
-                State::Between {
-                    step: Between::Judging { .. }
-                }
-            )
-        {
+        let settled = self.verdict.as_ref().is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
+        if settled && matches!(self.state, State::Between { step: Between::Judging { .. } }) {
             self.finish_with_verdict(now);
             return;
         }
         let verify = self.params.verify;
-        self.with_judge(now, |judge, out, epoch| {
-            judge.on_read(reading, verify, epoch, out)
-        });
+        self.with_judge(now, |judge, out, epoch| judge.on_read(reading, verify, epoch, out));
     }
 
     fn mark_progress(&mut self) {
@@ -924,13 +812,10 @@ impl Machine {
 
     fn on_verify_ended(&mut self, now: Timestamp, passed: bool, tail: &str) {
         let waiting = match &self.state {
-            State::Judging { judge }
-            | State::Between {
-                step: Between::Judging { judge },
-            } => judge.is_verifying(),
-            State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
+            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
+                judge.is_verifying()
             }
+            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
             | State::Working
             | State::Held
@@ -957,9 +842,7 @@ impl Machine {
                 self.end_session(EndReason::Done);
             }
             Verdict::Blocked { reason } => {
-                self.verdict = Some(Outcome::NeedsPerson {
-                    why: blocked(&reason),
-                });
+                self.verdict = Some(Outcome::NeedsPerson { why: blocked(&reason) });
                 self.end_session(EndReason::Blocked);
             }
             Verdict::Open { note, progress } => self.go_on(now, note, progress),
@@ -1013,19 +896,12 @@ impl Machine {
         let (note, progress) = match verdict {
             Verdict::Done => return self.finish(now, Outcome::Done),
             Verdict::Blocked { reason } => {
-                return self.finish(
-                    now,
-                    Outcome::NeedsPerson {
-                        why: blocked(&reason),
-                    },
-                );
+                return self.finish(now, Outcome::NeedsPerson { why: blocked(&reason) });
             }
             Verdict::Unreadable { problem, .. } => {
                 let why = format!("the task file cannot be read: {problem}");
-                return self.finish(
-                    now,
-                    self.verdict.clone().unwrap_or(Outcome::NeedsPerson { why }),
-                );
+                return self
+                    .finish(now, self.verdict.clone().unwrap_or(Outcome::NeedsPerson { why }));
             }
             Verdict::Open { note, progress } => (note, progress),
         };
@@ -1040,9 +916,7 @@ impl Machine {
             return self.finish(now, outcome);
         }
         if self.paused {
-            return self.enter(State::Between {
-                step: Between::Held,
-            });
+            return self.enter(State::Between { step: Between::Held });
         }
         let failures = self.live.as_ref().map_or(0, |c| match c.end_reason {
             Some(EndReason::DeadStart) => self.dead_starts_in_a_row,
@@ -1051,13 +925,8 @@ impl Machine {
         });
         if failures > 0 {
             let ms = doubling(BACKOFF_MS, failures - 1);
-            self.tell(Notice::Waiting {
-                reason: "the session failed".into(),
-                ms,
-            });
-            self.enter(State::Between {
-                step: Between::Backoff,
-            });
+            self.tell(Notice::Waiting { reason: "the session failed".into(), ms });
+            self.enter(State::Between { step: Between::Backoff });
             self.timer(Timer::Backoff, ms);
         } else {
             self.launch(now);
@@ -1084,11 +953,7 @@ impl Machine {
             let why = format!(
                 "{} sessions in a row ended without one reply; the last thing seen: {}",
                 self.dead_starts_in_a_row,
-                if self.last_activity.is_empty() {
-                    "nothing"
-                } else {
-                    &self.last_activity
-                }
+                if self.last_activity.is_empty() { "nothing" } else { &self.last_activity }
             );
             return Some(Outcome::NeedsPerson { why });
         }
@@ -1100,9 +965,7 @@ impl Machine {
         }
         let launched = self.past.len() + usize::from(self.live.is_some());
         if launched >= self.params.max_sessions as usize {
-            return Some(Outcome::Budget {
-                which: Budget::Sessions,
-            });
+            return Some(Outcome::Budget { which: Budget::Sessions });
         }
         None
     }
@@ -1122,12 +985,7 @@ impl Machine {
         let reason = self.reason.unwrap_or(EndReason::Threshold);
         self.out.push(Action::Type { text: text.clone() });
         self.tell(Notice::CheckpointRequested { attempt, reason });
-        let ask = Ask {
-            attempt,
-            text,
-            phase: AskPhase::Typed,
-            retries: 0,
-        };
+        let ask = Ask { attempt, text, phase: AskPhase::Typed, retries: 0 };
         self.enter(State::Checkpointing { ask });
         self.timer(Timer::Delivery, DELIVERY_MS);
         let after_ms = if self.verdict.is_some() {
@@ -1144,10 +1002,8 @@ impl Machine {
             return;
         };
         if ask.attempt == 1 && self.verdict.is_none() {
-            let text = format!(
-                "CHECKPOINT, second request: {missing}. {}",
-                self.params.checkpoint_prompt
-            );
+            let text =
+                format!("CHECKPOINT, second request: {missing}. {}", self.params.checkpoint_prompt);
             self.ask(2, text);
         } else {
             self.give_up_asking(missing);
@@ -1156,9 +1012,7 @@ impl Machine {
 
     fn give_up_asking(&mut self, missing: &str) {
         self.with_live(|c| c.checkpoint.trouble = Some(missing.to_owned()));
-        self.tell(Notice::CheckpointFailed {
-            reason: missing.to_owned(),
-        });
+        self.tell(Notice::CheckpointFailed { reason: missing.to_owned() });
         self.end_session(self.reason.unwrap_or(EndReason::Threshold));
     }
 
@@ -1236,12 +1090,7 @@ impl Machine {
                 }
             }
             Timer::Backoff => {
-                if matches!(
-                    self.state,
-                    State::Between {
-                        step: Between::Backoff
-                    }
-                ) {
+                if matches!(self.state, State::Between { step: Between::Backoff }) {
                     self.launch(now);
                 }
             }
@@ -1328,11 +1177,7 @@ impl Machine {
     }
 
     fn timer(&mut self, timer: Timer, after_ms: u64) {
-        self.out.push(Action::SetTimer {
-            timer,
-            epoch: self.epoch,
-            after_ms,
-        });
+        self.out.push(Action::SetTimer { timer, epoch: self.epoch, after_ms });
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -1352,9 +1197,7 @@ impl Machine {
 
     /// Tokens of all kinds, of all cycles.
     pub fn tokens_total(&self) -> u64 {
-        self.cycles()
-            .map(|c| c.spend.tokens.total())
-            .fold(0, u64::saturating_add)
+        self.cycles().map(|c| c.spend.tokens.total()).fold(0, u64::saturating_add)
     }
 
     /// Dollars of all cycles.
@@ -1406,9 +1249,7 @@ pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
 
 /// `base`, doubled `times` times, capped.
 fn doubling(base_ms: u64, times: u32) -> u64 {
-    base_ms
-        .saturating_mul(1_u64 << times.min(20))
-        .min(MAX_PAUSE_MS)
+    base_ms.saturating_mul(1_u64 << times.min(20)).min(MAX_PAUSE_MS)
 }
 
 fn blocked(reason: &str) -> String {
@@ -1424,10 +1265,7 @@ fn blocked(reason: &str) -> String {
 fn is_same_text(typed: &str, shown: &str) -> bool {
     const ENOUGH: usize = 160;
     let fold = |s: &str| -> String {
-        s.chars()
-            .filter(|c| !c.is_whitespace() && !c.is_control())
-            .take(ENOUGH)
-            .collect()
+        s.chars().filter(|c| !c.is_whitespace() && !c.is_control()).take(ENOUGH).collect()
     };
     let (typed, shown) = (fold(typed), fold(shown));
     !typed.is_empty() && typed == shown

@@ -26,15 +26,9 @@ pub struct Tokens {
 impl Tokens {
     /// All kinds together.
     pub fn total(&self) -> u64 {
-        [
-            self.input,
-            self.output,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.cache_read,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
+        [self.input, self.output, self.cache_write_5m, self.cache_write_1h, self.cache_read]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// Adds another count.

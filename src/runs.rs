@@ -1,0 +1,77 @@
+//! The folders of a project's runs, below its state folder.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One run's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run. Its name sorts by start time.
+    pub fn create(project_state: &Path, run_id: Uuid, started_at: Timestamp) -> Result<Self> {
+        let stamp: String =
+            started_at.rfc3339().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let short = &run_id.simple().to_string()[..8];
+        let path = project_state.join("runs").join(format!("{stamp}-{short}"));
+        make_private(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The newest run that has a journal.
+    pub fn newest(project_state: &Path) -> Result<Option<Self>> {
+        let runs = project_state.join("runs");
+        let listing = match std::fs::read_dir(&runs) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(cannot("read", &runs, e)),
+        };
+        let mut newest: Option<PathBuf> = None;
+        for entry in listing {
+            let path = entry.map_err(|e| cannot("read", &runs, e))?.path();
+            if path.join("journal").exists() && newest.as_ref().is_none_or(|n| *n < path) {
+                newest = Some(path);
+            }
+        }
+        Ok(newest.map(|path| Self { path }))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What happened.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Copies of the proven checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// longhaul's own log.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("longhaul.log")
+    }
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| cannot("create", path, e))
+}
+
+fn cannot(verb: &str, path: &Path, e: std::io::Error) -> Error {
+    Error::io(ErrorKind::State, format!("cannot {verb} {}", path.display()), e)
+}
