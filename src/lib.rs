@@ -11,5 +11,6 @@ pub mod error;
 pub mod models;
 pub mod session;
 pub mod transcript;
+pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};
