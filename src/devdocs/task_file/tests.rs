@@ -305,7 +305,8 @@ fn markdown() -> impl Strategy<Value = String> {
         1 => "[ \t]{0,3}",
         1 => "[^\r\n\0]{0,20}",
     ];
-    proptest::collection::vec(line, 1..25).prop_map(|lines| lines.join("\n").replace(['\r', '\0'], ""))
+    proptest::collection::vec(line, 1..25)
+        .prop_map(|lines| lines.join("\n").replace(['\r', '\0'], ""))
 }
 
 proptest! {
