@@ -8,13 +8,18 @@ pub mod control;
 pub mod cycle;
 pub mod demo;
 pub mod devdocs;
+pub mod doctor;
+pub mod driver;
 pub mod error;
 pub mod journal;
 pub mod lock;
 pub mod models;
+pub mod runs;
 pub mod session;
 pub mod signals;
+pub mod state_dir;
 pub mod transcript;
 pub mod verify;
+pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,181 @@
+//! Opening things beneath a folder, and nowhere else, whatever the tree holds.
+//!
+//! Where the kernel has `openat2`, symbolic links are followed as long as they
+//! stay beneath the root (people do link their notes). Without it (old kernel,
+//! or a sandbox that forbids the call) every link is refused.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Tries when the kernel reports that a path was renamed while it was resolved.
+const RESOLVE_TRIES: u32 = 8;
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// Opens the root folder itself; links are followed, since a person named it.
+pub(super) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, root, FOLDER, Mode::empty())
+}
+
+/// True if `path` is relative and names something below where it starts.
+pub(super) fn is_plain(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        && path
+            .components()
+            .any(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Opens `path` beneath `root`. `XDEV` means that it leads outside, `LOOP`
+/// that a link is in the way.
+pub(super) fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    if !is_plain(path) {
+        return Err(Errno::XDEV);
+    }
+    let flags = flags | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..RESOLVE_TRIES {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_steps(root, path, flags),
+            other => return other,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// [`open`] for kernels without `openat2`: one component at a time, no links.
+fn open_by_steps(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut parts = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .peekable();
+    let mut folder = None;
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        let flags = if last { flags } else { FOLDER };
+        let at = folder.as_ref().unwrap_or(root);
+        let opened = rustix::fs::openat(
+            at,
+            part.as_os_str(),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        );
+        let opened = match opened {
+            // With O_DIRECTORY a link is reported as "not a directory".
+            Err(Errno::NOTDIR) if is_link(at, part.as_os_str()) => Err(Errno::LOOP),
+            other => other,
+        }?;
+        if last {
+            return Ok(opened);
+        }
+        folder = Some(opened);
+    }
+    Err(Errno::INVAL)
+}
+
+fn is_link(at: &OwnedFd, name: &OsStr) -> bool {
+    rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink())
+}
+
+/// Opens the folder `path` beneath `root`, creating what is missing of it.
+pub(super) fn open_or_create_folder(
+    root: &OwnedFd,
+    path: &Path,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    let mut folder = open(root, Path::new("."), FOLDER).or_else(|_| rustix::io::dup(root))?;
+    let mut so_far = std::path::PathBuf::new();
+    for part in path.components() {
+        let Component::Normal(name) = part else {
+            continue;
+        };
+        so_far.push(name);
+        match rustix::fs::mkdirat(&folder, name, mode) {
+            Ok(()) => rustix::fs::fsync(&folder)?,
+            Err(Errno::EXIST) => {}
+            Err(err) => return Err(err),
+        }
+        folder = open(root, &so_far, FOLDER)?;
+    }
+    Ok(folder)
+}
+
+/// Writes `name` in `folder` so that a crash leaves the old file or the new
+/// one: a temporary file, fsync, rename, fsync of the folder. A symbolic link
+/// of that name is replaced, not followed.
+pub(super) fn write_atomically(
+    folder: &OwnedFd,
+    name: &OsStr,
+    bytes: &[u8],
+    mode: Mode,
+) -> io::Result<()> {
+    let mut temporary = OsStr::new(".").to_owned();
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, &temporary, flags, mode)?;
+    let mut file = std::fs::File::from(file);
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| {
+            Ok(rustix::fs::renameat_with(
+                folder,
+                &temporary,
+                folder,
+                name,
+                RenameFlags::empty(),
+            )?)
+        });
+    if written.is_err() {
+        let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    }
+    written?;
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_walk_without_openat2_refuses_links_and_finds_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(dir.path().join("a/f"), "x").unwrap();
+        symlink("a", dir.path().join("b")).unwrap();
+        symlink("f", dir.path().join("a/g")).unwrap();
+        let root = open_root(dir.path()).unwrap();
+        let try_open =
+            |path: &str| open_by_steps(&root, Path::new(path), OFlags::RDONLY).map(|_| ());
+        assert_eq!(try_open("a/f"), Ok(()));
+        assert_eq!(try_open("./a/./f"), Ok(()));
+        assert_eq!(try_open("b/f"), Err(Errno::LOOP));
+        assert_eq!(try_open("a/g"), Err(Errno::LOOP));
+        assert_eq!(try_open("a/none"), Err(Errno::NOENT));
+        assert_eq!(try_open("a/f/x"), Err(Errno::NOTDIR));
+    }
+
+    #[test]
+    fn folders_are_created_beneath_the_root_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        let root = open_root(dir.path()).unwrap();
+        open_or_create_folder(&root, Path::new("x/y"), Mode::RWXU).unwrap();
+        assert!(dir.path().join("x/y").is_dir());
+        let refused = open_or_create_folder(&root, Path::new("out/z"), Mode::RWXU);
+        assert_eq!(refused.map(|_| ()), Err(Errno::XDEV));
+        assert!(!outside.path().join("z").exists());
+    }
+}
