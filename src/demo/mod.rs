@@ -5,4 +5,5 @@
 pub mod api;
 pub mod home;
 pub mod install;
+pub mod project;
 pub mod scenario;

@@ -63,6 +63,13 @@ pub struct Turn {
     pub tool_results: Vec<ToolResult>,
 }
 
+impl Turn {
+    /// Whether the person says something in it.
+    pub fn is_said(&self) -> bool {
+        self.role != Role::Assistant && !self.texts.is_empty()
+    }
+}
+
 /// One `POST /v1/messages`.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -93,7 +100,7 @@ pub struct Request {
 
 impl Request {
     /// Reads a body; the two indexes are filled in by the log.
-    pub(super) fn parse(session_header: Option<&str>, body: Value) -> Self {
+    pub(in crate::demo) fn parse(session_header: Option<&str>, body: Value) -> Self {
         let session_id = match session_header {
             Some(id) => id.to_owned(),
             None => session_of_metadata(&body).unwrap_or_default(),
