@@ -16,7 +16,7 @@ pub const MODEL: &str = "claude-haiku-4-5";
 /// That window.
 pub const WINDOW_TOKENS: u64 = 200_000;
 
-const SUMMARY: &str = "# Project summary\n\nA small guide to the planets, one page each, in planets/.\nA page has a title and a paragraph.\n";
+const SUMMARY: &str = "# Project summary\n\nA small guide to the solar system, one page a body, in pages/.\nA page has a title and a paragraph.\n";
 const PLAN: &str = "# Plan\n\nOne page after the other, in the order of dev-docs/tasks.md: write it, check it, tick it off.\n\nProgress: nothing yet.\n";
 const SESSION_INIT: &str = "Read dev-docs/PROJECT_SUMMARY.md, dev-docs/plan.md and dev-docs/tasks.md. Go on with the next open task in dev-docs/tasks.md and tick it off when it is done. Stop when all are ticked.\n";
 
@@ -58,16 +58,17 @@ impl Demo {
             ("claude.args", toml::Value::from(args.to_vec())),
             ("claude.env", toml::Value::from(env)),
             ("task.file", toml::Value::from(TASKS_FILE)),
-            ("limits.max_sessions", toml::Value::from(8)),
+            ("limits.max_sessions", toml::Value::from(12)),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_string()))
         .to_vec()
     }
 }
 
-fn lay_out(project: &Path) -> Result<()> {
+/// Writes the dev-docs and the session-init command.
+pub(super) fn lay_out(project: &Path) -> Result<()> {
     let tasks: String =
-        (1..).zip(PAGES).map(|(number, (name, _))| format!("- [ ] {number}. Write planets/{name}.md\n")).collect();
+        (1..).zip(PAGES).map(|(number, (name, _))| format!("- [ ] {number}. Write pages/{name}.md\n")).collect();
     let tasks = format!("# Tasks\n\n{tasks}\nNext step: task 1.\n");
     let files = [
         ("dev-docs/PROJECT_SUMMARY.md", SUMMARY),
