@@ -1,0 +1,56 @@
+//! The CLI and the scripted API, without longhaul: if this fails, the
+//! laboratory is broken, not the supervisor.
+
+use longhaul::demo::api::Usage;
+use serde_json::Value;
+
+use super::support::{Lab, Worker};
+
+fn print(lab: &Lab, args: &[&str]) -> Value {
+    let output = lab.claude().args(["-p", "--output-format", "json"]).args(args).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
+    serde_json::from_str(&stdout).unwrap_or_else(|err| panic!("{err}\n{stdout}\n{stderr}"))
+}
+
+/// claude-haiku-4-5, dollars per million tokens.
+fn haiku_usd(usage: Usage) -> f64 {
+    (usage.input_tokens as f64
+        + 5.0 * usage.output_tokens as f64
+        + 1.25 * usage.cache_write_5m_tokens as f64
+        + 2.0 * usage.cache_write_1h_tokens as f64
+        + 0.1 * usage.cache_read_tokens as f64)
+        / 1e6
+}
+
+#[test]
+fn the_cli_runs_the_tools_it_is_told_to_and_bills_what_the_api_claims() {
+    let worker = Worker { steps: Some(2), cache_1h_percent: 25, ..Worker::default() };
+    let lab = Lab::new(worker.clone());
+    let session = "6f1f9a52-6f0e-4d7a-9a70-0a4e1d3c5b21";
+    let args = ["--session-id", session, "--model", "claude-haiku-4-5", "--allowedTools=Bash", "go"];
+    let result = print(&lab, &args);
+
+    let main: Vec<_> = lab.api.requests().into_iter().filter(|request| !request.side).collect();
+    assert_eq!(main.len(), 3, "two steps and the last word");
+    assert!(main.iter().all(|request| request.session_id == session));
+    assert_eq!(main[0].new_user_text, "go");
+    assert_eq!(lab.read("work.log"), "step 1\nstep 2\n");
+
+    let expected: f64 = (0..3).map(|answers| haiku_usd(worker.usage(answers))).sum();
+    let billed = result["total_cost_usd"].as_f64().unwrap();
+    assert!((billed - expected).abs() < 1e-9, "billed {billed}, expected {expected}");
+    assert_eq!(lab.context_tokens(session), Some(60_000));
+    assert_eq!(result["modelUsage"]["claude-haiku-4-5"]["contextWindow"], 200_000);
+    lab.wait_for_no_survivors();
+}
+
+#[test]
+fn nothing_is_written_outside_the_private_home_and_the_project() {
+    let lab = Lab::new(Worker { steps: Some(1), ..Worker::default() });
+    print(&lab, &["--model", "claude-haiku-4-5", "--allowedTools=Bash", "go"]);
+    let mut found: Vec<_> = std::fs::read_dir(lab.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    found.sort();
+    assert_eq!(found, ["home", "project", "state", "tmp"]);
+    assert!(!lab.home.dir().join(".claude.json").exists(), "its state belongs into the configuration folder");
+}

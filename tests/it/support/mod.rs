@@ -1,0 +1,23 @@
+//! The laboratory of the integration tests: a temporary project, a private
+//! home, the scripted API, the pinned CLI, and the built `longhaul`.
+//!
+//! Tests wait for facts (an event, a request, the end of a process) with a
+//! deadline; the deadline is only ever reached by a failure.
+#![allow(dead_code, unused_imports)]
+
+mod lab;
+mod process;
+mod run;
+mod statusline;
+mod transcript;
+mod worker;
+
+use std::time::Duration;
+
+pub use lab::Lab;
+pub use process::Survivor;
+pub use run::{Finished, Run};
+pub use worker::{Checkpoint, Worker};
+
+/// No fact a test waits for takes this long on a loaded two-core machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);

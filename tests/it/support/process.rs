@@ -1,0 +1,80 @@
+//! Processes of a test, told by a variable in their environment.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    pub pid: i32,
+    pub command_line: String,
+}
+
+impl Survivor {
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.pid).unwrap()
+    }
+
+    /// `None`: it is gone already.
+    fn handle(&self) -> Option<OwnedFd> {
+        pidfd_open(self.id(), PidfdFlags::empty()).ok()
+    }
+}
+
+/// All processes whose environment says `name=value`, this one excepted.
+pub fn with_variable(name: &str, value: &str) -> Vec<Survivor> {
+    let wanted = format!("{name}={value}").into_bytes();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        // A process that ended meanwhile, or another user's, is none of ours.
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if pid as u32 == std::process::id() || !environment.split(|b| *b == 0).any(|pair| pair == wanted) {
+            continue;
+        }
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command_line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
+        found.push(Survivor { pid, command_line });
+    }
+    found
+}
+
+/// Waits until `list` is empty; what is left at the deadline is returned.
+pub fn wait_for_end(list: impl Fn() -> Vec<Survivor>, within: Duration) -> Vec<Survivor> {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = list();
+        let Some(first) = left.first() else { return left };
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return left;
+        }
+        if let Some(handle) = first.handle() {
+            let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+            let timeout = Timespec::try_from(remaining).unwrap();
+            // Readable once the process has ended; an interruption only loops.
+            let _ = poll(&mut fds, Some(&timeout));
+        }
+    }
+}
+
+/// Kills everything in `list` until nothing is left.
+pub fn kill_all(list: impl Fn() -> Vec<Survivor>) {
+    for _ in 0..100 {
+        let left = list();
+        if left.is_empty() {
+            return;
+        }
+        for survivor in &left {
+            let handle = survivor.handle();
+            let _ = kill_process(survivor.id(), Signal::KILL);
+            if let Some(handle) = handle {
+                let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+                let _ = poll(&mut fds, Some(&Timespec { tv_sec: 5, tv_nsec: 0 }));
+            }
+        }
+    }
+}
