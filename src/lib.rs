@@ -10,6 +10,7 @@ pub mod devdocs;
 pub mod error;
 pub mod models;
 pub mod session;
+pub mod state_dir;
 pub mod transcript;
 
 pub use error::{Error, ErrorKind, Result};
