@@ -1,12 +1,14 @@
 //! longhaul keeps a long task going on Claude Code through as many sessions as it takes.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod claude_json;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cycle;
 pub mod demo;
 pub mod devdocs;
+pub mod doctor;
 pub mod error;
 pub mod models;
 pub mod session;

@@ -1,5 +1,6 @@
 //! Commands as typed.
 
+pub mod doctor;
 pub mod init;
 pub mod print;
 pub mod target;
