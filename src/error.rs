@@ -52,7 +52,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A new error; `message` says what happened and where.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            hints: Vec::new(),
+        }
     }
 
     /// Wrong arguments or configuration.
@@ -73,7 +78,11 @@ impl Error {
             source.kind(),
             Io::StorageFull | Io::QuotaExceeded | Io::ReadOnlyFilesystem | Io::FileTooLarge
         ) || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
-        let kind = if failing_disk { ErrorKind::Disk } else { otherwise };
+        let kind = if failing_disk {
+            ErrorKind::Disk
+        } else {
+            otherwise
+        };
         Self::new(kind, what).caused_by(source)
     }
 

@@ -1,0 +1,157 @@
+//! Settings -> [`Config`]: which key has which type and which range.
+
+use std::collections::BTreeMap;
+
+use super::layers::{Settings, Typed};
+use super::{Checkpoint, Claude, Config, Context, Limits, Session, Task};
+use crate::{Error, Result};
+
+/// Above this share nothing is left to write the checkpoint with, and the CLI
+/// has begun to compact by itself.
+const THRESHOLD_MAX_PERCENT: f64 = 95.0;
+
+/// Bounds of what is still a limit; beyond them the number is a slip.
+const SESSIONS_MAX: u64 = 100_000;
+const HOURS_MAX: f64 = 24.0 * 366.0;
+const TOKENS_MAX: u64 = 1_000_000_000_000;
+const COST_MAX_USD: f64 = 1_000_000.0;
+const MS_PER_HOUR: f64 = 3_600_000.0;
+
+/// The validated configuration.
+pub(super) fn config(settings: &Settings) -> Result<Config> {
+    Ok(Config {
+        claude: claude(settings)?,
+        context: context(settings)?,
+        session: session(settings)?,
+        checkpoint: checkpoint(settings)?,
+        task: task(settings)?,
+        limits: limits(settings)?,
+    })
+}
+
+fn claude(settings: &Settings) -> Result<Claude> {
+    let pass_env = settings.read("claude.pass_env");
+    let names = pass_env.list()?;
+    if let Some(bad) = names.iter().find(|name| !is_variable_name(name)) {
+        return Err(pass_env.wrong(format!(
+            "holds \"{}\", which is no variable name",
+            bad.escape_debug()
+        )));
+    }
+    Ok(Claude {
+        command: settings.read("claude.command").text_not_empty()?,
+        args: settings.read("claude.args").list()?,
+        env: env(settings.env())?,
+        pass_env: names,
+        trust_workspace: settings.read("claude.trust_workspace").boolean()?,
+        allow_bypass: settings.read("claude.allow_bypass").boolean()?,
+    })
+}
+
+fn env(entries: &BTreeMap<String, Typed>) -> Result<BTreeMap<String, String>> {
+    let mut out = BTreeMap::new();
+    for (name, typed) in entries {
+        let wrong = |why: &str| {
+            Error::usage(format!(
+                "{}: `claude.env.{}` {why}",
+                typed.origin,
+                name.escape_debug()
+            ))
+        };
+        if !is_variable_name(name) {
+            return Err(wrong(
+                "is no variable name: letters, digits and _ only, no digit first",
+            ));
+        }
+        // The value may be a secret: no message repeats it.
+        let value = match (&typed.value, &typed.words) {
+            (toml::Value::String(text), _) => text,
+            (_, Some(words)) => words,
+            _ => {
+                return Err(
+                    wrong("must be text").hint(format!("write `{name} = \"...\"`, in quotes"))
+                );
+            }
+        };
+        if value.contains('\0') {
+            return Err(wrong("holds a NUL, which no variable can"));
+        }
+        out.insert(name.clone(), value.clone());
+    }
+    Ok(out)
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn context(settings: &Settings) -> Result<Context> {
+    Ok(Context {
+        threshold_percent: settings
+            .read("context.threshold_percent")
+            .number(1.0, THRESHOLD_MAX_PERCENT)?,
+        threshold_tokens: settings.read("context.threshold_tokens").tokens_or_off()?,
+        window_tokens: settings.read("context.window_tokens").tokens_or_off()?,
+    })
+}
+
+fn session(settings: &Settings) -> Result<Session> {
+    let init = settings.read("session.init_prompt");
+    let init_prompt = init.text_not_empty()?;
+    if init_prompt.starts_with('-') {
+        // It is a positional argument of the CLI, which would read it as a flag.
+        return Err(init.wrong("must not start with `-`"));
+    }
+    Ok(Session {
+        init_prompt,
+        continue_prompt: settings.read("session.continue_prompt").text_not_empty()?,
+        max_nudges: small(settings.read("session.max_nudges").whole(0, 1000)?),
+        start_timeout_ms: settings.read("session.start_timeout").wait_ms()?,
+        exit_timeout_ms: settings.read("session.exit_timeout").wait_ms()?,
+    })
+}
+
+fn checkpoint(settings: &Settings) -> Result<Checkpoint> {
+    Ok(Checkpoint {
+        prompt: settings.read("checkpoint.prompt").text_not_empty()?,
+        files: settings.read("checkpoint.files").files()?,
+        timeout_ms: settings.read("checkpoint.timeout").wait_ms()?,
+        stop_timeout_ms: settings.read("checkpoint.stop_timeout").wait_ms()?,
+        git_commit: settings.read("checkpoint.git").one_of(&["off", "commit"])? == "commit",
+    })
+}
+
+fn task(settings: &Settings) -> Result<Task> {
+    let verify = settings.read("task.verify").text()?;
+    Ok(Task {
+        file: settings.read("task.file").file()?,
+        verify: Some(verify).filter(|command| !command.trim().is_empty()),
+        verify_timeout_ms: settings.read("task.verify_timeout").wait_ms()?,
+    })
+}
+
+fn limits(settings: &Settings) -> Result<Limits> {
+    // A run shorter than a second is a slip of units, not a limit.
+    let hours = settings
+        .read("limits.max_hours")
+        .number(1.0 / 3600.0, HOURS_MAX)?;
+    Ok(Limits {
+        max_sessions: small(
+            settings
+                .read("limits.max_sessions")
+                .whole(1, SESSIONS_MAX)?,
+        ),
+        max_ms: (hours * MS_PER_HOUR).round() as u64,
+        max_tokens: settings.read("limits.max_tokens").whole(1, TOKENS_MAX)?,
+        max_cost_usd: settings
+            .read("limits.max_cost_usd")
+            .number(0.01, COST_MAX_USD)?,
+        no_progress_cycles: small(settings.read("limits.no_progress_cycles").whole(1, 1000)?),
+    })
+}
+
+fn small(n: u64) -> u32 {
+    u32::try_from(n).expect("its range was checked above")
+}

@@ -1,0 +1,193 @@
+//! Configuration: layers as typed become one validated [`Config`]; the conversion is here and nowhere else.
+//!
+//! Three layers, the later wins: `config/default.toml` (compiled in, the only
+//! place where defaults live), `longhaul.toml` of the project or `--config
+//! FILE`, and `--set section.key=value`. [`layers`] reads them and knows which
+//! keys exist, [`setting`] turns one value into one type and words the
+//! complaint, `build` puts the [`Config`] together.
+
+mod build;
+mod duration;
+mod keys;
+mod layers;
+mod render;
+mod setting;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+pub use duration::{format_duration, parse_duration};
+pub use keys::{KeyDoc, key_docs};
+
+/// `config/default.toml`: every key, its default and a comment.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// The name of the configuration file in a project.
+pub const FILE_NAME: &str = "longhaul.toml";
+
+/// No value is shown for these: what stands in place of a secret.
+pub(crate) const MASK: &str = "****";
+
+/// The validated configuration of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The CLI and its surroundings.
+    pub claude: Claude,
+    /// When a session is full.
+    pub context: Context,
+    /// What a session is told, and how long it may take to start and exit.
+    pub session: Session,
+    /// How state is handed over.
+    pub checkpoint: Checkpoint,
+    /// What done means.
+    pub task: Task,
+    /// Budgets.
+    pub limits: Limits,
+}
+
+/// `[claude]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claude {
+    /// Name or path of the CLI.
+    pub command: String,
+    /// Arguments for every session (config first, then those after `--`).
+    pub args: Vec<String>,
+    /// Extra variables for the child.
+    pub env: BTreeMap<String, String>,
+    /// Variables passed on although they decide who pays.
+    pub pass_env: Vec<String>,
+    /// Answer the trust dialog with yes.
+    pub trust_workspace: bool,
+    /// Allow `--dangerously-skip-permissions`.
+    pub allow_bypass: bool,
+}
+
+/// `[context]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Context {
+    /// 1..=95 percent of the window.
+    pub threshold_percent: f64,
+    /// Absolute threshold, if set.
+    pub threshold_tokens: Option<u64>,
+    /// Window size, if set.
+    pub window_tokens: Option<u64>,
+}
+
+/// `[session]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// First prompt.
+    pub init_prompt: String,
+    /// Prompt after a turn that ended with work left.
+    pub continue_prompt: String,
+    /// Prompts in a row without progress before the session is cycled.
+    pub max_nudges: u32,
+    /// Longest wait for the first reply.
+    pub start_timeout_ms: u64,
+    /// Longest wait after SIGTERM.
+    pub exit_timeout_ms: u64,
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// The request.
+    pub prompt: String,
+    /// Relative paths in the project.
+    pub files: Vec<PathBuf>,
+    /// Longest wait for one request.
+    pub timeout_ms: u64,
+    /// Longest wait when stopping.
+    pub stop_timeout_ms: u64,
+    /// Commit after each checkpoint.
+    pub git_commit: bool,
+}
+
+/// `[task]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Relative path of the task file.
+    pub file: PathBuf,
+    /// Shell command that proves done.
+    pub verify: Option<String>,
+    /// Longest run of that command.
+    pub verify_timeout_ms: u64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Sessions in one run.
+    pub max_sessions: u32,
+    /// Duration of the run.
+    pub max_ms: u64,
+    /// All tokens, of all kinds.
+    pub max_tokens: u64,
+    /// Dollars.
+    pub max_cost_usd: f64,
+    /// Sessions in a row without progress.
+    pub no_progress_cycles: u32,
+}
+
+impl Config {
+    /// The defaults alone.
+    pub fn defaults() -> Config {
+        build::config(&layers::Settings::defaults()).expect("default.toml is checked by a test")
+    }
+
+    /// Reads the configuration of a run in `project`: the defaults, then
+    /// `longhaul.toml` there (if there is one) or `file`, then each of `set`
+    /// (`section.key=value`) in order.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Usage`], naming the file and line or the flag, for
+    /// a file that cannot be read, an unknown key, a wrong type or a value out
+    /// of range.
+    pub fn load(project: &Path, file: Option<&Path>, set: &[String]) -> Result<Config> {
+        let mut settings = layers::Settings::defaults();
+        let own = project.join(FILE_NAME);
+        let text = match file {
+            Some(path) => Some((path, layers::read_file(path)?.ok_or_else(|| missing(path))?)),
+            None => layers::read_file(&own)?.map(|text| (own.as_path(), text)),
+        };
+        if let Some((path, text)) = text {
+            settings.add_file(&path.display().to_string(), &text)?;
+        }
+        for flag in set {
+            settings.add_flag(flag)?;
+        }
+        build::config(&settings)
+    }
+
+    /// Reads configuration from text; `name` stands for the file in messages.
+    pub fn from_text(name: &str, text: &str, set: &[String]) -> Result<Config> {
+        let mut settings = layers::Settings::defaults();
+        settings.add_file(name, text)?;
+        for flag in set {
+            settings.add_flag(flag)?;
+        }
+        build::config(&settings)
+    }
+
+    /// The configuration as TOML for logs and reports: values of `claude.env`
+    /// are masked, and so is whatever looks like a key elsewhere.
+    pub fn redacted_toml(&self) -> String {
+        render::redacted_toml(self)
+    }
+}
+
+fn missing(path: &Path) -> Error {
+    Error::usage(format!(
+        "there is no configuration file at {}",
+        path.display()
+    ))
+    .hint(
+        "`--config` names a file; without it `longhaul.toml` of the project is used if it is there",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! What a person who mistypes something gets to read.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::ErrorKind;
+
+fn load(text: &str) -> Result<Config> {
+    Config::from_text("longhaul.toml", text, &[])
+}
+
+fn set(flags: &[&str]) -> Result<Config> {
+    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    Config::from_text("longhaul.toml", "", &flags)
+}
+
+#[track_caller]
+fn refused(outcome: Result<Config>) -> String {
+    let err = outcome.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Usage, "{}", err.render());
+    err.render()
+}
+
+#[test]
+fn the_defaults_are_the_ones_documented() {
+    let config = Config::defaults();
+    assert_eq!(config.claude.command, "claude");
+    assert!(
+        config.claude.args.is_empty()
+            && config.claude.env.is_empty()
+            && config.claude.pass_env.is_empty()
+    );
+    assert!(!config.claude.trust_workspace && !config.claude.allow_bypass);
+    assert_eq!(
+        config.context,
+        Context {
+            threshold_percent: 70.0,
+            threshold_tokens: None,
+            window_tokens: None
+        }
+    );
+    assert_eq!(config.session.init_prompt, "/session-init");
+    assert_eq!(config.checkpoint.files.len(), 3);
+    assert_eq!(config.checkpoint.timeout_ms, 600_000);
+    assert!(!config.checkpoint.git_commit);
+    assert_eq!(config.task.file, PathBuf::from("dev-docs/tasks.md"));
+    assert_eq!(config.task.verify, None);
+    assert_eq!(config.limits.max_ms, 36_000_000);
+    assert_eq!(config.limits.max_tokens, 500_000_000);
+}
+
+/// A changed value of each key changes the [`Config`]: no key is decoration.
+#[test]
+fn every_key_of_the_defaults_is_read() {
+    let defaults = Config::defaults();
+    for doc in key_docs() {
+        let other = match doc.key.as_str() {
+            "claude.args" | "claude.pass_env" | "checkpoint.files" => "[\"x\"]",
+            "claude.env" => "{ X = \"1\" }",
+            "checkpoint.git" => "\"commit\"",
+            key if key.ends_with("timeout") => "\"77s\"",
+            _ if doc.default == "false" => "true",
+            _ if doc.default.starts_with('"') => "\"other\"",
+            _ => "7",
+        };
+        let config = set(&[&format!("{}={other}", doc.key)]).unwrap();
+        assert_ne!(config, defaults, "{} is not read", doc.key);
+    }
+}
+
+#[test]
+fn later_layers_win_and_env_comes_together() {
+    let text =
+        "[limits]\nmax_hours = 0.5\nmax_sessions = 3\n[claude]\nenv = { A = \"1\", B = \"2\" }\n";
+    let flags = [
+        "limits.max_sessions=4",
+        "claude.env.B=3",
+        "claude.env.C=a = b",
+        "limits.max_sessions=5",
+    ];
+    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    let config = Config::from_text("f", text, &flags).unwrap();
+    assert_eq!(config.limits.max_ms, 1_800_000);
+    assert_eq!(config.limits.max_sessions, 5);
+    let env: Vec<_> = config
+        .claude
+        .env
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    assert_eq!(env, [("A", "1"), ("B", "3"), ("C", "a = b")]);
+}
+
+#[test]
+fn flags_take_toml_or_plain_text() {
+    let config = set(&[
+        "task.verify=true",
+        "claude.command=/opt/my claude/bin",
+        "claude.args=[\"--model\", \"opus\"]",
+        "checkpoint.timeout=600s",
+        "context.threshold_percent=70.5",
+        "context.threshold_tokens=off",
+        "context.window_tokens=\"auto\"",
+        "claude.env.N=1",
+        "claude.env.Q=\"quoted\"",
+        "limits.max_tokens=5e8",
+    ])
+    .unwrap();
+    assert_eq!(config.task.verify.as_deref(), Some("true"));
+    assert_eq!(config.claude.command, "/opt/my claude/bin");
+    assert_eq!(config.claude.args, ["--model", "opus"]);
+    assert_eq!(config.checkpoint.timeout_ms, 600_000);
+    assert_eq!(config.context.threshold_percent, 70.5);
+    assert_eq!(config.claude.env["N"], "1");
+    assert_eq!(config.claude.env["Q"], "quoted");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    insta::assert_snapshot!(refused(load("\n[limits]\nmax_hour = 1\n")), @"
+    error: longhaul.toml:3: unknown key `limits.max_hour`
+      help: the nearest key is `limits.max_hours`
+    ");
+    insta::assert_snapshot!(refused(load("threshold_percent = 70\n")), @"
+    error: longhaul.toml:1: unknown key `threshold_percent`
+      help: the nearest key is `context.threshold_percent`
+    ");
+    insta::assert_snapshot!(refused(load("[limit]\nmax_hours = 1\n")), @"
+    error: longhaul.toml:1: unknown section [limit]
+      help: the nearest section is [limits]; its keys are max_sessions, max_hours, max_tokens, max_cost_usd, no_progress_cycles
+    ");
+    insta::assert_snapshot!(refused(set(&["claude.cmd=x"])), @"
+    error: --set: unknown key `claude.cmd`
+      help: the nearest key is `claude.command`
+    ");
+}
+
+#[test]
+fn wrong_types_say_what_was_expected_and_found() {
+    insta::assert_snapshot!(refused(load("[limits]\nmax_sessions = \"many\"\n")), @r#"error: longhaul.toml:2: `limits.max_sessions` must be a whole number, not the text "many""#);
+    insta::assert_snapshot!(refused(load("[claude]\ncommand = 5\n")), @"error: longhaul.toml:2: `claude.command` must be text in quotes, not 5");
+    insta::assert_snapshot!(refused(load("[claude]\nargs = \"--model opus\"\n")), @r#"
+    error: longhaul.toml:2: `claude.args` must be a list of texts, not the text "--model opus"
+      help: write `args = ["one", "two"]`
+    "#);
+    insta::assert_snapshot!(refused(load("[checkpoint]\ntimeout = 600\n")), @r#"
+    error: longhaul.toml:2: `checkpoint.timeout` must be a duration such as "90s", "10m" or "1h30m", not 600
+      help: say the unit: `"600s"`
+    "#);
+    insta::assert_snapshot!(refused(load("[claude]\nenv = [\"A=1\"]\n")), @r#"
+    error: longhaul.toml:2: `claude.env` must be a table of variables, not a list
+      help: write `env = { NAME = "value" }`, or `--set claude.env.NAME=value`
+    "#);
+    insta::assert_snapshot!(refused(load("claude = \"claude\"\n")), @"
+    error: longhaul.toml:1: `claude` is a section, not text
+      help: write [claude] on a line of its own, and its keys below it
+    ");
+    insta::assert_snapshot!(refused(set(&["checkpoint.git=push"])), @r#"error: --set: `checkpoint.git` must be one of "off", "commit", not the text "push""#);
+    insta::assert_snapshot!(refused(load("[claude]\nallow_bypass = \"yes\"\n")), @r#"error: longhaul.toml:2: `claude.allow_bypass` must be true or false, not the text "yes""#);
+}
+
+#[test]
+fn out_of_range_is_refused() {
+    for flag in [
+        "limits.max_sessions=0",
+        "limits.max_sessions=-1",
+        "limits.max_sessions=1.5",
+        "limits.max_hours=0",
+        "limits.max_hours=inf",
+        "limits.max_hours=nan",
+        "limits.max_tokens=0",
+        "limits.max_tokens=9223372036854775807",
+        "limits.max_cost_usd=0",
+        "limits.max_cost_usd=inf",
+        "limits.no_progress_cycles=0",
+        "context.threshold_percent=0",
+        "context.threshold_percent=96",
+        "context.threshold_percent=-5",
+        "context.threshold_tokens=-1",
+        "context.threshold_tokens=soon",
+        "checkpoint.timeout=0s",
+        "checkpoint.timeout=8d",
+        "checkpoint.timeout=10",
+        "checkpoint.files=[]",
+        "checkpoint.files=[\"\"]",
+        "checkpoint.files=[\"/etc/passwd\"]",
+        "checkpoint.files=[\"a/../b\"]",
+        "checkpoint.files=[\"a\", \"./a\"]",
+        "checkpoint.files=[\".\"]",
+        "checkpoint.files=[\"dir/\"]",
+        "task.file=",
+        "task.file=../tasks.md",
+        "task.file=/tasks.md",
+        "claude.command=",
+        "session.init_prompt=",
+        "session.init_prompt=--help",
+        "checkpoint.prompt=\"a\\u001bb\"",
+        "claude.env.A B=1",
+        "claude.env.=1",
+        "claude.env.1A=1",
+        "claude.pass_env=[\"A=B\"]",
+        "limits",
+        "limits=1",
+        "=1",
+    ] {
+        assert!(set(&[flag]).is_err(), "{flag} was accepted");
+        refused(set(&[flag]));
+    }
+    insta::assert_snapshot!(refused(set(&["limits.max_cost_usd=0"])), @"
+    error: --set: `limits.max_cost_usd` must be from 0.01 to 1000000, not 0
+      help: every limit is finite on purpose: give the most you would accept
+    ");
+}
+
+#[test]
+fn errors_never_repeat_a_variable_of_the_environment() {
+    let shown = refused(load("[claude]\nenv = { KEY = [\"sk-secret\"] }\n"));
+    assert!(!shown.contains("sk-secret"), "{shown}");
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let shown = refused(load("[limits]\nmax_hours = 1\nmax_hours = 2\n"));
+    assert!(
+        shown.contains("longhaul.toml:3: not valid TOML: duplicate key"),
+        "{shown}"
+    );
+    let shown = refused(load("[limits\n"));
+    assert!(shown.contains("longhaul.toml:1: not valid TOML"), "{shown}");
+}
+
+#[test]
+fn files_that_cannot_be_a_configuration_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path();
+    assert_eq!(
+        Config::load(project, None, &[]).unwrap(),
+        Config::defaults()
+    );
+    let with = |path: &Path| Config::load(project, Some(path), &[]);
+    assert!(
+        refused(with(&project.join("none.toml"))).contains("there is no configuration file at")
+    );
+    assert!(refused(with(project)).contains("is a directory"));
+    let fifo = project.join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    assert!(refused(with(&fifo)).contains("is not a regular file"));
+    let own = project.join(FILE_NAME);
+    std::fs::write(&own, b"[limits]\nmax_hours = 1 # \xff\n").unwrap();
+    assert!(
+        refused(Config::load(project, None, &[]))
+            .contains("longhaul.toml:2: the configuration file is not UTF-8")
+    );
+    std::fs::write(&own, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(refused(Config::load(project, None, &[])).contains("larger than 1 MiB"));
+    std::fs::write(&own, "[limits]\nmax_hours = 1\n").unwrap();
+    assert_eq!(
+        Config::load(project, None, &[]).unwrap().limits.max_ms,
+        3_600_000
+    );
+}
+
+#[test]
+fn the_redacted_form_reads_back_without_secrets() {
+    let key = "sk-ant-api03-0123456789abcdef";
+    let config = set(&[
+        &format!("claude.env.KEY={key}"),
+        &format!("claude.args=[\"--settings\", \"{{k:{key}}}\"]"),
+        "limits.max_hours=0.5",
+        "task.verify=cargo test -p task-1",
+    ])
+    .unwrap();
+    let shown = config.redacted_toml();
+    assert!(!shown.contains("0123456789"), "{shown}");
+    let mut back = load(&shown).unwrap();
+    back.claude.env = config.claude.env.clone();
+    back.claude.args = config.claude.args.clone();
+    assert_eq!(back, config);
+}

@@ -1,0 +1,94 @@
+//! The arguments: permissions are asked for by a terminal nobody watches.
+
+use super::{Finding, Patient};
+use crate::ErrorKind;
+
+/// Flags that switch permission prompts off altogether.
+const BYPASS_FLAGS: [&str; 2] = [
+    "--dangerously-skip-permissions",
+    "--allow-dangerously-skip-permissions",
+];
+const BYPASS_MODE: &str = "bypassPermissions";
+
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let claude = &patient.config.claude;
+    let by_argument = wants_bypass(&claude.args);
+    // The CLI takes this mode from the user's settings, not from the project's.
+    let by_settings = mode_of(&claude.args).is_none()
+        && patient.settings.iter().any(|layer| {
+            !layer.of_project
+                && layer.json.text(&["permissions", "defaultMode"]) == Some(BYPASS_MODE)
+        });
+    if let Some(flag) = &by_argument {
+        if !claude.allow_bypass {
+            return vec![
+                Finding::error("bypass", ErrorKind::Usage, format!("{flag} is refused"))
+                    .detail("a session that asks for nothing can delete anything its user can")
+                    .mend("leave it out, or set claude.allow_bypass = true if the machine is a sandbox"),
+            ];
+        }
+    }
+    if (by_argument.is_some() || by_settings)
+        && patient.is_root
+        && !patient.child_env.is_on("IS_SANDBOX")
+    {
+        return vec![
+            Finding::error(
+                "bypass",
+                ErrorKind::Usage,
+                "the CLI refuses to bypass permissions as root",
+            )
+            .mend("run as another user, or set claude.env.IS_SANDBOX = \"1\" if this is a sandbox"),
+        ];
+    }
+    vec![permissions(patient)]
+}
+
+fn permissions(patient: &Patient<'_>) -> Finding {
+    let id = "permissions";
+    let args = &patient.config.claude.args;
+    let set = patient
+        .settings
+        .iter()
+        .rev()
+        .find_map(|layer| layer.json.text(&["permissions", "defaultMode"]));
+    let mode = wants_bypass(args)
+        .map(|_| BYPASS_MODE.to_string())
+        .or_else(|| mode_of(args))
+        .or_else(|| set.map(str::to_string));
+    let help = "give `--permission-mode auto`, or `acceptEdits` with `--allowedTools`, in claude.args or after `--`";
+    match mode.as_deref() {
+        None => Finding::note(id, "no permission mode is named; the CLI takes its own default")
+            .detail("a session that asks for a permission waits for a person")
+            .mend(help),
+        Some(mode @ ("default" | "manual" | "plan" | "acceptEdits")) => {
+            Finding::warning(id, format!("permission mode {mode} asks, and nobody is there to answer"))
+                .detail("the run stops at the first question with exit code 10, unless an allowed tool covers it")
+                .mend(help)
+        }
+        Some(mode) => Finding::ok(id, format!("permission mode {}", mode.escape_debug())),
+    }
+}
+
+/// The argument that bypasses permissions, if there is one.
+pub fn wants_bypass(args: &[String]) -> Option<String> {
+    let flag = args.iter().find(|arg| BYPASS_FLAGS.contains(&arg.as_str()));
+    flag.cloned().or_else(|| {
+        mode_of(args)
+            .filter(|mode| mode == BYPASS_MODE)
+            .map(|mode| format!("--permission-mode {mode}"))
+    })
+}
+
+/// The value of the last `--permission-mode`.
+fn mode_of(args: &[String]) -> Option<String> {
+    let mut mode = None;
+    for (at, arg) in args.iter().enumerate() {
+        if arg == "--permission-mode" {
+            mode = args.get(at + 1).cloned();
+        } else if let Some(value) = arg.strip_prefix("--permission-mode=") {
+            mode = Some(value.to_string());
+        }
+    }
+    mode
+}

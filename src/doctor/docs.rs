@@ -1,0 +1,196 @@
+//! What a session reads first and longhaul reads last: the command, the task file, the dev-docs.
+
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Patient, shown};
+use crate::ErrorKind;
+use crate::claude_json::{git_root, read_regular};
+
+/// A task file is a page of text.
+const TASK_FILE_MAX_BYTES: u64 = 1 << 20;
+
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = init_command(patient).into_iter().collect();
+    findings.push(task_file(patient));
+    findings.push(checkpoint_files(patient));
+    findings
+}
+
+/// The command named by an `init_prompt` that starts with `/`.
+fn init_command(patient: &Patient<'_>) -> Option<Finding> {
+    let id = "init-command";
+    let prompt = &patient.config.session.init_prompt;
+    let name = prompt.strip_prefix('/')?.split_whitespace().next()?;
+    let shown_name = format!("/{}", name.escape_debug());
+    let found = command_files(patient, name)
+        .into_iter()
+        .find(|path| path.is_file());
+    Some(match found {
+        Some(path) => match read_regular(&path, TASK_FILE_MAX_BYTES) {
+            Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
+                Finding::error(id, ErrorKind::Usage, format!("the command {shown_name} is empty"))
+                    .detail(shown(&path, &patient.child_env))
+                    .mend("write into it what a fresh session shall do first")
+            }
+            Err(why) => Finding::error(id, ErrorKind::Usage, format!("the command {shown_name} cannot be read"))
+                .detail(format!("{}: {why}", shown(&path, &patient.child_env)))
+                .mend("repair the file"),
+            Ok(_) => Finding::ok(id, format!("{shown_name} is {}", shown(&path, &patient.child_env))),
+        },
+        None => Finding::error(id, ErrorKind::Usage, format!("there is no command {shown_name}"))
+            .detail("every session starts with it (session.init_prompt); the CLI would only say \"Unknown command\"")
+            .mend("`longhaul init` writes .claude/commands/session-init.md"),
+    })
+}
+
+/// Where the CLI would look: the project and its parents, then the user's folder.
+fn command_files(patient: &Patient<'_>, name: &str) -> Vec<PathBuf> {
+    if name
+        .split([':', '/'])
+        .any(|part| part.is_empty() || part == "..")
+    {
+        return Vec::new();
+    }
+    let file = format!("commands/{}.md", name.replace(':', "/"));
+    let skill = format!("skills/{name}/SKILL.md");
+    let root = git_root(patient.project);
+    let mut dirs = Vec::new();
+    for dir in patient.project.ancestors() {
+        dirs.push(dir.join(".claude"));
+        if Some(dir) == root {
+            break;
+        }
+    }
+    dirs.extend(
+        patient
+            .places
+            .as_ref()
+            .map(|places| places.config_dir.clone()),
+    );
+    dirs.iter()
+        .flat_map(|dir| [dir.join(&file), dir.join(&skill)])
+        .collect()
+}
+
+fn task_file(patient: &Patient<'_>) -> Finding {
+    let id = "task-file";
+    let name = patient.config.task.file.display();
+    let wrong =
+        |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
+    let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
+    let bytes = match read_regular(
+        &patient.project.join(&patient.config.task.file),
+        TASK_FILE_MAX_BYTES,
+    ) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return wrong("does not exist").mend(write),
+        Err(why) => {
+            return wrong("cannot be read")
+                .detail(why)
+                .mend("put a text file of at most 1 MiB there");
+        }
+    };
+    match tasks::read(&bytes) {
+        Err(why) => wrong(&why).mend(write),
+        Ok(tasks) if tasks.blocked => Finding::error(
+            id,
+            ErrorKind::NeedsPerson,
+            format!("the task file {name} says `Status: blocked`"),
+        )
+        .detail(tasks.reason)
+        .mend("settle what it waits for and remove that line"),
+        Ok(tasks) if tasks.done => Finding::note(
+            id,
+            format!("the task file {name} is done: a run would end at once"),
+        )
+        .mend("add open tasks"),
+        Ok(tasks) => {
+            let finding = Finding::ok(
+                id,
+                format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total),
+            );
+            if tasks.oddities.is_empty() {
+                return finding;
+            }
+            let title = finding.title;
+            Finding::warning(id, title)
+                .detail(tasks.oddities.join("; "))
+                .mend("mend those lines of the task file")
+        }
+    }
+}
+
+fn checkpoint_files(patient: &Patient<'_>) -> Finding {
+    let id = "dev-docs";
+    let files = &patient.config.checkpoint.files;
+    let problem = |file: &Path| match read_regular(&patient.project.join(file), u64::MAX - 1) {
+        Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
+            Some(format!("{} is empty", file.display()))
+        }
+        Ok(Some(_)) => None,
+        Ok(None) => Some(format!("{} does not exist", file.display())),
+        Err(why) => Some(format!("{}: {why}", file.display())),
+    };
+    let problems: Vec<String> = files.iter().filter_map(|file| problem(file)).collect();
+    if problems.is_empty() {
+        return Finding::ok(id, format!("{} checkpoint files are there", files.len()));
+    }
+    Finding::warning(id, "not all checkpoint files are there")
+        .detail(problems.join("; "))
+        .mend("`longhaul init` writes what is missing; or name other files in checkpoint.files")
+}
+
+/// The task file as far as a start needs it.
+mod tasks {
+    /// What the task file says.
+    pub struct Tasks {
+        pub ticked: usize,
+        pub total: usize,
+        pub done: bool,
+        pub blocked: bool,
+        pub reason: String,
+        pub oddities: Vec<String>,
+    }
+
+    /// Provisional: a small reading of checkboxes and status lines outside
+    /// code fences, until the grammar of the dev-docs room is called here.
+    pub fn read(bytes: &[u8]) -> Result<Tasks, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_string())?;
+        if text.trim().is_empty() {
+            return Err("is empty".into());
+        }
+        let mut tasks = Tasks {
+            ticked: 0,
+            total: 0,
+            done: false,
+            blocked: false,
+            reason: String::new(),
+            oddities: Vec::new(),
+        };
+        let mut fenced = false;
+        let mut status = None;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("```") || line.starts_with("~~~") {
+                fenced = !fenced;
+            } else if fenced {
+            } else if line.starts_with("- [ ]") {
+                tasks.total += 1;
+            } else if line.starts_with("- [x]") || line.starts_with("- [X]") {
+                tasks.total += 1;
+                tasks.ticked += 1;
+            } else if let Some(word) = line.strip_prefix("Status:") {
+                status = Some(word.trim());
+            }
+        }
+        let says =
+            |word: &str| status.is_some_and(|status| status.to_ascii_lowercase().starts_with(word));
+        tasks.blocked = says("blocked");
+        tasks.reason = status.filter(|_| tasks.blocked).unwrap_or("").to_string();
+        tasks.done =
+            !tasks.blocked && (says("done") || tasks.total > 0 && tasks.ticked == tasks.total);
+        if tasks.total == 0 && status.is_none() {
+            return Err("has neither a checkbox nor a status line, so it can never be done".into());
+        }
+        Ok(tasks)
+    }
+}

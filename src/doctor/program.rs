@@ -1,0 +1,213 @@
+//! The CLI: is it there, does it run, which release is it?
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::{Finding, Patient, TESTED_CLI_VERSION, shown};
+use crate::claude_json::Env;
+use crate::clock::Timestamp;
+use crate::{Error, ErrorKind, Result};
+
+/// The oldest release that is not warned about.
+const OLDEST_CLI: [u64; 3] = [2, 1, 200];
+/// `claude --version` takes about 10 ms; a wrapper may be slower.
+const VERSION_TIMEOUT_MS: u64 = 10_000;
+/// The answer is one line.
+const VERSION_MAX_BYTES: u64 = 4096;
+const INSTALL: &str = "install it with `npm install -g @anthropic-ai/claude-code`, or name its path in claude.command";
+
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let command = &patient.config.claude.command;
+    let path = match find_program(command, patient.project, &patient.child_env) {
+        Ok(path) => path,
+        Err(err) => return vec![Finding::of_error("cli", &err)],
+    };
+    let place = shown(&path, &patient.child_env);
+    match version(&path, patient.project, &patient.child_env) {
+        Ok(line) => vec![judge(&place, &line)],
+        Err(err) => vec![Finding::of_error("cli", &err)],
+    }
+}
+
+fn judge(place: &str, line: &str) -> Finding {
+    let tested = format!("longhaul is tested with {TESTED_CLI_VERSION}");
+    let number = line.split_whitespace().next().unwrap_or("");
+    let parts: Option<Vec<u64>> = number.split('.').map(|part| part.parse().ok()).collect();
+    let Some(parts) = parts.filter(|parts| parts.len() == 3) else {
+        return Finding::warning(
+            "cli",
+            format!("{place} does not say which Claude Code it is"),
+        )
+        .detail(format!(
+            "`--version` printed \"{}\"",
+            line.chars().take(80).collect::<String>()
+        ))
+        .mend("check that claude.command names the Claude Code CLI");
+    };
+    let title = format!("Claude Code {number} at {place}");
+    if parts.as_slice() < OLDEST_CLI.as_slice() {
+        return Finding::warning("cli", title)
+            .detail(format!("it is old; {tested}"))
+            .mend("update it: `claude update`");
+    }
+    if number != TESTED_CLI_VERSION {
+        return Finding::note("cli", title).detail(tested);
+    }
+    Finding::ok("cli", title)
+}
+
+/// The path of the CLI: `command` as a path (relative to the project), or
+/// looked up on the PATH of `env`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`] when there is none, or it cannot be run.
+pub fn find_program(command: &str, project: &Path, env: &Env) -> Result<PathBuf> {
+    if command.contains('/') {
+        let path = match (command.strip_prefix("~/"), env.get("HOME")) {
+            (Some(rest), Some(home)) => Path::new(home).join(rest),
+            _ => project.join(command),
+        };
+        return match runnable(&path) {
+            Ok(()) => Ok(path),
+            Err(why) => Err(
+                Error::usage(format!("the Claude Code CLI {} {why}", path.display())).hint(INSTALL),
+            ),
+        };
+    }
+    let mut seen = None;
+    for dir in std::env::split_paths(env.get("PATH").unwrap_or_default()) {
+        let path = project.join(dir).join(command);
+        match runnable(&path) {
+            Ok(()) => return Ok(path),
+            Err(why) if path.exists() => seen = seen.or(Some(format!("{} {why}", path.display()))),
+            Err(_) => {}
+        }
+    }
+    let why = seen.map_or_else(String::new, |seen| format!(" ({seen})"));
+    Err(Error::usage(format!(
+        "the Claude Code CLI `{}` is not on PATH{why}",
+        command.escape_debug()
+    ))
+    .hint(INSTALL))
+}
+
+fn runnable(path: &Path) -> std::result::Result<(), &'static str> {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return Err("does not exist");
+    };
+    if meta.is_dir() {
+        return Err("is a directory");
+    }
+    if !meta.is_file() {
+        return Err("is not a file");
+    }
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(|_| "is not executable")
+}
+
+/// What `--version` prints. The CLI gets the environment of a session, since a
+/// wrapper may need its home; asked for its version it writes nothing there.
+fn version(path: &Path, project: &Path, env: &Env) -> Result<String> {
+    let fail =
+        |why: &str| Error::usage(format!("{} --version {why}", path.display())).hint(INSTALL);
+    let mut child = Command::new(path)
+        .arg("--version")
+        .current_dir(project)
+        .env_clear()
+        .envs(env.iter())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|err| {
+            Error::io(
+                ErrorKind::Usage,
+                format!("cannot run {}", path.display()),
+                err,
+            )
+            .hint(INSTALL)
+        })?;
+    let stdout = child.stdout.take().expect("stdout was piped");
+    let exited = wait(&mut child, VERSION_TIMEOUT_MS);
+    if exited.is_none() {
+        if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = child.wait();
+        return Err(fail("did not end within 10 s"));
+    }
+    let status = child
+        .wait()
+        .map_err(|err| Error::internal("cannot wait for a process").caused_by(err))?;
+    let line = what_is_there(File::from(std::os::fd::OwnedFd::from(stdout)));
+    if !status.success() {
+        return Err(fail(&format!("failed ({status})")));
+    }
+    Ok(line)
+}
+
+/// Waits for the end of `child`; `None` when it takes longer.
+fn wait(child: &mut Child, timeout_ms: u64) -> Option<()> {
+    let pid = Pid::from_raw(child.id().cast_signed())?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let started = Timestamp::now();
+    loop {
+        let left_ms = timeout_ms
+            .checked_sub(Timestamp::now().ms_since(started))
+            .filter(|ms| *ms > 0)?;
+        let wait = Timespec {
+            tv_sec: (left_ms / 1000) as i64,
+            tv_nsec: ((left_ms % 1000) * 1_000_000) as i64,
+        };
+        let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&wait)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Some(()),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// What a pipe holds now: a child of the CLI that keeps it open is not waited for.
+fn what_is_there(pipe: File) -> String {
+    if rustix::io::ioctl_fionbio(&pipe, true).is_err() {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    let _ = pipe.take(VERSION_MAX_BYTES).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Severity;
+
+    #[test]
+    fn releases_are_judged() {
+        for (line, severity) in [
+            ("2.1.329 (Claude Code)", Severity::Ok),
+            ("2.1.330 (Claude Code)", Severity::Note),
+            ("3.0.0", Severity::Note),
+            ("2.1.199 (Claude Code)", Severity::Warning),
+            ("1.9.999", Severity::Warning),
+            ("", Severity::Warning),
+            ("claude v5", Severity::Warning),
+        ] {
+            assert_eq!(judge("/bin/claude", line).severity, severity, "{line}");
+        }
+    }
+}

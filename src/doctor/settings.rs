@@ -1,0 +1,142 @@
+//! The settings files of the CLI: those it would stop at, and servers it would ask about.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Finding, Patient, shown};
+use crate::ErrorKind;
+use crate::claude_json::{Json, Places};
+use crate::config::Config;
+
+/// One file of settings, or the value of `--settings`.
+pub(super) struct Layer {
+    /// Where it is; `None` for JSON in an argument.
+    pub path: Option<PathBuf>,
+    /// Whether it comes with the project.
+    pub of_project: bool,
+    /// What is in it.
+    pub json: Json,
+}
+
+/// The layers that apply in `project`, the weakest first.
+pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -> Vec<Layer> {
+    let mut out = Vec::new();
+    let mut add = |path: PathBuf, of_project: bool| {
+        let json = Json::read(&path);
+        if json != Json::Missing {
+            out.push(Layer {
+                path: Some(path),
+                of_project,
+                json,
+            });
+        }
+    };
+    if let Some(places) = places {
+        add(places.config_dir.join("settings.json"), false);
+    }
+    add(project.join(".claude/settings.json"), true);
+    add(project.join(".claude/settings.local.json"), true);
+    for value in flag_values(&config.claude.args, "--settings") {
+        if value.trim_start().starts_with('{') {
+            out.push(Layer {
+                path: None,
+                of_project: false,
+                json: Json::parse(value.as_bytes()),
+            });
+        } else {
+            let path = project.join(value);
+            out.push(Layer {
+                json: Json::read(&path),
+                path: Some(path),
+                of_project: false,
+            });
+        }
+    }
+    out
+}
+
+/// The values of a flag, as `--flag value` and as `--flag=value`.
+fn flag_values<'a>(args: &'a [String], flag: &'a str) -> impl Iterator<Item = &'a str> {
+    args.iter().enumerate().filter_map(move |(at, arg)| {
+        if arg == flag {
+            return args.get(at + 1).map(String::as_str);
+        }
+        arg.strip_prefix(flag)?.strip_prefix('=')
+    })
+}
+
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for layer in &patient.settings {
+        let place = layer.path.as_ref().map_or_else(
+            || "--settings".into(),
+            |path| shown(path, &patient.child_env),
+        );
+        let why = match &layer.json {
+            Json::Bad(why) => why.as_str(),
+            Json::Missing => "it does not exist",
+            Json::Object(_) => continue,
+        };
+        findings.push(
+            Finding::error(
+                "settings",
+                ErrorKind::NeedsPerson,
+                format!("the settings {place} cannot be used"),
+            )
+            .detail(format!("{why}; the CLI would ask a person what to do"))
+            .mend("repair the file, or move it away"),
+        );
+    }
+    findings.extend(servers(patient));
+    findings
+}
+
+/// A `.mcp.json` of the project names servers about which the CLI asks once.
+fn servers(patient: &Patient<'_>) -> Option<Finding> {
+    if patient
+        .config
+        .claude
+        .args
+        .iter()
+        .any(|arg| arg == "--strict-mcp-config")
+    {
+        return None;
+    }
+    let file = Json::read(&patient.project.join(".mcp.json"));
+    let named = file.at(&["mcpServers"])?.as_object()?;
+    let project = patient.project.to_string_lossy();
+    let in_global = |key: &str| patient.global.at(&["projects", &project, key]);
+    let listed = |key: &str, server: &str| {
+        let holds = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_array)
+                .is_some_and(|items| items.iter().any(|item| item == server))
+        };
+        holds(in_global(key))
+            || patient
+                .settings
+                .iter()
+                .any(|layer| holds(layer.json.at(&[key])))
+    };
+    let all = patient
+        .settings
+        .iter()
+        .any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
+        || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
+    let open: Vec<String> = named
+        .keys()
+        .filter(|server| {
+            !all && !listed("enabledMcpjsonServers", server)
+                && !listed("disabledMcpjsonServers", server)
+        })
+        .map(|server| server.escape_debug().to_string())
+        .collect();
+    if open.is_empty() {
+        return None;
+    }
+    Some(
+        Finding::error("mcp", ErrorKind::NeedsPerson, format!("the CLI would ask about the MCP servers of .mcp.json: {}", open.join(", ")))
+            .mend("start `claude` there once and answer, or name them in enabledMcpjsonServers or disabledMcpjsonServers of .claude/settings.local.json"),
+    )
+}
