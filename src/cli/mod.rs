@@ -1,6 +1,15 @@
 //! Commands as typed.
 
+use std::process::ExitCode;
+
+use crate::session;
+
 /// Runs the program; the exit code is the documented one.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // Before anything else: these two must stay small and quick.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|arg| arg == session::KEEPER_COMMAND) {
+        return session::keeper_main();
+    }
+    ExitCode::SUCCESS
 }
