@@ -1,6 +1,7 @@
 //! longhaul keeps a long task going on Claude Code through as many sessions as it takes.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod claude_json;
 pub mod cli;
 pub mod clock;
 pub mod config;

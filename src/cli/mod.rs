@@ -1,11 +1,60 @@
-//! Commands as typed.
+//! Commands as typed: one file a command, and the way from a result to an exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::session;
 
 pub mod doctor;
 pub mod init;
 pub mod print;
 pub mod target;
 
+/// Keeps a long task going on Claude Code through as many sessions as it takes.
+#[derive(Debug, Parser)]
+#[command(name = "longhaul", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lay out longhaul.toml, dev-docs and the session-init command (never overwrites)
+    Init(init::InitArgs),
+    /// Check everything a run needs, and say how to mend what is missing
+    Doctor(doctor::DoctorArgs),
+}
+
 /// Runs the program; the exit code is the documented one.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // Before anything else: these two must stay small and quick.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|arg| arg == session::KEEPER_COMMAND) {
+        return session::keeper_main();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let is_error = e.use_stderr();
+            let _ = e.print();
+            return ExitCode::from(if is_error { 64 } else { 0 });
+        }
+    };
+    match perform(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(err) => {
+            print::complain(&err.render());
+            ExitCode::from(err.kind().exit_code())
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<u8> {
+    match command {
+        Command::Init(args) => init::run(&args).map(|()| 0),
+        Command::Doctor(args) => doctor::run(&args),
+    }
 }

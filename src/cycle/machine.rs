@@ -1220,6 +1220,14 @@ impl Machine {
         self.live.as_ref()
     }
 
+    /// Does this reading of the task file say anything new?
+    pub fn is_news(&self, reading: &TaskReading) -> bool {
+        match reading {
+            TaskReading::Read { digest, .. } => self.tasks_digest.as_ref() != Some(digest),
+            TaskReading::Unreadable { .. } => false,
+        }
+    }
+
     /// Is a session alive, as far as the machine knows?
     pub fn is_alive(&self) -> bool {
         self.alive

@@ -1,1 +1,23 @@
-//! TODO
+//! One live CLI: the room it lives in and everything said to and by it.
+//!
+//! - [`Keeper`]: longhaul's handle on a keeper process, which holds the pty,
+//!   the CLI and the leash ([`keeper_main`]).
+//! - [`settings`] and [`env`]: what the CLI is started with.
+//! - [`sink`]: what its statusline and hooks report.
+//! - [`dialog`]: what its screen asks before it starts to work.
+//! - [`sweep`]: making sure that nothing of it lives on.
+
+pub mod dialog;
+pub mod env;
+mod keeper;
+mod room;
+pub mod settings;
+pub mod sink;
+pub mod sweep;
+mod terminal;
+pub mod wire;
+
+pub use keeper::{KEEPER_COMMAND, Keeper};
+pub use room::{LEASH_GRACE_MS, keeper_main};
+pub use terminal::ENTER_DELAY_MS;
+pub use wire::{Ending, Key, KeeperCommand, KeeperEvent, LAST_SCREEN, Launch};

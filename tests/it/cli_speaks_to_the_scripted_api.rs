@@ -8,7 +8,8 @@ use super::support::{Lab, Worker};
 
 fn print(lab: &Lab, args: &[&str]) -> Value {
     let output = lab.claude().args(["-p", "--output-format", "json"]).args(args).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
     serde_json::from_str(&stdout).unwrap_or_else(|err| panic!("{err}\n{stdout}\n{stderr}"))
 }
@@ -28,7 +29,8 @@ fn the_cli_runs_the_tools_it_is_told_to_and_bills_what_the_api_claims() {
     let worker = Worker { steps: Some(2), cache_1h_percent: 25, ..Worker::default() };
     let lab = Lab::new(worker.clone());
     let session = "6f1f9a52-6f0e-4d7a-9a70-0a4e1d3c5b21";
-    let args = ["--session-id", session, "--model", "claude-haiku-4-5", "--allowedTools=Bash", "go"];
+    let args =
+        ["--session-id", session, "--model", "claude-haiku-4-5", "--allowedTools=Bash", "go"];
     let result = print(&lab, &args);
 
     let main: Vec<_> = lab.api.requests().into_iter().filter(|request| !request.side).collect();
@@ -49,8 +51,12 @@ fn the_cli_runs_the_tools_it_is_told_to_and_bills_what_the_api_claims() {
 fn nothing_is_written_outside_the_private_home_and_the_project() {
     let lab = Lab::new(Worker { steps: Some(1), ..Worker::default() });
     print(&lab, &["--model", "claude-haiku-4-5", "--allowedTools=Bash", "go"]);
-    let mut found: Vec<_> = std::fs::read_dir(lab.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut found: Vec<_> =
+        std::fs::read_dir(lab.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
     found.sort();
     assert_eq!(found, ["home", "project", "state", "tmp"]);
-    assert!(!lab.home.dir().join(".claude.json").exists(), "its state belongs into the configuration folder");
+    assert!(
+        !lab.home.dir().join(".claude.json").exists(),
+        "its state belongs into the configuration folder"
+    );
 }

@@ -53,8 +53,12 @@ impl Lab {
             "Read dev-docs/PROJECT_SUMMARY.md, dev-docs/plan.md and dev-docs/tasks.md, then go on.\n",
         );
         lab.home.trust(&lab.project()).unwrap();
-        let env: Table =
-            lab.home.env(&lab.api.base_url()).into_iter().map(|(name, value)| (name, value.into())).collect();
+        let env: Table = lab
+            .home
+            .env(&lab.api.base_url())
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
         lab.set("claude.command", CLI.program.to_string_lossy().into_owned());
         lab.set("claude.env", env);
         lab.arguments(&["--model", "claude-haiku-4-5", "--allowedTools=Bash,Edit,Read,Write"]);

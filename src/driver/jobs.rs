@@ -1,0 +1,84 @@
+//! What takes longer than a moment runs beside the loop and reports back.
+
+use std::future::Future;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::cycle::Event;
+use crate::workspace::Marker;
+
+/// What a job brings back.
+#[derive(Debug)]
+pub enum Done {
+    /// An event for the machine.
+    Event(Box<Event>),
+    /// Where the work tree stood when the cycle began.
+    Marked {
+        /// The cycle.
+        cycle: u32,
+        /// The marker.
+        marker: Marker,
+    },
+}
+
+/// The jobs in progress.
+#[derive(Debug)]
+pub struct Jobs {
+    tell: mpsc::UnboundedSender<Done>,
+    told: mpsc::UnboundedReceiver<Done>,
+    verify: Option<JoinHandle<()>>,
+}
+
+impl Jobs {
+    /// None yet.
+    pub fn new() -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        Self { tell, told, verify: None }
+    }
+
+    /// Runs one.
+    pub fn start(&self, job: impl Future<Output = Done> + Send + 'static) -> JoinHandle<()> {
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            // The loop may be over; then nobody needs it.
+            let _ = tell.send(job.await);
+        })
+    }
+
+    /// Runs one that writes to disk and may block there.
+    pub fn start_blocking(&self, job: impl FnOnce() -> Event + Send + 'static) {
+        let tell = self.tell.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = tell.send(Done::Event(Box::new(job())));
+        });
+    }
+
+    /// Runs the verify command; an earlier one is stopped.
+    pub fn start_verify(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.cancel_verify();
+        self.verify = Some(self.start(job));
+    }
+
+    /// Stops the verify command: its process group dies with the future.
+    pub fn cancel_verify(&mut self) {
+        if let Some(running) = self.verify.take() {
+            running.abort();
+        }
+    }
+
+    /// The next that is done. Safe to drop and call again.
+    pub async fn next(&mut self) -> Done {
+        match self.told.recv().await {
+            Some(done) => done,
+            // Never: we hold a sender ourselves.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.cancel_verify();
+    }
+}

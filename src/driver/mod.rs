@@ -1,0 +1,268 @@
+//! The one loop: everything that happens outside becomes an event, the machine
+//! decides, and what it decides is performed.
+//!
+//! ```text
+//! select! -> Input -> events -> journal -> Machine::step -> actions -> perform
+//! ```
+//!
+//! There is one `select!`, in `next_input`. Nothing in this folder decides:
+//! `translate` turns reports into events, `perform` turns actions into deeds.
+
+mod hints;
+mod jobs;
+mod live;
+mod perform;
+mod timers;
+mod translate;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::control::{Asked, Request};
+use crate::cycle::{Command, Event, Machine, Outcome, Snapshot};
+use crate::error::Result;
+use crate::journal::Journal;
+use crate::runs::RunFolder;
+use crate::session::Keeper;
+use crate::session::sink::{SinkReport, SinkSocket};
+use crate::session::wire::KeeperEvent;
+use crate::show::Teller;
+
+use hints::Hints;
+use jobs::Done;
+use live::LiveSession;
+pub use live::Lost;
+use timers::Timers;
+
+/// The file system is asked at least this often; inotify is only a hint.
+const POLL_MS: u64 = 1_500;
+/// The same until the session's transcript is there, and its folder can be watched.
+const EARLY_POLL_MS: u64 = 100;
+/// How long the keeper may take when longhaul itself must give up.
+const GIVE_UP: Duration = Duration::from_secs(15);
+
+/// What one run needs of the outside, settled before it begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The configuration; `claude.args` already holds those after `--`.
+    pub config: Config,
+    /// The project's real path.
+    pub project: PathBuf,
+    /// The CLI's program file.
+    pub program: PathBuf,
+    /// The CLI's config directory.
+    pub claude_dir: PathBuf,
+    /// A folder for the sink's socket and the run's temporary files.
+    pub scratch: PathBuf,
+    /// This run's folder in the state directory.
+    pub run: RunFolder,
+}
+
+/// One run in progress.
+pub struct Driver {
+    setup: Setup,
+    machine: Machine,
+    journal: Journal,
+    timers: Timers,
+    session: Option<LiveSession>,
+    sink: SinkSocket,
+    control: mpsc::Receiver<Asked>,
+    signals: mpsc::UnboundedReceiver<i32>,
+    jobs: jobs::Jobs,
+    hints: Hints,
+    teller: Box<dyn Teller>,
+    /// Events that one input led to, in order.
+    queue: VecDeque<Event>,
+    last_poll_ms: u64,
+    last_tick_s: u64,
+}
+
+/// One thing that came in.
+enum Input {
+    Signal(i32),
+    Asked(Asked),
+    Keeper(KeeperEvent),
+    Sink(Box<SinkReport>),
+    Done(Done),
+    /// Something changed on disk, or it is time to look.
+    Look,
+}
+
+impl Driver {
+    /// A driver for `machine`; needs a tokio runtime.
+    pub fn new(
+        setup: Setup,
+        machine: Machine,
+        journal: Journal,
+        control: mpsc::Receiver<Asked>,
+        signals: mpsc::UnboundedReceiver<i32>,
+        teller: Box<dyn Teller>,
+    ) -> Result<Self> {
+        let sink = SinkSocket::bind(&setup.scratch)?;
+        Ok(Self {
+            hints: Hints::new(&setup.project, &setup.config),
+            setup,
+            machine,
+            journal,
+            timers: Timers::default(),
+            session: None,
+            sink,
+            control,
+            signals,
+            jobs: jobs::Jobs::new(),
+            teller,
+            queue: VecDeque::new(),
+            last_poll_ms: 0,
+            last_tick_s: 0,
+        })
+    }
+
+    /// Runs from `first` to the end.
+    ///
+    /// # Errors
+    /// Only what makes supervision impossible: the journal cannot be written
+    /// (exit 51), a session cannot be spoken to. The session is ended first.
+    pub async fn run(mut self, first: Event) -> Result<(Outcome, Machine)> {
+        match self.supervise(first).await {
+            Ok(outcome) => {
+                self.teller.finish(&Snapshot::of(&self.machine));
+                Ok((outcome, self.machine))
+            }
+            Err(err) => {
+                tracing::error!(%err, "giving up");
+                self.give_up().await;
+                Err(err)
+            }
+        }
+    }
+
+    async fn supervise(&mut self, first: Event) -> Result<Outcome> {
+        self.queue.push_back(first);
+        loop {
+            while let Some(event) = self.queue.pop_front() {
+                self.feed(event)?;
+                if let Some(outcome) = self.machine.outcome() {
+                    return Ok(outcome.clone());
+                }
+            }
+            let input = self.next_input().await;
+            self.handle(input)?;
+            let now = Timestamp::now();
+            while let Some(event) = self.timers.pop_due(now) {
+                self.queue.push_back(event);
+            }
+            self.tick(now);
+        }
+    }
+
+    /// One event: noted, decided, done.
+    fn feed(&mut self, event: Event) -> Result<()> {
+        let now = Timestamp::now();
+        let actions = self.machine.step(now, event.clone());
+        let durable = actions.iter().any(crate::cycle::Action::is_external);
+        self.journal.append(now, &event, durable)?;
+        for action in actions {
+            self.perform(now, action)?;
+        }
+        Ok(())
+    }
+
+    async fn next_input(&mut self) -> Input {
+        let wait_ms = self.wait_ms(Timestamp::now());
+        let keeper = async {
+            match self.session.as_mut().and_then(|s| s.keeper.as_mut()) {
+                Some(keeper) => Keeper::next(keeper).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(number) = self.signals.recv() => Input::Signal(number),
+            event = keeper => Input::Keeper(event),
+            Some(asked) = self.control.recv() => Input::Asked(asked),
+            Ok(report) = self.sink.recv() => Input::Sink(Box::new(report)),
+            done = self.jobs.next() => Input::Done(done),
+            () = self.hints.changed() => Input::Look,
+            () = tokio::time::sleep(Duration::from_millis(wait_ms)) => Input::Look,
+        }
+    }
+
+    /// How long nothing needs to be looked at. Never long: tokio's clock stands
+    /// still while the machine is suspended, ours does not.
+    fn wait_ms(&self, now: Timestamp) -> u64 {
+        let poll_ms = match &self.session {
+            Some(session) if session.is_early() => EARLY_POLL_MS,
+            Some(_) | None => POLL_MS,
+        };
+        let display_ms = self.teller.wants_tick_ms().unwrap_or(u64::MAX);
+        let timer_ms = self.timers.due_in_ms(now).unwrap_or(u64::MAX);
+        poll_ms.min(timer_ms).min(display_ms).max(1)
+    }
+
+    fn handle(&mut self, input: Input) -> Result<()> {
+        match input {
+            Input::Signal(number) => self.queue.push_back(Event::Signal { number }),
+            Input::Asked((request, back)) => {
+                let answer = self.answer(request);
+                // A client that hung up does not want it.
+                let _ = back.send(answer);
+            }
+            Input::Keeper(event) => self.on_keeper(event)?,
+            Input::Sink(report) => self.on_sink(*report)?,
+            Input::Done(done) => self.on_done(done),
+            Input::Look => self.look(),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request) -> String {
+        let command = match request {
+            Request::Status => {
+                let view = crate::report::StatusView::of(&Snapshot::of(&self.machine), Timestamp::now());
+                return serde_json::to_string(&view)
+                    .unwrap_or_else(|_| r#"{"error":"the status cannot be written"}"#.into());
+            }
+            Request::Pause => Command::Pause,
+            Request::Resume => Command::Resume,
+            Request::Cycle => Command::Cycle,
+            Request::Stop => Command::Stop,
+            Request::StopNow => Command::StopNow,
+        };
+        self.queue.push_back(Event::Operator { command });
+        r#"{"ok":true}"#.into()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if self.teller.wants_tick_ms().is_some() && now.boot_ms / 1000 != self.last_tick_s {
+            self.last_tick_s = now.boot_ms / 1000;
+            self.teller.tick(now, &Snapshot::of(&self.machine));
+        }
+    }
+
+    /// longhaul cannot go on: the keeper ends the session when the leash drops.
+    async fn give_up(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        let Some(mut keeper) = session.keeper.take() else { return };
+        let _ = keeper.send(&crate::session::wire::KeeperCommand::End(
+            crate::session::wire::Ending::Terminate,
+        ));
+        let ended = async {
+            loop {
+                match keeper.next().await {
+                    KeeperEvent::Swept { .. } | KeeperEvent::Lost { .. } => break,
+                    KeeperEvent::Spawned { .. }
+                    | KeeperEvent::SpawnFailed { .. }
+                    | KeeperEvent::Submitted { .. }
+                    | KeeperEvent::Screen { .. }
+                    | KeeperEvent::Exited { .. } => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GIVE_UP, ended).await;
+    }
+}

@@ -1,0 +1,299 @@
+//! Actions, performed. Nothing here decides.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::cycle::event::{Event, TaskReading, TaskSays};
+use crate::cycle::{Action, Snapshot};
+use crate::devdocs::handoff::{self, Brief};
+use crate::devdocs::proof::{self, Proof};
+use crate::devdocs::task_file::{self, TaskFile};
+use crate::devdocs::{git, keep, read};
+use crate::error::Result;
+use crate::session::wire::{COLS, Ending, Key, KeeperCommand, Launch, ROWS};
+use crate::session::{Keeper, env, settings};
+use crate::transcript::SessionTranscript;
+use crate::workspace::{self, Change, Marker};
+
+use super::jobs::Done;
+use super::live::{LiveSession, Lost, Memory};
+use super::{Driver, Setup};
+
+impl Driver {
+    pub(super) fn perform(&mut self, now: Timestamp, action: Action) -> Result<()> {
+        tracing::debug!(?action, "performing");
+        match action {
+            Action::Launch { cycle, session_id, prompt } => self.launch(cycle, session_id, &prompt)?,
+            Action::TakeBaseline => {
+                let baseline = self.snapshot();
+                if let Some(session) = &mut self.session {
+                    session.baseline = Some(baseline);
+                }
+            }
+            Action::Type { text } => self.send(&KeeperCommand::Submit { id: 0, text })?,
+            Action::PressEnter => self.send(&KeeperCommand::Press(Key::Enter))?,
+            Action::ClearInput => self.send(&KeeperCommand::Press(Key::CtrlU))?,
+            Action::PressEscape => self.send(&KeeperCommand::Press(Key::Escape))?,
+            Action::EndPolitely => self.send(&KeeperCommand::End(Ending::Terminate))?,
+            Action::EndSurely => self.send(&KeeperCommand::End(Ending::Kill))?,
+            Action::ReadTask => {
+                let reading = self.read_task();
+                self.queue.push_back(Event::TaskRead { reading });
+            }
+            Action::RunVerify => self.run_verify(),
+            Action::CancelVerify => self.jobs.cancel_verify(),
+            Action::WeighProgress { since } => self.weigh_progress(since),
+            Action::Prove => self.prove(),
+            Action::KeepCheckpoint { cycle } => self.keep_checkpoint(cycle),
+            Action::WriteHandoff { cycle, why } => self.write_handoff(cycle, why),
+            Action::SetTimer { timer, epoch, after_ms } => self.timers.set(now, timer, epoch, after_ms),
+            Action::Tell(notice) => {
+                tracing::info!(?notice, "told");
+                self.teller.tell(now, &notice, &Snapshot::of(&self.machine));
+            }
+        }
+        Ok(())
+    }
+
+    /// To the live session, if there is one.
+    pub(super) fn send(&mut self, command: &KeeperCommand) -> Result<()> {
+        match self.session.as_mut().and_then(|s| s.keeper.as_mut()) {
+            Some(keeper) => keeper.send(command),
+            None => Ok(()),
+        }
+    }
+
+    fn launch(&mut self, cycle: u32, session_id: Uuid, prompt: &str) -> Result<()> {
+        let launch = launch_of(&self.setup, &self.machine.run_id(), session_id, prompt)?;
+        let keeper = Keeper::spawn(&launch)?;
+        let transcript = SessionTranscript::new(&self.setup.claude_dir, &self.setup.project, session_id);
+        self.session = Some(LiveSession::new(cycle, session_id, keeper, transcript));
+        let project = self.setup.project.clone();
+        self.jobs.start(async move { Done::Marked { cycle, marker: workspace::mark(&project).await } });
+        Ok(())
+    }
+
+    fn snapshot(&self) -> proof::Snapshot {
+        let config = &self.setup.config;
+        proof::Snapshot::take(&self.setup.project, &config.checkpoint.files, &config.task.file)
+    }
+
+    pub(super) fn read_task(&self) -> TaskReading {
+        read_task(&self.setup.project, &self.setup.config.task.file)
+    }
+
+    fn run_verify(&mut self) {
+        let Some(command) = self.setup.config.task.verify.clone() else {
+            let event = Event::VerifyEnded { passed: true, tail: String::new() };
+            return self.queue.push_back(event);
+        };
+        let project = self.setup.project.clone();
+        let timeout_ms = self.setup.config.task.verify_timeout_ms;
+        self.jobs.start_verify(async move {
+            let said = crate::verify::run(&project, &command, std::env::vars_os().collect(), timeout_ms).await;
+            Done::Event(Box::new(Event::VerifyEnded { passed: said.passed, tail: said.tail }))
+        });
+    }
+
+    fn weigh_progress(&mut self, since: Timestamp) {
+        let project = self.setup.project.clone();
+        let excluded = excluded(&self.setup);
+        let session = self.session.as_ref();
+        let marker = session
+            .and_then(|s| if s.keeper.is_some() { &s.turn_marker } else { &s.cycle_marker }.clone())
+            .unwrap_or(Marker { unix_ms: since.unix_ms, head: None });
+        let cycle = session.map_or(0, |s| s.cycle);
+        let is_first = session.is_none();
+        if is_first {
+            // Before the first launch there is nothing to weigh.
+            return self.queue.push_back(Event::ProgressWeighed { changed: false });
+        }
+        let next = self.jobs.start(async move {
+            let changed = match workspace::changed_since(&project, &marker, &excluded).await {
+                Change::Nothing => false,
+                Change::Unknown { why } => {
+                    tracing::warn!(why, "cannot tell whether there was progress; assuming none");
+                    false
+                }
+                _ => true,
+            };
+            Done::Event(Box::new(Event::ProgressWeighed { changed }))
+        });
+        drop(next);
+        if let Some(session) = &mut self.session
+            && session.cycle == cycle
+        {
+            let head = session.turn_marker.as_ref().and_then(|m| m.head.clone());
+            session.turn_marker = Some(Marker { unix_ms: Timestamp::now().unix_ms, head });
+        }
+    }
+
+    fn prove(&mut self) {
+        let now = self.snapshot();
+        let baseline = self.session.as_ref().and_then(|s| s.baseline.clone());
+        let event = match baseline {
+            Some(baseline) => proof_event(&baseline, &now),
+            None => Event::Proof {
+                changed: Vec::new(),
+                shortfalls: vec!["the files' state before the request is not known".into()],
+                digest: String::new(),
+            },
+        };
+        self.queue.push_back(event);
+    }
+
+    fn keep_checkpoint(&mut self, cycle: u32) {
+        let setup = self.setup.clone();
+        let run_id = self.machine.run_id();
+        self.jobs.start(async move {
+            let kept = {
+                let setup = setup.clone();
+                tokio::task::spawn_blocking(move || {
+                    let files = &setup.config.checkpoint.files;
+                    let kept = keep::keep(&setup.project, files, &setup.run.checkpoints(), cycle);
+                    // An old brief would mislead the next session.
+                    let _ = handoff::retire(&setup.project);
+                    kept
+                })
+                .await
+            };
+            let (folder, mut trouble) = match kept {
+                Ok(Ok(kept)) => (kept.folder.display().to_string(), None),
+                Ok(Err(err)) => (String::new(), Some(err.to_string())),
+                Err(err) => (String::new(), Some(format!("the copy failed: {err}"))),
+            };
+            if setup.config.checkpoint.git_commit {
+                let message = format!("longhaul: checkpoint of cycle {cycle}\n\nRun {run_id}.");
+                let outcome =
+                    git::commit_checkpoint(&setup.project, &setup.config.checkpoint.files, &message).await;
+                if let Some(problem) = commit_trouble(&outcome) {
+                    trouble = Some(trouble.map_or(problem.clone(), |t| format!("{t}; {problem}")));
+                }
+            }
+            Done::Event(Box::new(Event::CheckpointKept { folder, trouble }))
+        });
+    }
+
+    fn write_handoff(&mut self, cycle: u32, why: String) {
+        let memory = self.session.as_ref().map(|s| s.memory.clone()).unwrap_or_default();
+        let session_id = self.machine.live().map(|c| c.session_id.to_string()).unwrap_or_default();
+        let brief = brief_of(&self.setup, &self.machine.run_id().to_string(), cycle, session_id, why, memory);
+        let project = self.setup.project.clone();
+        self.jobs.start_blocking(move || {
+            let trouble = handoff::write(&project, &handoff::render(&brief)).err().map(|e| e.to_string());
+            Event::HandoffWritten { trouble }
+        });
+    }
+
+    /// The session an earlier longhaul lost, for its brief.
+    pub fn remember(&mut self, lost: Lost) {
+        self.session = Some(LiveSession::lost(lost));
+    }
+}
+
+/// The checkpoint files and the brief: changes there are no progress.
+fn excluded(setup: &Setup) -> Vec<PathBuf> {
+    let mut files = setup.config.checkpoint.files.clone();
+    files.push(PathBuf::from(handoff::HANDOFF_FILE));
+    files.push(setup.config.task.file.clone());
+    files.push(PathBuf::from(".claude"));
+    files
+}
+
+fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Result<Launch> {
+    let own = &setup.config.claude.args;
+    let sink = settings::SinkCommand::of_this_process(&setup.scratch);
+    let bypass = setup.config.claude.allow_bypass && settings::wants_bypass(own);
+    let json = settings::settings_json(&sink, bypass)?;
+    let marks = env::RunMarks {
+        run_id: &run_id.to_string(),
+        tmp_dir: &setup.scratch,
+        cwd: &setup.project,
+    };
+    Ok(Launch {
+        program: setup.program.clone(),
+        args: settings::arguments(&session_id.to_string(), &json, own, prompt),
+        env: env::child_env(std::env::vars_os(), &setup.config.claude, &marks),
+        cwd: setup.project.clone(),
+        rows: ROWS,
+        cols: COLS,
+    })
+}
+
+/// The task file as the machine sees it.
+pub fn read_task(project: &Path, file: &Path) -> TaskReading {
+    let bytes = match read::read_project_file(project, file, task_file::MAX_TASK_FILE_BYTES) {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            return TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) };
+        }
+    };
+    match TaskFile::parse(&bytes) {
+        Ok(parsed) => TaskReading::Read {
+            digest: task_file::digest(&bytes),
+            says: match parsed.state() {
+                task_file::State::Open => TaskSays::Open,
+                task_file::State::Done { .. } => TaskSays::Done,
+                task_file::State::Blocked { reason } => {
+                    TaskSays::Blocked { reason: reason.unwrap_or_default() }
+                }
+            },
+            ticked: parsed.ticked,
+            total: parsed.total,
+        },
+        Err(problem) => TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) },
+    }
+}
+
+fn proof_event(baseline: &proof::Snapshot, now: &proof::Snapshot) -> Event {
+    let (changed, shortfalls) = match proof::prove(baseline, now) {
+        Proof::Verified { changed } => {
+            (changed.iter().map(|p| p.display().to_string()).collect(), Vec::new())
+        }
+        Proof::Failed { missing } => (Vec::new(), missing.iter().map(ToString::to_string).collect()),
+    };
+    let digest = task_file::digest(&serde_json::to_vec(now).unwrap_or_default());
+    Event::Proof { changed, shortfalls, digest }
+}
+
+fn commit_trouble(outcome: &git::CommitOutcome) -> Option<String> {
+    use git::CommitOutcome as C;
+    match outcome {
+        C::Committed { .. } | C::NothingToCommit { .. } => None,
+        C::NotARepository => Some("checkpoint.git is \"commit\", but the project is no git repository".into()),
+        C::NoGit => Some("checkpoint.git is \"commit\", but there is no git".into()),
+        C::Busy => Some("the checkpoint was not committed: the git index stayed locked".into()),
+        C::TimedOut => Some("the checkpoint was not committed: git did not end in time".into()),
+        C::Refused { message } => Some(format!("the checkpoint was not committed: {message}")),
+    }
+}
+
+fn brief_of(
+    setup: &Setup,
+    run_id: &str,
+    cycle: u32,
+    session_id: String,
+    reason: String,
+    memory: Memory,
+) -> Brief {
+    let file = &setup.config.task.file;
+    let tasks = match read::read_project_file(&setup.project, file, task_file::MAX_TASK_FILE_BYTES) {
+        Ok(bytes) => TaskFile::parse(&bytes).map_err(|e| e.to_string()),
+        Err(problem) => Err(problem.to_string()),
+    };
+    Brief {
+        run_id: run_id.to_owned(),
+        cycle,
+        session_id,
+        written_unix_ms: Timestamp::now().unix_ms,
+        reason,
+        messages: memory.messages.into(),
+        files_touched: memory.files,
+        tool_calls: memory.tools.into(),
+        git_status: Vec::new(),
+        task_file: file.clone(),
+        tasks: Some(tasks),
+    }
+}

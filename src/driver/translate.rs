@@ -1,0 +1,251 @@
+//! What edges report, as events. Nothing here decides.
+
+use crate::cycle::event::{Event, Exit, SessionReport, TurnEnd};
+use crate::cycle::record::{Bill, CostSource, Spend};
+use crate::error::Result;
+use crate::models::Models;
+use crate::session::dialog;
+use crate::session::sink::{SinkEvent, SinkReport, Status};
+use crate::session::wire::{KeeperCommand, KeeperEvent};
+use crate::transcript::{self, Arrival, Fact, Ledger};
+
+use super::jobs::Done;
+use super::{Driver, POLL_MS};
+use crate::clock::Timestamp;
+
+impl Driver {
+    fn report(&mut self, report: SessionReport) {
+        if let Some(session) = &self.session {
+            self.queue.push_back(Event::Session { cycle: session.cycle, report });
+        }
+    }
+
+    pub(super) fn on_keeper(&mut self, event: KeeperEvent) -> Result<()> {
+        match event {
+            KeeperEvent::Spawned { pid, .. } => self.report(SessionReport::Spawned { pid }),
+            KeeperEvent::SpawnFailed { message } => {
+                self.report(SessionReport::SpawnFailed { message });
+                self.session = None;
+            }
+            KeeperEvent::Submitted { id, text_written_us, .. } => {
+                tracing::info!(id, text_written_us, "text written to the pty");
+            }
+            KeeperEvent::Screen { text, .. } => self.on_screen(text)?,
+            KeeperEvent::Exited { code, signal } => {
+                let exit = match (code, signal) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => Exit::Unknown,
+                };
+                if let Some(session) = &mut self.session {
+                    session.exit = Some(exit);
+                }
+            }
+            KeeperEvent::Swept { killed, survivors } => self.session_is_gone(killed, survivors),
+            KeeperEvent::Lost { message } => {
+                tracing::error!(message, "the keeper was lost");
+                // What it held is adopted by us now, or carries the run's mark.
+                let swept = crate::session::sweep::clear_run(&self.machine.run_id().to_string());
+                self.session_is_gone(swept.killed, swept.survivors);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last words of the transcript first, then the exit.
+    fn session_is_gone(&mut self, killed: u32, survivors: u32) {
+        self.read_transcript();
+        let Some(session) = &self.session else { return };
+        let exit = session.exit.unwrap_or(Exit::Unknown);
+        let screen = session.screen.clone();
+        self.report(SessionReport::Exited { exit, killed, survivors, screen });
+        if let Some(session) = &mut self.session {
+            session.keeper = None;
+        }
+    }
+
+    fn on_screen(&mut self, text: String) -> Result<()> {
+        let trusts = self.setup.config.claude.trust_workspace;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if session.ready {
+            return Ok(());
+        }
+        let seen = dialog::classify(&text);
+        session.screen = text;
+        match seen {
+            None => {}
+            Some(dialog::Dialog::Trust) if trusts => {
+                if let (false, Some(keys)) = (session.trust_answered, dialog::answer_trust(&session.screen)) {
+                    session.trust_answered = true;
+                    tracing::info!("answering the trust dialog: claude.trust_workspace is set");
+                    for key in keys {
+                        self.send(&KeeperCommand::Press(key))?;
+                    }
+                }
+            }
+            Some(dialog) => {
+                let what = dialog.question().to_owned();
+                self.report(SessionReport::AsksPerson { what });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_sink(&mut self, report: SinkReport) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        // A late report of an earlier session says nothing about this one.
+        if report.session_id.is_some_and(|id| id != session.session_id.to_string()) {
+            tracing::debug!("a report of another session");
+            return Ok(());
+        }
+        match report.event {
+            SinkEvent::Statusline(status) => self.on_status(*status),
+            SinkEvent::SessionStart { model, .. } => {
+                session.ready = true;
+                self.report(SessionReport::Ready { model });
+            }
+            SinkEvent::Notification { notification_type, message } => {
+                if notification_type.as_deref() == Some("permission_prompt") {
+                    let what = message.unwrap_or_else(|| "a permission".into());
+                    self.report(SessionReport::AsksPerson { what });
+                }
+            }
+            SinkEvent::PreCompact { trigger } => {
+                tracing::warn!(?trigger, "the CLI is about to compact the context");
+            }
+            // The transcript says the same, and says it in order.
+            SinkEvent::UserPromptSubmit
+            | SinkEvent::Stop
+            | SinkEvent::StopFailure { .. }
+            | SinkEvent::SessionEnd { .. } => self.read_transcript(),
+        }
+        Ok(())
+    }
+
+    fn on_status(&mut self, status: Status) {
+        self.read_transcript();
+        if let Some(tokens) = status.window_tokens {
+            let known = self.machine.live().and_then(|c| c.gauge.statusline_window);
+            if known != Some(tokens) {
+                self.report(SessionReport::Window { tokens });
+            }
+        }
+        if let Some(cost_usd) = status.cost_usd {
+            let known = self.machine.live().and_then(|c| c.bill).map(|b| b.cost_usd);
+            if known != Some(cost_usd) {
+                let bill = Bill { cost_usd, source: CostSource::Statusline };
+                self.report(SessionReport::Billed { bill });
+            }
+        }
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Event(event) => self.queue.push_back(*event),
+            Done::Marked { cycle, marker } => {
+                if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle) {
+                    session.turn_marker = Some(marker.clone());
+                    session.cycle_marker = Some(marker);
+                }
+            }
+        }
+    }
+
+    /// Looks at everything that may have changed on disk.
+    pub(super) fn look(&mut self) {
+        self.read_transcript();
+        if self.session.as_ref().is_some_and(|s| !s.ready && s.exit.is_none()) {
+            let _ = self.send(&KeeperCommand::ScreenRequest { id: 0 });
+        }
+        if let Some(session) = &self.session {
+            let folders = session.transcript.watch_dirs();
+            self.hints.watch_session(folders);
+        }
+        self.look_at_tasks();
+    }
+
+    /// Shows ticked boxes as they are ticked.
+    fn look_at_tasks(&mut self) {
+        let now = Timestamp::now();
+        if self.session.is_none() || now.boot_ms.saturating_sub(self.last_poll_ms) < POLL_MS / 2 {
+            return;
+        }
+        self.last_poll_ms = now.boot_ms;
+        let reading = self.read_task();
+        if self.machine.is_news(&reading) {
+            self.queue.push_back(Event::TaskRead { reading });
+        }
+    }
+
+    /// Reads what is new in the transcript and queues what it says.
+    pub(super) fn read_transcript(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        if session.keeper.is_none() {
+            return;
+        }
+        let cycle = session.cycle;
+        let fresh = match session.transcript.poll() {
+            Ok(fresh) => fresh,
+            Err(err) => {
+                tracing::warn!(%err, "the transcript cannot be read; trying again");
+                return;
+            }
+        };
+        session.ready |= !fresh.is_empty();
+        for entry in fresh {
+            session.memory.learn(&entry.fact);
+            if let Some(report) = report_of(entry.fact) {
+                self.queue.push_back(Event::Session { cycle, report });
+            }
+        }
+        let ledger = session.transcript.usage();
+        if ledger.responses() != session.responses_told {
+            session.responses_told = ledger.responses();
+            let spend = spend_of(ledger);
+            self.queue.push_back(Event::Session { cycle, report: SessionReport::Spent { spend } });
+        }
+    }
+}
+
+/// What a fact of the main thread means for the machine.
+fn report_of(fact: Fact) -> Option<SessionReport> {
+    Some(match fact {
+        Fact::PromptArrived { text, how } => {
+            SessionReport::PromptArrived { text, queued: how == Arrival::Queued }
+        }
+        Fact::Context { tokens, model } => {
+            let table_window = Models::builtin().window(&model);
+            SessionReport::Context { tokens, model, table_window }
+        }
+        Fact::ToolUse { name, summary, .. } => {
+            SessionReport::Tool { summary: format!("{name}: {summary}") }
+        }
+        Fact::TurnEnded(end) => SessionReport::TurnEnded {
+            end: match end {
+                transcript::TurnEnd::Completed => TurnEnd::Completed,
+                transcript::TurnEnd::Interrupted => TurnEnd::Interrupted,
+                transcript::TurnEnd::ApiError { error, status, text } => {
+                    TurnEnd::ApiError { error, status, text }
+                }
+            },
+        },
+        Fact::CostState { total_cost_usd, .. } => SessionReport::Billed {
+            bill: Bill { cost_usd: total_cost_usd, source: CostSource::CostState },
+        },
+        Fact::Compacted { trigger, .. } => SessionReport::Compacted { trigger },
+        Fact::AssistantText { .. } | Fact::ToolResult { .. } | Fact::Moved { .. } => return None,
+    })
+}
+
+/// The totals of a ledger, priced.
+pub(super) fn spend_of(ledger: &Ledger) -> Spend {
+    let cost = ledger.cost(Models::builtin());
+    Spend {
+        tokens: ledger.total(),
+        cost_usd: cost.usd,
+        unpriced_tokens: cost.unpriced_tokens,
+        unpriced_ceiling_usd: cost.at_most_usd - cost.usd,
+        responses: ledger.responses(),
+        bad_rows: ledger.damage().bad_rows,
+    }
+}

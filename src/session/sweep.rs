@@ -1,0 +1,292 @@
+//! Which processes belong to a session, and ending them so that none is left.
+//!
+//! Two facts make this sure without control groups. A *subreaper* adopts every
+//! orphan below it, so whatever the CLI started, however often it forked or
+//! called `setsid`, has a chain of parents up to the subreaper. And a process
+//! without children has no descendants, so "`wait` says there are no children"
+//! is the kernel's own word, free of races, that nothing is left.
+//!
+//! A signal is only ever sent through a pidfd whose start time was compared
+//! with the one seen in the scan, so a reused process id is never hit.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+
+use crate::clock::Timestamp;
+
+/// The variable that marks every process of a run.
+pub const RUN_VARIABLE: &str = "LONGHAUL_RUN";
+
+/// The variable that marks the keepers of a run.
+pub const KEEPER_VARIABLE: &str = "LONGHAUL_KEEPER";
+
+/// How long descendants of an ended CLI have between SIGTERM and SIGKILL.
+pub const DESCENDANT_GRACE_MS: u64 = 500;
+
+/// Longest time spent on SIGKILL rounds before survivors are reported.
+pub const KILL_LIMIT_MS: u64 = 5_000;
+
+/// Longest wait for a keeper that lost its longhaul: its CLI's grace, its
+/// descendants' grace, the kill rounds, and a second to spare.
+pub const KEEPER_LIMIT_MS: u64 = 8_500;
+
+/// Pause between two looks at processes that were told to end.
+const ROUND_MS: u64 = 5;
+
+/// One process, as `/proc/<pid>/stat` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Start time in clock ticks since boot; with the id it names one process for ever.
+    pub start_ticks: u64,
+    /// Dead but not yet waited for.
+    pub zombie: bool,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Processes found alive and told to end.
+    pub killed: u32,
+    /// Processes still alive when the time was up.
+    pub survivors: u32,
+}
+
+impl Process {
+    /// The process with this id now; `None` when there is none.
+    pub fn read(pid: u32) -> Option<Self> {
+        parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).map(|(process, _)| process)
+    }
+
+    /// A handle on exactly this process; `None` when it is gone.
+    fn open(&self) -> Option<OwnedFd> {
+        let fd = pidfd_open(raw_pid(self.pid)?, PidfdFlags::empty()).ok()?;
+        // Compared after the handle is open: from here on the id cannot move.
+        (Process::read(self.pid)?.start_ticks == self.start_ticks).then_some(fd)
+    }
+
+    /// Sends `signal` to exactly this process; false when it is gone.
+    pub fn signal(&self, signal: Signal) -> bool {
+        self.open().is_some_and(|fd| pidfd_send_signal(fd, signal).is_ok())
+    }
+
+    /// Whether exactly this process still runs.
+    pub fn alive(&self) -> bool {
+        Process::read(self.pid).is_some_and(|now| now.start_ticks == self.start_ticks && !now.zombie)
+    }
+}
+
+/// The name the kernel shows for a process; it changes at `exec`.
+pub(super) fn command_name(pid: u32) -> Option<Vec<u8>> {
+    parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).map(|(_, name)| name)
+}
+
+fn raw_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// `pid (name) state ppid …`; the name may hold blanks and parentheses.
+fn parse_stat(stat: &[u8]) -> Option<(Process, Vec<u8>)> {
+    let open = stat.iter().position(|&b| b == b'(')?;
+    let close = stat.iter().rposition(|&b| b == b')')?;
+    let pid = std::str::from_utf8(&stat[..open]).ok()?.trim().parse().ok()?;
+    let name = stat.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Field 22 of the file; state is field 3 and ppid field 4.
+    let start_ticks = fields.nth(17)?.parse().ok()?;
+    let zombie = matches!(state, "Z" | "X" | "x");
+    Some((Process { pid, parent, start_ticks, zombie }, name))
+}
+
+/// Every process that can be seen.
+fn all_processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Process::read)
+        .collect()
+}
+
+/// Every process below `root`, zombies included, except those in `except` and
+/// whatever is below them.
+pub fn descendants_of(root: u32, except: &[u32]) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
+    for process in all_processes() {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            if !except.contains(&child.pid) {
+                open.push(child.pid);
+                found.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// Every process below this one, except those in `except` and below them.
+pub fn descendants_of_self(except: &[u32]) -> Vec<Process> {
+    descendants_of(std::process::id(), except)
+}
+
+/// Every living process of this user whose environment, as it was at `exec`,
+/// holds `variable=value`. This process and those above it are left out.
+pub fn marked(variable: &str, value: &str) -> Vec<Process> {
+    let wanted = format!("{variable}={value}").into_bytes();
+    let uid = rustix::process::geteuid().as_raw();
+    let above = self_and_ancestors();
+    all_processes()
+        .into_iter()
+        .filter(|process| !process.zombie && !above.contains(&process.pid))
+        .filter(|process| {
+            let path = format!("/proc/{}", process.pid);
+            std::fs::metadata(&path).is_ok_and(|meta| meta.uid() == uid)
+                && std::fs::read(format!("{path}/environ"))
+                    .is_ok_and(|environ| environ.split(|&b| b == 0).any(|entry| entry == wanted))
+        })
+        .collect()
+}
+
+fn self_and_ancestors() -> HashSet<u32> {
+    let mut above = HashSet::new();
+    let mut next = Some(std::process::id());
+    while let Some(pid) = next {
+        if pid == 0 || !above.insert(pid) {
+            break;
+        }
+        next = Process::read(pid).map(|process| process.parent);
+    }
+    above
+}
+
+/// Ends every process `find` names, and asks again until it names none:
+/// SIGTERM (with SIGCONT, so that a stopped one can act on it), `grace_ms` to
+/// comply, then SIGKILL for up to [`KILL_LIMIT_MS`]. Zombies that are children
+/// of this process are reaped when `find` names them. Blocks that long at worst.
+pub fn kill_all(grace_ms: u64, find: impl FnMut() -> Vec<Process>) -> Swept {
+    let (ended, left) = kill_rounds(grace_ms, find);
+    Swept { killed: ended.len() as u32, survivors: left.len() as u32 }
+}
+
+/// As [`kill_all`]; gives the processes that were signalled and those left.
+pub(super) fn kill_rounds(
+    grace_ms: u64,
+    mut find: impl FnMut() -> Vec<Process>,
+) -> (HashSet<Process>, Vec<Process>) {
+    let start = Timestamp::now();
+    let mut ended: HashSet<Process> = HashSet::new();
+    loop {
+        let (zombies, living): (Vec<_>, Vec<_>) = find().into_iter().partition(|p| p.zombie);
+        for pid in zombies.iter().filter_map(|zombie| raw_pid(zombie.pid)) {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+        let elapsed_ms = Timestamp::now().ms_since(start);
+        let Some(first) = living.first() else { return (ended, living) };
+        if elapsed_ms > grace_ms + KILL_LIMIT_MS {
+            return (ended, living);
+        }
+        for process in &living {
+            // A process may be adopted between two looks: compare without the parent.
+            let name = Process { parent: 0, ..*process };
+            if elapsed_ms >= grace_ms {
+                if process.signal(Signal::KILL) {
+                    ended.insert(name);
+                }
+            } else if !ended.contains(&name) && process.signal(Signal::TERM) {
+                process.signal(Signal::CONT);
+                ended.insert(name);
+            }
+        }
+        pause(first, ROUND_MS);
+    }
+}
+
+/// Waits until `process` is gone, at most `limit_ms`.
+fn pause(process: &Process, limit_ms: u64) {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: (limit_ms * 1_000_000) as i64 };
+    match process.open() {
+        Some(fd) => drop(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout))),
+        None => drop(poll(&mut [], Some(&timeout))),
+    }
+}
+
+/// Ends what an earlier longhaul of this run left behind, if anything.
+///
+/// Its keepers notice by themselves that it is gone and end their sessions;
+/// they see even processes that dropped every mark, so they get the time they
+/// need. What is still there afterwards and carries the run's mark is killed.
+/// Blocks at worst for [`KEEPER_LIMIT_MS`] and the kill rounds.
+pub fn clear_run(run_id: &str) -> Swept {
+    let start = Timestamp::now();
+    while let Some(keeper) = marked(KEEPER_VARIABLE, run_id).first() {
+        if Timestamp::now().ms_since(start) > KEEPER_LIMIT_MS {
+            break;
+        }
+        pause(keeper, 100);
+    }
+    kill_all(0, || {
+        let mut found = marked(KEEPER_VARIABLE, run_id);
+        found.extend(marked(RUN_VARIABLE, run_id));
+        found
+    })
+}
+
+/// Makes this process adopt whatever is orphaned below it.
+///
+/// # Errors
+/// The kernel refuses, which none since 3.4 does.
+pub fn become_subreaper() -> crate::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|errno| {
+        crate::Error::internal("cannot become the reaper of orphaned processes").caused_by(errno)
+    })
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_even_when_the_name_tries_to_deceive() {
+        let stat = b"4242 (a) R 1 (b) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 10 11";
+        let (process, name) = parse_stat(stat).unwrap();
+        assert_eq!(process, Process { pid: 4242, parent: 17, start_ticks: 99887, zombie: false });
+        assert_eq!(name, b"a) R 1 (b");
+    }
+
+    #[test]
+    fn a_short_or_odd_stat_line_is_no_process() {
+        for stat in [&b""[..], b"1", b"1 (x", b"1 (x) S", b"x (y) S 1", b") (", b"1 (x) S 1 2 3"] {
+            assert_eq!(parse_stat(stat), None, "{}", String::from_utf8_lossy(stat));
+        }
+    }
+
+    #[test]
+    fn this_process_is_seen_alive_and_a_later_one_with_its_id_is_not_taken_for_it() {
+        let me = Process::read(std::process::id()).unwrap();
+        assert!(me.alive());
+        let other = Process { start_ticks: me.start_ticks + 1, ..me };
+        assert!(!other.alive());
+        assert!(!other.signal(Signal::KILL), "a reused id must not be hit");
+    }
+
+    #[test]
+    fn neither_this_process_nor_its_ancestors_count_as_left_over() {
+        let above = self_and_ancestors();
+        assert!(above.contains(&std::process::id()));
+        assert!(above.contains(&Process::read(std::process::id()).unwrap().parent));
+    }
+}
