@@ -1,1 +1,200 @@
-//! TODO
+//! The transcript room: what a session's own record says about it.
+//!
+//! ```text
+//! tail (bytes of files) -> parse (lines) -> record (rows) -+-> facts  -> the cycle
+//!                                                          `-> ledger -> budgets, report
+//! ```
+//!
+//! Only `tail` and the folder listing here touch the file system. Nothing of
+//! a transcript is kept but totals and where reading stands.
+
+pub mod facts;
+pub mod parse;
+pub mod record;
+mod subagents;
+pub mod tail;
+pub mod usage;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+pub use facts::{Arrival, Fact, Seen, TurnEnd};
+pub use record::{CostState, ModelBill};
+pub use usage::{Cost, Ledger, Unidentified};
+
+use facts::MainThread;
+use subagents::Subagents;
+use tail::Tail;
+
+/// Longer names of project folders are cut and get a hash.
+const MAX_SLUG_CHARS: usize = 200;
+
+/// The transcript of one session: its main file and those of its subagents.
+#[derive(Debug)]
+pub struct SessionTranscript {
+    /// `<config dir>/projects`, to search in while the file is not found.
+    projects: Option<PathBuf>,
+    session_id: String,
+    main: Tail,
+    subagents: Subagents,
+    thread: MainThread,
+    ledger: Ledger,
+}
+
+impl SessionTranscript {
+    /// The transcript of `session_id`, started in `project_dir_real`, the
+    /// project folder with all links resolved.
+    pub fn new(config_dir: &Path, project_dir_real: &Path, session_id: Uuid) -> Self {
+        let projects = config_dir.join("projects");
+        let path = projects
+            .join(slug(project_dir_real))
+            .join(format!("{session_id}.jsonl"));
+        Self {
+            projects: Some(projects),
+            ..Self::with_path(path)
+        }
+    }
+
+    /// The transcript at `path`, when the CLI itself told where it is.
+    pub fn with_path(path: PathBuf) -> Self {
+        Self {
+            projects: None,
+            session_id: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            subagents: Subagents::new(path.with_extension("").join("subagents")),
+            main: Tail::new(path),
+            thread: MainThread::default(),
+            ledger: Ledger::new(),
+        }
+    }
+
+    /// The main file, which may not exist yet.
+    pub fn path(&self) -> &Path {
+        self.main.path()
+    }
+
+    /// The folders in which a change means there may be something to read.
+    /// Those that exist now; the list grows with the session.
+    pub fn watch_dirs(&self) -> Vec<PathBuf> {
+        let existing = self
+            .main
+            .path()
+            .ancestors()
+            .skip(1)
+            .find(|dir| dir.is_dir());
+        let mut dirs: Vec<PathBuf> = existing.map(Path::to_path_buf).into_iter().collect();
+        let session_dir = self.main.path().with_extension("");
+        if session_dir.is_dir() {
+            dirs.push(session_dir);
+        }
+        dirs.extend(self.subagents.dirs().map(Path::to_path_buf));
+        dirs
+    }
+
+    /// Reads what is new and says what it means for the main thread, in file
+    /// order. With nothing new: a `stat` of each known file and folder.
+    ///
+    /// The main file goes first: what a subagent's file repeats of it then
+    /// never counts, not even for a moment.
+    pub fn poll(&mut self) -> io::Result<Vec<Seen>> {
+        self.find();
+        let Self {
+            main,
+            subagents,
+            thread,
+            ledger,
+            ..
+        } = self;
+        let mut seen = Vec::new();
+        main.poll(|event| thread.take(event, ledger, &mut seen))?;
+        subagents.poll(ledger);
+        Ok(seen)
+    }
+
+    /// Like [`SessionTranscript::poll`], for the last time: the process is
+    /// gone, so a last line without a newline is as whole as it will get.
+    pub fn finish(&mut self) -> io::Result<Vec<Seen>> {
+        let mut seen = self.poll()?;
+        let Self {
+            main,
+            subagents,
+            thread,
+            ledger,
+            ..
+        } = self;
+        main.finish(|event| thread.take(event, ledger, &mut seen));
+        subagents.finish(ledger);
+        Ok(seen)
+    }
+
+    /// What the session used so far, subagents included.
+    pub fn usage(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Looks for the file under another project folder when it is not where
+    /// it is expected: how the CLI names that folder is its own business.
+    fn find(&mut self) {
+        let Some(projects) = &self.projects else {
+            return;
+        };
+        if self.main.path().exists() {
+            self.projects = None;
+            return;
+        }
+        let name = format!("{}.jsonl", self.session_id);
+        let Ok(folders) = std::fs::read_dir(projects) else {
+            return;
+        };
+        let found = folders
+            .flatten()
+            .map(|folder| folder.path().join(&name))
+            .find(|p| p.is_file());
+        if let Some(path) = found {
+            *self = Self::with_path(path);
+        }
+    }
+}
+
+/// The folder name the CLI makes of a path: every UTF-16 unit that is no ASCII
+/// letter or digit becomes a dash; a long name is cut and gets a hash.
+fn slug(project_dir: &Path) -> String {
+    let path = project_dir.to_string_lossy();
+    let slug: String = path
+        .encode_utf16()
+        .map(|unit| match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii_alphanumeric() => char::from(byte),
+            _ => '-',
+        })
+        .collect();
+    if slug.len() <= MAX_SLUG_CHARS {
+        return slug;
+    }
+    let hash = path.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
+    format!(
+        "{}-{}",
+        &slug[..MAX_SLUG_CHARS],
+        base36(hash.unsigned_abs())
+    )
+}
+
+fn base36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.extend(char::from_digit(number % 36, 36));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The files of a session's subagents: found by listing folders that changed,
+//! read for their usage only.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::parse;
+use super::record::{Body, Row};
+use super::tail::{Event, Tail};
+use super::usage::Ledger;
+use crate::clock::Timestamp;
+
+/// More files than any session has; what comes after them is not read.
+const MAX_FILES: usize = 10_000;
+/// More nested folders than any session has.
+const MAX_FOLDERS: usize = 1_000;
+/// A folder that changed this recently is listed again: its time of change is
+/// too coarse to show a second change right after the first.
+const SETTLE_MS: i64 = 1_000;
+
+/// The subagent files of one session.
+#[derive(Debug)]
+pub(super) struct Subagents {
+    folders: Vec<Folder>,
+    files: BTreeMap<PathBuf, Option<Tail>>,
+}
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Time of change (seconds, nanoseconds) when it was last listed at rest.
+    listed: Option<(i64, i64)>,
+    exists: bool,
+}
+
+impl Subagents {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            folders: vec![Folder {
+                path: root,
+                listed: None,
+                exists: false,
+            }],
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// The folders that exist.
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.folders
+            .iter()
+            .filter(|folder| folder.exists)
+            .map(|folder| folder.path.as_path())
+    }
+
+    pub(super) fn poll(&mut self, ledger: &mut Ledger) {
+        self.discover();
+        for file in self.files.values_mut() {
+            let Some(tail) = file else { continue };
+            if tail.poll(|event| take(event, ledger)).is_err() {
+                // It is not supervision that fails with it, only its count.
+                ledger.damage.unreadable_files += 1;
+                *file = None;
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, ledger: &mut Ledger) {
+        for tail in self.files.values_mut().flatten() {
+            tail.finish(|event| take(event, ledger));
+        }
+    }
+
+    fn discover(&mut self) {
+        let mut at = 0;
+        while at < self.folders.len() {
+            if self.folders[at].changed() {
+                self.list(at);
+            }
+            at += 1;
+        }
+    }
+
+    fn list(&mut self, at: usize) {
+        let Ok(entries) = fs::read_dir(&self.folders[at].path) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            let path = entry.path();
+            if kind.is_dir() {
+                let known = self.folders.iter().any(|folder| folder.path == path);
+                if !known && self.folders.len() < MAX_FOLDERS {
+                    self.folders.push(Folder {
+                        path,
+                        listed: None,
+                        exists: false,
+                    });
+                }
+            } else if kind.is_file()
+                && path.extension().is_some_and(|ext| ext == "jsonl")
+                && self.files.len() < MAX_FILES
+            {
+                self.files
+                    .entry(path)
+                    .or_insert_with_key(|path| Some(Tail::closing(path.clone())));
+            }
+        }
+    }
+}
+
+impl Folder {
+    fn changed(&mut self) -> bool {
+        let Ok(stat) = rustix::fs::stat(&self.path) else {
+            self.exists = false;
+            self.listed = None;
+            return false;
+        };
+        self.exists = true;
+        let changed = (stat.st_mtime, stat.st_mtime_nsec as i64);
+        if self.listed == Some(changed) {
+            return false;
+        }
+        let age_ms = Timestamp::now()
+            .unix_ms
+            .saturating_sub(changed.0.saturating_mul(1000));
+        self.listed = (age_ms > 2 * SETTLE_MS).then_some(changed);
+        true
+    }
+}
+
+fn take(event: Event<'_>, ledger: &mut Ledger) {
+    match event {
+        Event::Line(line) => {
+            let mut damage = ledger.damage;
+            parse::rows(line, &mut damage, |row| {
+                let row = Row {
+                    sidechain: true,
+                    ..row
+                };
+                if let Body::Assistant(assistant) = &row.body {
+                    ledger.count(&row, assistant);
+                }
+            });
+            ledger.damage = damage;
+        }
+        Event::Skipped => ledger.damage.skipped_lines += 1,
+        Event::Restarted => {}
+    }
+}

@@ -1,0 +1,419 @@
+//! What a session used: each response counted once, however often and in
+//! whatever order its rows are read. Pure.
+//!
+//! A response is written as one row per content block, each repeating the
+//! usage of the whole; rows may come again (a replay, a file read anew, the
+//! same message in the parent's and a subagent's file) and later ones may have
+//! grown. So a response is identified by `(message.id, requestId)` and the
+//! greatest value of each field stands.
+//!
+//! What the CLI bills, found by feeding it known usage, and followed here:
+//! - the model that was requested, not the one that answered;
+//! - one-hour writes up to the total of cache writes, the rest as five-minute;
+//! - advisor iterations as requests of their own, never at the fast rate;
+//! - for a response that was cut off, a third of a token per character.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::parse::Damage;
+use super::record::{Assistant, Row, Usage};
+use crate::models::{Billable, Models, TokenCounts, Usd};
+
+/// What stands in place of a model in rows the CLI makes up itself.
+pub const SYNTHETIC_MODEL: &str = "<synthetic>";
+
+/// Characters the CLI takes for one token when it has to estimate.
+const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
+
+/// What a session, or several, used.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    messages: HashMap<Digest128, Message>,
+    names: BTreeSet<Arc<str>>,
+    total: TokenCounts,
+    by_model: BTreeMap<Arc<str>, TokenCounts>,
+    responses: u64,
+    unidentified: Unidentified,
+    pub(super) damage: Damage,
+}
+
+/// Usage in rows without any id: it cannot be told from a repetition, so it is
+/// kept apart from the totals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unidentified {
+    /// Rows.
+    pub rows: u64,
+    /// Their tokens, repetitions included.
+    pub tokens: TokenCounts,
+}
+
+/// What the responses of a [`Ledger`] cost at list price.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Dollars for the responses of known models.
+    pub usd: f64,
+    /// Tokens of unknown models, which `usd` leaves out.
+    pub unpriced_tokens: u64,
+    /// `usd` and, for the unpriced tokens, the dearest price known: what a
+    /// budget should count.
+    pub at_most_usd: f64,
+}
+
+type Digest128 = [u8; 16];
+
+/// The responses that share a message id, by request: normally just one.
+///
+/// A subagent's file can repeat messages of its parent under request ids of
+/// its own. So where the main thread has the message, the copies elsewhere do
+/// not count; unless the main thread has it from several requests, for then
+/// this server's message ids do not identify anything and the requests do.
+#[derive(Debug, Clone, Default)]
+struct Message {
+    responses: Vec<(Option<Digest128>, Response)>,
+}
+
+/// Which responses of a [`Message`] count, beside those of the main thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counting {
+    /// Those seen in subagents only.
+    side: bool,
+    /// The one whose rows name no request.
+    bare: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Response {
+    /// Seen in the main thread under its request.
+    main: bool,
+    unix_ms: Option<i64>,
+    /// The name to bill, and whether it is the requested one.
+    model: Option<(bool, Arc<str>)>,
+    usage: Usage,
+    /// Requests another model answered on the way.
+    advisors: Vec<(Arc<str>, Usage)>,
+    finished: bool,
+    /// Visible characters by block, as long as the response is not finished.
+    partial: Vec<(u64, u64)>,
+}
+
+/// What one request is billed for.
+struct Bill<'a> {
+    model: &'a Arc<str>,
+    unix_ms: i64,
+    billable: Billable,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a row. True if it speaks of a response not seen before, or seen
+    /// only outside the main thread.
+    pub fn count(&mut self, row: &Row, assistant: &Assistant) -> bool {
+        let Some(usage) = assistant.usage.as_ref().filter(|_| bears_usage(assistant)) else {
+            return false;
+        };
+        let request = assistant
+            .request_id
+            .as_deref()
+            .or(assistant.request_ref.as_deref());
+        let Some(id) = assistant.message_id.as_deref().or(request) else {
+            self.unidentified.rows += 1;
+            self.unidentified.tokens.add(&tokens(usage, usage.output));
+            return false;
+        };
+        let name = assistant
+            .requested_model
+            .as_ref()
+            .unwrap_or(&assistant.model);
+        let model = (assistant.requested_model.is_some(), self.intern(name));
+        let request = request.map(digest);
+        let id = digest(id);
+        let advisors: Vec<_> = usage
+            .advisors
+            .iter()
+            .map(|(name, usage)| (self.intern(name), usage))
+            .collect();
+
+        let mut message = self.messages.remove(&id).unwrap_or_default();
+        let before = message.get(request).cloned();
+        let was = message.counting();
+        message
+            .entry(request)
+            .merge(row, assistant, usage, model, &advisors);
+        let now = message.counting();
+        for (other, response) in &message.responses {
+            if was == now || *other == request {
+                continue;
+            }
+            if was.includes(*other, response) {
+                self.take_out(response);
+            }
+            if now.includes(*other, response) {
+                self.put_in(response);
+            }
+        }
+        let after = message.get(request);
+        before
+            .iter()
+            .filter(|r| was.includes(request, r))
+            .for_each(|r| self.take_out(r));
+        after
+            .iter()
+            .filter(|r| now.includes(request, r))
+            .for_each(|r| self.put_in(r));
+        let was_main = before.as_ref().is_some_and(|response| response.main);
+        let new_in_main = after.is_some_and(|response| response.main) && !was_main;
+        self.messages.insert(id, message);
+        before.is_none() || new_in_main
+    }
+
+    /// Tokens of all responses.
+    pub fn total(&self) -> &TokenCounts {
+        &self.total
+    }
+
+    /// Tokens by billed model.
+    pub fn by_model(&self) -> impl Iterator<Item = (&str, &TokenCounts)> {
+        self.by_model
+            .iter()
+            .map(|(model, tokens)| (&**model, tokens))
+    }
+
+    /// How many different responses were counted.
+    pub fn responses(&self) -> u64 {
+        self.responses
+    }
+
+    /// Usage that could not be attributed to a response.
+    pub fn unidentified(&self) -> Unidentified {
+        self.unidentified
+    }
+
+    /// What was wrong with the rows.
+    pub fn damage(&self) -> Damage {
+        self.damage
+    }
+
+    /// Prices every response by itself, at its own time.
+    pub fn cost(&self, models: &Models) -> Cost {
+        let mut priced = Usd::default();
+        let mut bound = Usd::default();
+        let mut unpriced_tokens: u64 = 0;
+        let counted = self.messages.values().flat_map(Message::counted);
+        for bill in counted.flat_map(Response::bills) {
+            match models.price(bill.model, bill.unix_ms, &bill.billable) {
+                Some(price) => priced = priced.plus(price),
+                None => {
+                    bound = bound.plus(models.dearest_price(&bill.billable));
+                    unpriced_tokens = unpriced_tokens.saturating_add(bill.billable.tokens.total());
+                }
+            }
+        }
+        Cost {
+            usd: priced.as_f64(),
+            unpriced_tokens,
+            at_most_usd: priced.plus(bound).as_f64(),
+        }
+    }
+
+    fn put_in(&mut self, response: &Response) {
+        self.responses += 1;
+        for bill in response.bills() {
+            self.total.add(&bill.billable.tokens);
+            self.by_model
+                .entry(bill.model.clone())
+                .or_default()
+                .add(&bill.billable.tokens);
+        }
+    }
+
+    fn take_out(&mut self, response: &Response) {
+        self.responses -= 1;
+        for bill in response.bills() {
+            self.total.subtract(&bill.billable.tokens);
+            if let Some(sum) = self.by_model.get_mut(bill.model) {
+                sum.subtract(&bill.billable.tokens);
+                if sum.is_zero() {
+                    self.by_model.remove(bill.model);
+                }
+            }
+        }
+    }
+
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        let name = if name.is_empty() { "unknown" } else { name };
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let new: Arc<str> = name.into();
+        self.names.insert(new.clone());
+        new
+    }
+}
+
+impl Counting {
+    fn includes(self, request: Option<Digest128>, response: &Response) -> bool {
+        response.main
+            || if request.is_some() {
+                self.side
+            } else {
+                self.bare
+            }
+    }
+}
+
+impl Message {
+    fn counting(&self) -> Counting {
+        let main = self
+            .responses
+            .iter()
+            .filter(|(_, response)| response.main)
+            .count();
+        let named = self.responses.iter().any(|(request, _)| request.is_some());
+        Counting {
+            side: main != 1,
+            bare: !named,
+        }
+    }
+
+    fn get(&self, request: Option<Digest128>) -> Option<&Response> {
+        self.responses
+            .iter()
+            .find(|(r, _)| *r == request)
+            .map(|(_, response)| response)
+    }
+
+    fn entry(&mut self, request: Option<Digest128>) -> &mut Response {
+        let at = self
+            .responses
+            .iter()
+            .position(|(r, _)| *r == request)
+            .unwrap_or_else(|| {
+                self.responses.reserve_exact(1);
+                self.responses.push((request, Response::default()));
+                self.responses.len() - 1
+            });
+        &mut self.responses[at].1
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &Response> {
+        let counting = self.counting();
+        let all = self.responses.iter();
+        all.filter(move |(r, response)| counting.includes(*r, response))
+            .map(|(_, r)| r)
+    }
+}
+
+impl Response {
+    fn merge(
+        &mut self,
+        row: &Row,
+        assistant: &Assistant,
+        usage: &Usage,
+        model: (bool, Arc<str>),
+        advisors: &[(Arc<str>, &Usage)],
+    ) {
+        let named = assistant.request_id.is_some() || assistant.request_ref.is_some();
+        self.main |= named && !row.sidechain;
+        self.unix_ms = match (self.unix_ms, row.unix_ms) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.model = self.model.take().max(Some(model));
+        grow(&mut self.usage, usage);
+        for (at, (name, usage)) in advisors.iter().enumerate() {
+            match self.advisors.get_mut(at) {
+                Some((kept_name, kept)) => {
+                    grow(kept, usage);
+                    if name > kept_name {
+                        *kept_name = name.clone();
+                    }
+                }
+                None => self.advisors.push((name.clone(), (*usage).clone())),
+            }
+        }
+        self.finished |= assistant.finished;
+        let chars = assistant.visible_chars;
+        if self.finished {
+            self.partial = Vec::new();
+        } else if let Some(part) = self.partial.iter_mut().find(|(b, _)| *b == assistant.block) {
+            part.1 = part.1.max(chars);
+        } else {
+            self.partial.push((assistant.block, chars));
+        }
+    }
+
+    /// The request itself and those of its advisors.
+    fn bills(&self) -> impl Iterator<Item = Bill<'_>> {
+        // A row without a time is priced as of the newest price.
+        let unix_ms = self.unix_ms.unwrap_or(i64::MAX);
+        let own = self.model.iter().map(move |(_, model)| Bill {
+            model,
+            unix_ms,
+            billable: Billable {
+                tokens: tokens(&self.usage, self.output()),
+                web_searches: self.usage.web_searches,
+                fast: self.usage.fast,
+                us_inference: self.usage.us_inference,
+            },
+        });
+        own.chain(self.advisors.iter().map(move |(model, usage)| Bill {
+            model,
+            unix_ms,
+            billable: Billable {
+                tokens: tokens(usage, usage.output),
+                web_searches: usage.web_searches,
+                fast: false,
+                us_inference: self.usage.us_inference,
+            },
+        }))
+    }
+
+    fn output(&self) -> u64 {
+        let chars: u64 = self.partial.iter().map(|(_, chars)| chars).sum();
+        self.usage
+            .output
+            .max((2 * chars + CHARS_PER_ESTIMATED_TOKEN) / (2 * CHARS_PER_ESTIMATED_TOKEN))
+    }
+}
+
+fn bears_usage(assistant: &Assistant) -> bool {
+    assistant.api_error.is_none() && assistant.model != SYNTHETIC_MODEL
+}
+
+/// Keeps the greater of each field.
+fn grow(kept: &mut Usage, other: &Usage) {
+    kept.input = kept.input.max(other.input);
+    kept.output = kept.output.max(other.output);
+    kept.cache_write = kept.cache_write.max(other.cache_write);
+    kept.cache_write_1h = kept.cache_write_1h.max(other.cache_write_1h);
+    kept.cache_read = kept.cache_read.max(other.cache_read);
+    kept.web_searches = kept.web_searches.max(other.web_searches);
+    kept.fast |= other.fast;
+    kept.us_inference |= other.us_inference;
+}
+
+fn tokens(usage: &Usage, output: u64) -> TokenCounts {
+    let long = usage.cache_write_1h.min(usage.cache_write);
+    TokenCounts {
+        input: usage.input,
+        output,
+        cache_write_5m: usage.cache_write - long,
+        cache_write_1h: long,
+        cache_read: usage.cache_read,
+    }
+}
+
+fn digest(text: &str) -> Digest128 {
+    let hash = Sha256::digest(text.as_bytes());
+    let mut short = Digest128::default();
+    short.copy_from_slice(&hash[..16]);
+    short
+}
