@@ -194,7 +194,7 @@ impl Terminal {
                 },
                 Stroke::TextDone(id) => {
                     let now_us = boot_us();
-                    let resume_ms = now_us / 1000 + ENTER_DELAY_MS;
+                    let resume_ms = now_us.div_ceil(1000) + ENTER_DELAY_MS;
                     // In front of whatever was queued meanwhile.
                     self.queue.push_front(Stroke::EnterDone(id, now_us));
                     self.queue.push_front(Stroke::Bytes(Key::Enter.bytes().to_vec(), 0));
