@@ -58,8 +58,17 @@ const TERMINAL: &[&str] = &[
 ];
 
 /// The same, by prefix.
-const TERMINAL_PREFIXES: &[&str] =
-    &["ALACRITTY_", "GHOSTTY_", "ITERM_", "KITTY_", "KONSOLE_", "TMUX", "VSCODE_", "WEZTERM_", "ZELLIJ"];
+const TERMINAL_PREFIXES: &[&str] = &[
+    "ALACRITTY_",
+    "GHOSTTY_",
+    "ITERM_",
+    "KITTY_",
+    "KONSOLE_",
+    "TMUX",
+    "VSCODE_",
+    "WEZTERM_",
+    "ZELLIJ",
+];
 
 /// The whole environment for the CLI. The configuration's variables come last
 /// and win over everything.
@@ -68,10 +77,8 @@ pub fn child_env(
     config: &config::Claude,
     run: &RunMarks<'_>,
 ) -> Vec<(OsString, OsString)> {
-    let mut env: BTreeMap<OsString, OsString> = parent
-        .into_iter()
-        .filter(|(name, _)| is_passed_on(name, &config.pass_env))
-        .collect();
+    let mut env: BTreeMap<OsString, OsString> =
+        parent.into_iter().filter(|(name, _)| is_passed_on(name, &config.pass_env)).collect();
     let own: [(&str, &OsStr); 6] = [
         ("TERM", OsStr::new("xterm-256color")),
         ("PWD", run.cwd.as_os_str()),
@@ -115,10 +122,7 @@ mod tests {
         }
     }
 
-    fn child(
-        parent: &[(&str, &str)],
-        config: &config::Claude,
-    ) -> BTreeMap<String, String> {
+    fn child(parent: &[(&str, &str)], config: &config::Claude) -> BTreeMap<String, String> {
         let run = RunMarks {
             run_id: "run-1",
             tmp_dir: Path::new("/tmp/lh"),

@@ -124,7 +124,10 @@ pub fn check_args(own: &[String]) -> Result<()> {
     if let Some(first) = own.first()
         && !first.starts_with('-')
     {
-        return refuse(first, "a prompt or a subcommand; longhaul gives the prompt (session.init_prompt)");
+        return refuse(
+            first,
+            "a prompt or a subcommand; longhaul gives the prompt (session.init_prompt)",
+        );
     }
     for arg in own {
         if arg == "--" {
@@ -166,8 +169,11 @@ pub fn wants_bypass(own: &[String]) -> bool {
 /// `path` as one word for a POSIX shell.
 fn shell_word(path: &Path) -> Result<String> {
     let text = path.to_str().ok_or_else(|| {
-        Error::usage(format!("{} is not UTF-8, which the CLI's settings cannot carry", path.display()))
-            .hint("choose another state directory with LONGHAUL_STATE_DIR")
+        Error::usage(format!(
+            "{} is not UTF-8, which the CLI's settings cannot carry",
+            path.display()
+        ))
+        .hint("choose another state directory with LONGHAUL_STATE_DIR")
     })?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -215,7 +221,14 @@ mod tests {
         let own = strings(&["--allowedTools", "Bash", "Read"]);
         let args = arguments("u-u-i-d", "{}", &own, "-v is what I want");
         let expected = [
-            "--session-id", "u-u-i-d", "--settings", "{}", "--allowedTools", "Bash", "Read", "--",
+            "--session-id",
+            "u-u-i-d",
+            "--settings",
+            "{}",
+            "--allowedTools",
+            "Bash",
+            "Read",
+            "--",
             "-v is what I want",
         ];
         assert_eq!(args, expected.map(OsString::from));

@@ -242,7 +242,8 @@ fn text(json: &Value, at: &str) -> Option<String> {
     let text = json.pointer(at)?.as_str()?;
     // A shortened path would be another path.
     let whole = at.ends_with("_path");
-    let end = text.char_indices().nth(FIELD_MAX_CHARS).filter(|_| !whole).map_or(text.len(), |(i, _)| i);
+    let end =
+        text.char_indices().nth(FIELD_MAX_CHARS).filter(|_| !whole).map_or(text.len(), |(i, _)| i);
     (text.len() <= 8 << 10 || !whole).then(|| text[..end].to_owned())
 }
 
@@ -294,7 +295,11 @@ impl SinkSocket {
     /// The directory or the socket cannot be made.
     pub fn bind(dir: &Path) -> Result<Self> {
         let failed = |err: io::Error| {
-            Error::io(ErrorKind::State, format!("cannot listen for the CLI in {}", dir.display()), err)
+            Error::io(
+                ErrorKind::State,
+                format!("cannot listen for the CLI in {}", dir.display()),
+                err,
+            )
         };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
@@ -316,9 +321,10 @@ impl SinkSocket {
     pub async fn recv(&self) -> Result<SinkReport> {
         let mut buffer = vec![0; REPORT_MAX_BYTES];
         loop {
-            let count = self.socket.recv(&mut buffer).await.map_err(|err| {
-                Error::io(ErrorKind::State, "cannot read the CLI's reports", err)
-            })?;
+            let count =
+                self.socket.recv(&mut buffer).await.map_err(|err| {
+                    Error::io(ErrorKind::State, "cannot read the CLI's reports", err)
+                })?;
             match serde_json::from_slice(&buffer[..count]) {
                 Ok(report) => return Ok(report),
                 Err(err) => tracing::debug!(%err, count, "a report of the CLI cannot be read"),
@@ -414,7 +420,9 @@ mod tests {
         let json = json!({"session_id": long, "transcript_path": long, "source": 7});
         let report = read("SessionStart", &json);
         assert_eq!(report.session_id.unwrap().chars().count(), FIELD_MAX_CHARS);
-        let SinkEvent::SessionStart { transcript_path, source, .. } = report.event else { panic!() };
+        let SinkEvent::SessionStart { transcript_path, source, .. } = report.event else {
+            panic!()
+        };
         assert_eq!(transcript_path.unwrap().to_str().unwrap().chars().count(), 2_000);
         assert_eq!(source, None);
     }

@@ -283,11 +283,8 @@ fn held(launch: Launch, run_id: &str) -> Held {
             }
         }
     };
-    let holder = Command::new("sleep")
-        .arg("600")
-        .stdin(Stdio::from(OwnedFd::from(ours)))
-        .spawn()
-        .unwrap();
+    let holder =
+        Command::new("sleep").arg("600").stdin(Stdio::from(OwnedFd::from(ours))).spawn().unwrap();
     Held { holder, keeper, spawned }
 }
 
@@ -328,8 +325,9 @@ fn a_run_that_was_killed_is_cleared_before_the_next_begins() {
 #[test]
 fn a_lost_keeper_is_noticed_and_what_it_held_is_found_by_its_mark() {
     run(async {
-        let mut room =
-            Room::script("trap '' HUP TERM; setsid sleep TAG & echo READY; while :; do sleep TAG; done");
+        let mut room = Room::script(
+            "trap '' HUP TERM; setsid sleep TAG & echo READY; while :; do sleep TAG; done",
+        );
         room.spawned().await;
         room.shows("READY").await;
         assert!(!sweep::marked(sweep::RUN_VARIABLE, &room.run_id).is_empty());
@@ -444,7 +442,8 @@ fn the_program_inherits_three_descriptors_its_own_environment_and_clean_signals(
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let wrapper = dir.path().join("keeper-with-ignored-signals");
-        let text = format!("#!/bin/sh\ntrap '' TSTP TTOU TTIN USR1 USR2 HUP\nexec {LONGHAUL} \"$@\"\n");
+        let text =
+            format!("#!/bin/sh\ntrap '' TSTP TTOU TTIN USR1 USR2 HUP\nexec {LONGHAUL} \"$@\"\n");
         std::fs::write(&wrapper, text).unwrap();
         std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o700)).unwrap();
         let script = "ls -m /proc/$$/fd; env; grep -E 'Sig(Blk|Ign)' /proc/self/status; \
@@ -563,7 +562,8 @@ fn a_reader_that_lags_behind_loses_screens_but_never_the_end() {
 #[test]
 fn a_large_environment_reaches_the_program_whole() {
     run(async {
-        let mut launch = launch("sh", &["-c", "echo ${#BIG_1} ${#BIG_9}; echo READY; sleep 600"], "big");
+        let mut launch =
+            launch("sh", &["-c", "echo ${#BIG_1} ${#BIG_9}; echo READY; sleep 600"], "big");
         for i in 0..10 {
             launch.env.push((format!("BIG_{i}").into(), "y".repeat(100_000).into()));
         }
