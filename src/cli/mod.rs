@@ -32,8 +32,10 @@ enum Command {
 pub fn main() -> ExitCode {
     // Before anything else: these two must stay small and quick.
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|arg| arg == session::KEEPER_COMMAND) {
-        return session::keeper_main();
+    match args.next() {
+        Some(arg) if arg == session::KEEPER_COMMAND => return session::keeper_main(),
+        Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
+        _ => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

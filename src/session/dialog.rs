@@ -1,1 +1,161 @@
-//! TODO
+//! What the CLI's screen asks before it starts to work, and the one answer
+//! longhaul may give.
+//!
+//! The words are those of 2.1.329; blanks and line breaks are left out of the
+//! comparison, since a narrow terminal or a new release wraps them elsewhere.
+
+use super::wire::Key;
+
+/// A question that keeps a session from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialog {
+    /// "Is this a project you created or one you trust?"
+    Trust,
+    /// "Detected a custom API key in your environment."
+    ApiKey,
+    /// "Claude Code running in Bypass Permissions mode."
+    Bypass,
+    /// The first start on this machine: a theme is to be chosen.
+    Theme,
+    /// Nobody is logged in.
+    Login,
+    /// The first start cannot reach the vendor.
+    NoConnection,
+}
+
+/// Words, without blanks, that tell a dialog from everything else. All of one
+/// row must be there.
+const SIGNS: &[(Dialog, &[&str])] = &[
+    (Dialog::Trust, &["Isthisaprojectyoucreatedoroneyoutrust", "Yes,Itrustthisfolder"]),
+    (Dialog::ApiKey, &["DetectedacustomAPIkey", "DoyouwanttousethisAPIkey"]),
+    (Dialog::Bypass, &["runninginBypassPermissionsmode", "Yes,Iaccept"]),
+    (Dialog::Theme, &["Choosethetextstyle"]),
+    (Dialog::Login, &["Selectloginmethod"]),
+    (Dialog::NoConnection, &["UnabletoconnecttoAnthropicservices"]),
+];
+
+/// The mark in front of the option Enter would take.
+const POINTER: char = '❯';
+
+/// The dialog this screen shows, if any.
+pub fn classify(screen: &str) -> Option<Dialog> {
+    let text = without_blanks(screen);
+    SIGNS
+        .iter()
+        .find(|(_, signs)| signs.iter().all(|sign| text.contains(sign)))
+        .map(|(dialog, _)| *dialog)
+}
+
+/// The keys that take "Yes, I trust this folder" on a trust dialog, whichever
+/// option is selected; `None` when the screen is not exactly understood.
+pub fn answer_trust(screen: &str) -> Option<Vec<Key>> {
+    if classify(screen) != Some(Dialog::Trust) {
+        return None;
+    }
+    // Only lines after the question: a prompt line elsewhere has a pointer too.
+    let options: Vec<(bool, Answer)> = screen.lines().filter_map(option_line).collect();
+    let only = |wanted: &dyn Fn(&(bool, Answer)) -> bool| {
+        let mut at = options.iter().enumerate().filter(|(_, o)| wanted(o)).map(|(i, _)| i);
+        at.next().filter(|_| at.next().is_none())
+    };
+    let selected = only(&|(selected, _)| *selected)?;
+    let yes = only(&|(_, answer)| *answer == Answer::Yes)?;
+    let step = if yes > selected { Key::Down } else { Key::Up };
+    let mut keys = vec![step; yes.abs_diff(selected)];
+    keys.push(Key::Enter);
+    Some(keys)
+}
+
+#[derive(PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+/// Whether this line is one of the two options, and selected.
+fn option_line(line: &str) -> Option<(bool, Answer)> {
+    let line = line.trim();
+    let selected = line.starts_with(POINTER);
+    let label = without_blanks(line.trim_start_matches(POINTER));
+    // Options may come numbered.
+    let label = label.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    match label {
+        "Yes,Itrustthisfolder" => Some((selected, Answer::Yes)),
+        "No,exit" => Some((selected, Answer::No)),
+        _ => None,
+    }
+}
+
+fn without_blanks(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TRUST_NO: &str = include_str!("../../tests/data/screens/trust-no-selected.txt");
+    const TRUST_YES: &str = include_str!("../../tests/data/screens/trust-yes-selected.txt");
+    const API_KEY: &str = include_str!("../../tests/data/screens/api-key.txt");
+    const BYPASS: &str = include_str!("../../tests/data/screens/bypass.txt");
+    const OFFLINE: &str = include_str!("../../tests/data/screens/onboarding-offline.txt");
+    const WORKING: &str = include_str!("../../tests/data/screens/working.txt");
+
+    #[test]
+    fn captured_screens_are_told_apart() {
+        assert_eq!(classify(TRUST_NO), Some(Dialog::Trust));
+        assert_eq!(classify(TRUST_YES), Some(Dialog::Trust));
+        assert_eq!(classify(API_KEY), Some(Dialog::ApiKey));
+        assert_eq!(classify(BYPASS), Some(Dialog::Bypass));
+        assert_eq!(classify(OFFLINE), Some(Dialog::NoConnection));
+        assert_eq!(classify(WORKING), None);
+        assert_eq!(classify(""), None);
+    }
+
+    #[test]
+    fn trust_is_answered_from_either_option() {
+        assert_eq!(answer_trust(TRUST_NO), Some(vec![Key::Down, Key::Enter]));
+        assert_eq!(answer_trust(TRUST_YES), Some(vec![Key::Enter]));
+    }
+
+    #[test]
+    fn options_in_another_order_or_numbered_are_answered_too() {
+        let swapped = TRUST_NO
+            .replace("❯ No, exit", "  1. Yes, I trust this folder")
+            .replacen("   Yes, I trust this folder", " ❯ 2. No, exit", 2)
+            .replacen(" ❯ 2. No, exit", "   1. Yes, I trust this folder", 0);
+        let lines: Vec<&str> = swapped.lines().collect();
+        assert_eq!(answer_trust(&lines.join("\n")), Some(vec![Key::Up, Key::Enter]), "{swapped}");
+    }
+
+    #[test]
+    fn nothing_else_is_ever_answered() {
+        for screen in [API_KEY, BYPASS, OFFLINE, WORKING, ""] {
+            assert_eq!(answer_trust(screen), None);
+        }
+        let none_selected = TRUST_NO.replace('❯', " ");
+        assert_eq!(answer_trust(&none_selected), None);
+        let both_selected = TRUST_NO.replace("   Yes, I trust", " ❯ Yes, I trust");
+        assert_eq!(answer_trust(&both_selected), None);
+    }
+
+    #[test]
+    fn wrapping_does_not_hide_a_dialog() {
+        let narrow: String = TRUST_NO
+            .chars()
+            .enumerate()
+            .flat_map(|(i, c)| [Some(c), (i % 17 == 0).then_some('\n')])
+            .flatten()
+            .collect();
+        assert_eq!(classify(&narrow), Some(Dialog::Trust));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_without_a_panic(text in any::<String>()) {
+            let _ = classify(&text);
+            let _ = answer_trust(&text);
+        }
+    }
+}

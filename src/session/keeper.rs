@@ -134,9 +134,14 @@ impl Keeper {
                     return KeeperEvent::Lost { message };
                 }
             }
-            match self.incoming.next_body().and_then(|body| body.map(|b| KeeperEvent::decode(&b)).transpose()) {
+            match self
+                .incoming
+                .next_body()
+                .and_then(|body| body.map(|b| KeeperEvent::decode(&b)).transpose())
+            {
                 Ok(Some(event)) => {
-                    if matches!(event, KeeperEvent::Swept { .. } | KeeperEvent::SpawnFailed { .. }) {
+                    if matches!(event, KeeperEvent::Swept { .. } | KeeperEvent::SpawnFailed { .. })
+                    {
                         self.line = Line::Over;
                     }
                     return event;

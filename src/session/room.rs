@@ -93,14 +93,7 @@ impl Room {
         sweep::become_subreaper()?;
         let signals = Signals::register()?;
         let control = Control::open()?;
-        Ok(Room {
-            control,
-            signals,
-            terminal: None,
-            cli: None,
-            kill_at_ms: None,
-            drain_at_ms: 0,
-        })
+        Ok(Room { control, signals, terminal: None, cli: None, kill_at_ms: None, drain_at_ms: 0 })
     }
 
     /// Serves until the CLI has ended and nothing is left of it.
@@ -109,7 +102,11 @@ impl Room {
             self.await_something();
             self.control.receive();
             loop {
-                match self.control.incoming.next_body().map(|b| b.map(|b| KeeperCommand::decode(&b)))
+                match self
+                    .control
+                    .incoming
+                    .next_body()
+                    .map(|b| b.map(|b| KeeperCommand::decode(&b)))
                 {
                     Ok(None) => break,
                     Ok(Some(Ok(command))) => {
@@ -273,10 +270,9 @@ impl Room {
         let now_ms = Timestamp::now().boot_ms;
         if let Some(terminal) = &mut self.terminal
             && now_ms >= self.drain_at_ms
+            && terminal.drain() < FLOOD_BYTES
         {
-            if terminal.drain() < FLOOD_BYTES {
-                self.drain_at_ms = now_ms + DRAIN_PAUSE_MS;
-            }
+            self.drain_at_ms = now_ms + DRAIN_PAUSE_MS;
         }
     }
 
@@ -325,7 +321,8 @@ impl Room {
         // portable-pty closes the pipe through which a failed exec would be
         // reported. But a process that kept our name never ran the program.
         if sweep::command_name(cli.process.pid).as_deref() == Some(PROCESS_NAME.to_bytes()) {
-            let message = "the program could not be executed: wrong format, or its interpreter is missing";
+            let message =
+                "the program could not be executed: wrong format, or its interpreter is missing";
             self.control.say(&KeeperEvent::SpawnFailed { message: message.to_owned() });
         } else {
             self.control.say(&KeeperEvent::Exited { code, signal });

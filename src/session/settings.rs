@@ -1,1 +1,315 @@
-//! TODO
+//! What the CLI is started with: its settings for this session alone, its
+//! arguments, and which of a person's own arguments cannot be used.
+//!
+//! `--settings` adds to the person's settings: their hooks go on firing next
+//! to these, and only the statusline is replaced.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::sink::{HOOKS, SINK_COMMAND, STATUSLINE_KIND};
+use crate::error::{Error, Result};
+
+/// The CLI gives up on a hook after this long. The sink needs milliseconds.
+const HOOK_TIMEOUT_S: u32 = 5;
+
+/// How the CLI reaches the sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkCommand {
+    /// The program to run, found by the CLI's shell.
+    pub program: PathBuf,
+    /// Where the sink's socket is.
+    pub dir: PathBuf,
+}
+
+impl SinkCommand {
+    /// The sink of this very process. The path goes on working when the
+    /// program's file is replaced during the run, and ends with the process.
+    pub fn of_this_process(dir: &Path) -> Self {
+        let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+        SinkCommand { program, dir: dir.to_owned() }
+    }
+
+    /// The shell command for one kind of report.
+    fn shell(&self, kind: &str) -> Result<String> {
+        Ok(format!(
+            "{} {SINK_COMMAND} {kind} {}",
+            shell_word(&self.program)?,
+            shell_word(&self.dir)?
+        ))
+    }
+}
+
+/// The JSON for `--settings`. `bypass` answers the bypass-permissions warning
+/// in advance: only when the person asked for the mode and allowed it.
+///
+/// # Errors
+/// A path is not UTF-8, which JSON cannot carry.
+pub fn settings_json(sink: &SinkCommand, bypass: bool) -> Result<String> {
+    let mut hooks = serde_json::Map::new();
+    for hook in HOOKS {
+        let command = sink.shell(hook)?;
+        hooks.insert(
+            (*hook).to_owned(),
+            json!([{"hooks": [{"type": "command", "command": command, "timeout": HOOK_TIMEOUT_S}]}]),
+        );
+    }
+    let mut settings = json!({
+        // No refresh interval: a report after each reply is enough, and each
+        // one costs a process.
+        "statusLine": {"type": "command", "command": sink.shell(STATUSLINE_KIND)?},
+        "hooks": hooks,
+        // It waits for a person in every permission mode, and nobody is there.
+        // Denied, the tool is not offered to the model at all.
+        "permissions": {"deny": ["AskUserQuestion"]},
+        // Ending must end, not leave the session on a screen of agents.
+        "disableAgentView": true,
+    });
+    if bypass {
+        settings["skipDangerousModePermissionPrompt"] = Value::Bool(true);
+    }
+    Ok(settings.to_string())
+}
+
+/// The arguments of one session. The prompt goes last and behind `--`: an
+/// option that takes several values would swallow it otherwise, and one that
+/// begins with a dash would be taken for an option.
+pub fn arguments(session_id: &str, settings: &str, own: &[String], prompt: &str) -> Vec<OsString> {
+    let mut args: Vec<OsString> =
+        ["--session-id", session_id, "--settings", settings].map(OsString::from).into();
+    args.extend(own.iter().map(OsString::from));
+    if !prompt.is_empty() {
+        args.extend(["--", prompt].map(OsString::from));
+    }
+    args
+}
+
+/// Options that cannot be passed on, and why.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["--session-id"], "longhaul chooses the session id, to know the transcript before it starts"),
+    (
+        &["--resume", "-r", "--continue", "-c", "--fork-session", "--from-pr", "--teleport"],
+        "every session starts fresh; the state is handed over in dev-docs",
+    ),
+    (
+        &["--print", "-p", "--output-format", "--input-format", "--no-session-persistence"],
+        "longhaul runs the interactive session",
+    ),
+    (
+        &["--bg", "--background", "--cloud", "--environment", "--desktop", "--tmux"],
+        "the session must run in longhaul's own terminal to be supervised",
+    ),
+    (&["--worktree", "-w"], "longhaul works in the project directory; start it in the worktree"),
+    (
+        &["--settings"],
+        "longhaul passes its own; put yours into .claude/settings.local.json or ~/.claude/settings.json",
+    ),
+    (&["--bare", "--safe-mode"], "they turn off the hooks that longhaul listens to"),
+    (&["--disable-slash-commands"], "it turns off the command that starts a session"),
+    (&["--help", "-h", "--version", "-v"], "it starts no session"),
+];
+
+/// Refuses arguments that would take the session out of longhaul's hands.
+///
+/// # Errors
+/// [`crate::ErrorKind::Usage`], naming the argument and the reason.
+pub fn check_args(own: &[String]) -> Result<()> {
+    let refuse = |arg: &str, why: &str| {
+        let name = arg.split('=').next().unwrap_or(arg);
+        Err(Error::usage(format!("the CLI argument {name} cannot be used: {why}"))
+            .hint("take it out of claude.args or from behind `--`"))
+    };
+    if let Some(first) = own.first()
+        && !first.starts_with('-')
+    {
+        return refuse(
+            first,
+            "a prompt or a subcommand; longhaul gives the prompt (session.init_prompt)",
+        );
+    }
+    for arg in own {
+        if arg == "--" {
+            return refuse(arg, "longhaul gives the prompt (session.init_prompt)");
+        }
+        for (names, why) in REFUSED {
+            if names.iter().any(|name| is_option(arg, name)) {
+                return refuse(arg, why);
+            }
+        }
+        if arg.contains('\0') {
+            return Err(Error::usage("an argument of the CLI holds a NUL byte"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `arg` is the option `name`: alone, with `=value`, or, when it is a
+/// single letter, with more letters behind it.
+fn is_option(arg: &str, name: &str) -> bool {
+    match arg.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => rest.starts_with('=') || !name.starts_with("--"),
+        None => false,
+    }
+}
+
+/// Whether these arguments ask for the mode that runs everything unasked.
+pub fn wants_bypass(own: &[String]) -> bool {
+    let mode = |value: &str| value.trim() == "bypassPermissions";
+    own.iter().enumerate().any(|(at, arg)| {
+        is_option(arg, "--dangerously-skip-permissions")
+            || is_option(arg, "--allow-dangerously-skip-permissions")
+            || arg.strip_prefix("--permission-mode=").is_some_and(mode)
+            || (arg == "--permission-mode" && own.get(at + 1).is_some_and(|next| mode(next)))
+    })
+}
+
+/// `path` as one word for a POSIX shell.
+fn shell_word(path: &Path) -> Result<String> {
+    let text = path.to_str().ok_or_else(|| {
+        Error::usage(format!(
+            "{} is not UTF-8, which the CLI's settings cannot carry",
+            path.display()
+        ))
+        .hint("choose another state directory with LONGHAUL_STATE_DIR")
+    })?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Ok(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use proptest::prelude::*;
+
+    fn strings(args: &[&str]) -> Vec<String> {
+        args.iter().map(|arg| (*arg).to_owned()).collect()
+    }
+
+    #[test]
+    fn settings_name_the_sink_for_the_statusline_and_every_hook() {
+        let sink = SinkCommand { program: "/proc/17/exe".into(), dir: "/run/it's here".into() };
+        let json: Value = serde_json::from_str(&settings_json(&sink, false).unwrap()).unwrap();
+        assert_eq!(
+            json["statusLine"]["command"],
+            r"/proc/17/exe __sink statusline '/run/it'\''s here'"
+        );
+        assert_eq!(
+            json["hooks"]["SessionEnd"][0]["hooks"][0]["command"],
+            r"/proc/17/exe __sink SessionEnd '/run/it'\''s here'"
+        );
+        assert_eq!(json["hooks"].as_object().unwrap().len(), HOOKS.len());
+        assert_eq!(json["permissions"]["deny"], json!(["AskUserQuestion"]));
+        assert_eq!(json.get("skipDangerousModePermissionPrompt"), None);
+    }
+
+    #[test]
+    fn the_bypass_warning_is_answered_only_when_allowed() {
+        let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
+        let json: Value = serde_json::from_str(&settings_json(&sink, true).unwrap()).unwrap();
+        assert_eq!(json["skipDangerousModePermissionPrompt"], true);
+    }
+
+    #[test]
+    fn the_prompt_is_last_and_cannot_be_swallowed_or_taken_for_an_option() {
+        let own = strings(&["--allowedTools", "Bash", "Read"]);
+        let args = arguments("u-u-i-d", "{}", &own, "-v is what I want");
+        let expected = [
+            "--session-id",
+            "u-u-i-d",
+            "--settings",
+            "{}",
+            "--allowedTools",
+            "Bash",
+            "Read",
+            "--",
+            "-v is what I want",
+        ];
+        assert_eq!(args, expected.map(OsString::from));
+        assert_eq!(arguments("u", "{}", &[], "").len(), 4);
+    }
+
+    #[test]
+    fn arguments_that_take_the_session_away_are_refused_by_name() {
+        for refused in [
+            &["--session-id", "x"][..],
+            &["--resume"],
+            &["--resume=abc"],
+            &["-r", "abc"],
+            &["-rabc"],
+            &["-c"],
+            &["--model", "opus", "-p"],
+            &["-pc"],
+            &["--print"],
+            &["--bg"],
+            &["--settings", "x.json"],
+            &["--settings={}"],
+            &["--worktree"],
+            &["--bare"],
+            &["--model", "opus", "--", "hello"],
+            &["hello"],
+            &["mcp", "list"],
+        ] {
+            let err = check_args(&strings(refused)).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Usage, "{refused:?}");
+            assert!(!err.hints().is_empty(), "{refused:?}");
+        }
+        let err = check_args(&strings(&["--resume=secret"])).unwrap_err();
+        assert!(err.message().contains("--resume cannot"), "{}", err.message());
+    }
+
+    #[test]
+    fn other_arguments_pass() {
+        for allowed in [
+            &[][..],
+            &["--model", "opus"],
+            &["--setting-sources", "user"],
+            &["--permission-mode", "plan"],
+            &["--allowedTools", "Bash(git *)", "Read"],
+            &["--append-system-prompt", "be brief"],
+            &["--continue-on-nothing"],
+            &["--debug-file", "/tmp/x"],
+        ] {
+            assert!(check_args(&strings(allowed)).is_ok(), "{allowed:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_bypass_is_seen() {
+        for bypass in [
+            &["--dangerously-skip-permissions"][..],
+            &["--model", "opus", "--allow-dangerously-skip-permissions"],
+            &["--permission-mode", "bypassPermissions"],
+            &["--permission-mode=bypassPermissions"],
+        ] {
+            assert!(wants_bypass(&strings(bypass)), "{bypass:?}");
+        }
+        for tame in [
+            &[][..],
+            &["--permission-mode", "plan"],
+            &["--permission-mode"],
+            &["--append-system-prompt", "bypassPermissions"],
+        ] {
+            assert!(!wants_bypass(&strings(tame)), "{tame:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn a_shell_reads_back_any_path(path in "[^\\x00]{1,40}") {
+            let word = shell_word(Path::new(&path)).unwrap();
+            let output = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {word}")])
+                .output()
+                .unwrap();
+            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+        }
+    }
+}

@@ -79,7 +79,8 @@ impl Process {
 
     /// Whether exactly this process still runs.
     pub fn alive(&self) -> bool {
-        Process::read(self.pid).is_some_and(|now| now.start_ticks == self.start_ticks && !now.zombie)
+        Process::read(self.pid)
+            .is_some_and(|now| now.start_ticks == self.start_ticks && !now.zombie)
     }
 }
 
@@ -254,14 +255,14 @@ pub fn become_subreaper() -> crate::Result<()> {
     })
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_stat_line_is_read_even_when_the_name_tries_to_deceive() {
-        let stat = b"4242 (a) R 1 (b) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 10 11";
+        let stat =
+            b"4242 (a) R 1 (b) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 10 11";
         let (process, name) = parse_stat(stat).unwrap();
         assert_eq!(process, Process { pid: 4242, parent: 17, start_ticks: 99887, zombie: false });
         assert_eq!(name, b"a) R 1 (b");

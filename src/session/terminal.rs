@@ -176,7 +176,8 @@ impl Terminal {
         let mut done = Vec::new();
         while let Some(stroke) = self.queue.pop_front() {
             match stroke {
-                Stroke::Bytes(bytes, from) => match rustix::io::write(&self.master, &bytes[from..]) {
+                Stroke::Bytes(bytes, from) => match rustix::io::write(&self.master, &bytes[from..])
+                {
                     Ok(count) if from + count < bytes.len() => {
                         self.queue.push_front(Stroke::Bytes(bytes, from + count));
                     }
@@ -194,7 +195,7 @@ impl Terminal {
                 },
                 Stroke::TextDone(id) => {
                     let now_us = boot_us();
-                    let resume_ms = now_us / 1000 + ENTER_DELAY_MS;
+                    let resume_ms = now_us.div_ceil(1000) + ENTER_DELAY_MS;
                     // In front of whatever was queued meanwhile.
                     self.queue.push_front(Stroke::EnterDone(id, now_us));
                     self.queue.push_front(Stroke::Bytes(Key::Enter.bytes().to_vec(), 0));
@@ -230,7 +231,8 @@ impl Terminal {
 /// block, and the writer sends an end-of-file character when it is dropped.
 #[expect(unsafe_code, reason = "portable-pty hands its descriptor out as a bare number only")]
 fn own_master(master: &dyn portable_pty::MasterPty) -> Result<OwnedFd> {
-    let failed = |errno: Errno| Error::internal("cannot set up the pseudo-terminal").caused_by(errno);
+    let failed =
+        |errno: Errno| Error::internal("cannot set up the pseudo-terminal").caused_by(errno);
     let raw = master.as_raw_fd().ok_or_else(|| failed(Errno::BADF))?;
     // SAFETY: `master` is borrowed for the whole call, so its descriptor stays
     // open for as long as this borrow of it lives.

@@ -1,6 +1,8 @@
-//! Integration tests: the real CLI against the scripted Messages API.
+//! Integration tests: the real binary and the real CLI against the scripted
+//! Messages API; one behaviour a file, named as a sentence.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod cli_speaks_to_the_scripted_api;
 mod demo_worker_goes_by_the_files;
+mod keeper;
 mod support;
