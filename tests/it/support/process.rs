@@ -32,7 +32,9 @@ pub fn with_variable(name: &str, value: &str) -> Vec<Survivor> {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         // A process that ended meanwhile, or another user's, is none of ours.
         let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-        if pid as u32 == std::process::id() || !environment.split(|b| *b == 0).any(|pair| pair == wanted) {
+        if pid as u32 == std::process::id()
+            || !environment.split(|b| *b == 0).any(|pair| pair == wanted)
+        {
             continue;
         }
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();

@@ -45,7 +45,8 @@ impl Finished {
 }
 
 impl Run {
-    pub(super) fn start(command: &mut Command) -> Self {
+    /// Starts any program.
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id() as i32).unwrap();
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
@@ -62,7 +63,9 @@ impl Run {
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                     out(&mut |seen| {
-                        seen.events.extend(serde_json::from_str::<Value>(&line).ok().filter(Value::is_object));
+                        seen.events.extend(
+                            serde_json::from_str::<Value>(&line).ok().filter(Value::is_object),
+                        );
                         seen.lines.push(line.clone());
                     });
                 }
@@ -71,7 +74,9 @@ impl Run {
             std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(count @ 1..) = stderr.read(&mut bytes) {
-                    err(&mut |seen| seen.stderr.push_str(&String::from_utf8_lossy(&bytes[..count])));
+                    err(&mut |seen| {
+                        seen.stderr.push_str(&String::from_utf8_lossy(&bytes[..count]))
+                    });
                 }
                 err(&mut |seen| seen.closed += 1);
             }),
@@ -120,7 +125,9 @@ impl Run {
 
     /// Waits until `text` stands in standard output or standard error.
     pub fn wait_output(&self, text: &str) {
-        let has = |seen: &Seen| seen.stderr.contains(text) || seen.lines.iter().any(|line| line.contains(text));
+        let has = |seen: &Seen| {
+            seen.stderr.contains(text) || seen.lines.iter().any(|line| line.contains(text))
+        };
         let seen = self.wait(|seen| has(seen) || (seen.exit.is_some() && seen.closed == 2));
         assert!(has(&seen), "{text:?} did not come\n{}", dump(&seen));
     }

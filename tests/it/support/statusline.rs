@@ -45,7 +45,11 @@ impl Lab {
         // Not written here: a descriptor open for writing could leak into a
         // child forked by another test, and the wrapper would be "busy".
         let write = r#"printf %s "$1" > "$2" && chmod 755 "$2""#;
-        let status = Command::new("sh").args(["-c", write, "sh", &text]).arg(&wrapper).stdin(Stdio::null()).status();
+        let status = Command::new("sh")
+            .args(["-c", write, "sh", &text])
+            .arg(&wrapper)
+            .stdin(Stdio::null())
+            .status();
         assert!(status.unwrap().success());
         assert!(fs::metadata(&wrapper).unwrap().permissions().mode() & 0o100 != 0);
         self.set("claude.command", wrapper.to_str().unwrap());
@@ -54,6 +58,16 @@ impl Lab {
     /// The program `claude.command` names when the statusline is watched.
     pub fn wrapped_claude(&self) -> std::path::PathBuf {
         self.root().join("claude")
+    }
+
+    /// Waits for a statusline input of a session that satisfies `wanted`.
+    pub fn wait_statusline(&self, session_id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        self.wait_change("a statusline input", || {
+            found = self.statusline(session_id).into_iter().find(|input| wanted(input));
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     /// The statusline inputs of a session so far, oldest first.
@@ -71,11 +85,17 @@ impl Lab {
 fn rewrite_settings() {
     let variable = |name| std::env::var(name).unwrap();
     let given = variable("LAB_SETTINGS");
-    let text = if given.trim_start().starts_with('{') { given } else { fs::read_to_string(given).unwrap() };
+    let text = if given.trim_start().starts_with('{') {
+        given
+    } else {
+        fs::read_to_string(given).unwrap()
+    };
     let mut settings: Value = serde_json::from_str(&text).unwrap();
     if let Some(command) = settings["statusLine"]["command"].as_str() {
         let copy = variable("LAB_COPY");
-        let both = format!(r#"d=$(cat); printf '%s\n' "$d" >> '{copy}'; printf '%s\n' "$d" | {{ {command}; }}"#);
+        let both = format!(
+            r#"d=$(cat); printf '%s\n' "$d" >> '{copy}'; printf '%s\n' "$d" | {{ {command}; }}"#
+        );
         settings["statusLine"]["command"] = both.into();
     }
     fs::write(variable("LAB_REWRITTEN"), settings.to_string()).unwrap();

@@ -29,7 +29,9 @@ impl Lab {
     pub fn context_tokens(&self, session_id: &str) -> Option<u64> {
         let rows = self.transcript(session_id);
         let newest = rows.iter().rfind(|row| {
-            row["type"] == "assistant" && row["isSidechain"] != true && row["message"]["model"] != "<synthetic>"
+            row["type"] == "assistant"
+                && row["isSidechain"] != true
+                && row["message"]["model"] != "<synthetic>"
         })?;
         let usage = &newest["message"]["usage"];
         ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"]
@@ -41,9 +43,10 @@ impl Lab {
 
 fn find_number(value: &Value, key: &str) -> Option<f64> {
     match value {
-        Value::Object(map) => {
-            map.get(key).and_then(Value::as_f64).or_else(|| map.values().find_map(|inner| find_number(inner, key)))
-        }
+        Value::Object(map) => map
+            .get(key)
+            .and_then(Value::as_f64)
+            .or_else(|| map.values().find_map(|inner| find_number(inner, key))),
         _ => None,
     }
 }

@@ -67,7 +67,32 @@ impl Default for Worker {
     }
 }
 
-const ALL_FILES: [&str; 3] = ["dev-docs/PROJECT_SUMMARY.md", "dev-docs/plan.md", "dev-docs/tasks.md"];
+const ALL_FILES: [&str; 3] =
+    ["dev-docs/PROJECT_SUMMARY.md", "dev-docs/plan.md", "dev-docs/tasks.md"];
+
+const TICK_ALL: &str = r"sed -i 's/- \[ \]/- [x]/' dev-docs/tasks.md";
+const TICK_ONE: &str = r"sed -i '0,/- \[ \]/s//- [x]/' dev-docs/tasks.md";
+
+#[test]
+fn boxes_are_ticked_one_by_one_or_all_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("dev-docs")).unwrap();
+    let file = dir.path().join("dev-docs/tasks.md");
+    std::fs::write(&file, "- [ ] a\n- [ ] b\n- [ ] c\n").unwrap();
+    let ticked = |command: &str| {
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", command])
+                .current_dir(dir.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        std::fs::read_to_string(&file).unwrap()
+    };
+    assert_eq!(ticked(TICK_ONE), "- [x] a\n- [ ] b\n- [ ] c\n");
+    assert_eq!(ticked(TICK_ALL), "- [x] a\n- [x] b\n- [x] c\n");
+}
 
 impl Script for Worker {
     fn reply(&self, request: &Request) -> Reply {
@@ -82,7 +107,11 @@ impl Worker {
     /// The usage this worker claims with its `answers + 1`th answer of a session.
     pub fn usage(&self, answers: u64) -> Usage {
         let fresh = if answers == 0 { self.first_tokens } else { self.step_tokens };
-        let mut usage = Usage::of_context(self.first_tokens + answers * self.step_tokens, fresh, self.output_tokens);
+        let mut usage = Usage::of_context(
+            self.first_tokens + answers * self.step_tokens,
+            fresh,
+            self.output_tokens,
+        );
         let written = usage.cache_write_5m_tokens;
         usage.cache_write_1h_tokens = written * self.cache_1h_percent / 100;
         usage.cache_write_5m_tokens = written - usage.cache_write_1h_tokens;
@@ -90,18 +119,27 @@ impl Worker {
     }
 
     fn act(&self, request: &Request) -> Reply {
-        let answers = request.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64;
+        let answers =
+            request.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64;
         let usage = self.usage(answers);
         let said = request.turns.iter().rposition(|turn| turn.is_said()).unwrap_or(0);
-        let asks = |index: usize| request.turns[index].texts.iter().any(|text| text.starts_with(self.marker));
+        let asks = |index: usize| {
+            request.turns[index].texts.iter().any(|text| text.starts_with(self.marker))
+        };
         let calls = request.turns[said..].iter().flat_map(|turn| &turn.tool_uses).count() as u32;
         if !request.turns.is_empty() && asks(said) {
             let asked = (0..=said).filter(|index| asks(*index)).count();
             match (&self.checkpoint, asked) {
                 (Checkpoint::Ignore, _) => {}
-                (Checkpoint::Refuse, _) | (Checkpoint::SecondTime, 1) => return Reply::text("I would rather not.", usage),
-                (Checkpoint::Partial(files), _) => return self.write_down(files, calls, usage, request),
-                (Checkpoint::Slow(gate), _) => return self.write_down(&ALL_FILES, calls, usage, request).behind(gate),
+                (Checkpoint::Refuse, _) | (Checkpoint::SecondTime, 1) => {
+                    return Reply::text("I would rather not.", usage);
+                }
+                (Checkpoint::Partial(files), _) => {
+                    return self.write_down(files, calls, usage, request);
+                }
+                (Checkpoint::Slow(gate), _) => {
+                    return self.write_down(&ALL_FILES, calls, usage, request).behind(gate);
+                }
                 (Checkpoint::Comply | Checkpoint::SecondTime, _) => {
                     return self.write_down(&ALL_FILES, calls, usage, request);
                 }
@@ -115,12 +153,11 @@ impl Worker {
 
     fn step(&self, request: &Request, answers: u64) -> String {
         let session = request.session_index + 1;
-        let tick = |range: &str| format!("sed -i '{range}s/- \\[ \\]/- [x]/' dev-docs/tasks.md");
         if answers == 0 && self.done_in_session.is_some_and(|done| session >= done) {
-            return tick("");
+            return TICK_ALL.into();
         }
         if answers == 0 && self.tick_one_per_session {
-            return tick("0,/- \\[ \\]/");
+            return TICK_ONE.into();
         }
         self.command.replace("%n", &(answers + 1).to_string())
     }
@@ -129,7 +166,11 @@ impl Worker {
         if calls > 0 {
             return Reply::text("Written down.", usage);
         }
-        let line = format!("Checkpoint of session {}, request {}.", request.session_index + 1, request.index_in_session);
+        let line = format!(
+            "Checkpoint of session {}, request {}.",
+            request.session_index + 1,
+            request.index_in_session
+        );
         let command = format!("for f in {}; do echo '{line}' >> $f; done", files.join(" "));
         let input = json!({ "command": command, "description": "Write the checkpoint" });
         Reply::new(vec![Block::ToolUse { name: "Bash".into(), input }], usage)
