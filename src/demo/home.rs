@@ -61,9 +61,11 @@ impl PrivateHome {
         let project = absolute(project)?;
         let file = self.state_file();
         let text = fs::read_to_string(&file).map_err(|err| failed("read", &file, err))?;
-        let mut state: Value = serde_json::from_str(&text)
-            .map_err(|err| Error::new(ErrorKind::State, format!("{} is not JSON", file.display())).caused_by(err))?;
-        state["projects"][project.to_string_lossy().as_ref()]["hasTrustDialogAccepted"] = json!(true);
+        let mut state: Value = serde_json::from_str(&text).map_err(|err| {
+            Error::new(ErrorKind::State, format!("{} is not JSON", file.display())).caused_by(err)
+        })?;
+        state["projects"][project.to_string_lossy().as_ref()]["hasTrustDialogAccepted"] =
+            json!(true);
         self.write_state(&state)
     }
 
@@ -85,8 +87,11 @@ impl PrivateHome {
     /// The transcript of a session that ran in `project`.
     pub fn transcript(&self, project: &Path, session_id: &str) -> PathBuf {
         let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
-        let name: String =
-            project.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let name: String = project
+            .to_string_lossy()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         self.config_dir().join("projects").join(name).join(format!("{session_id}.jsonl"))
     }
 
@@ -149,7 +154,8 @@ mod tests {
         let project = root.path().join("project");
         home.trust(&project).unwrap();
         home.trust(&root.path().join("other")).unwrap();
-        let state: Value = serde_json::from_str(&fs::read_to_string(home.state_file()).unwrap()).unwrap();
+        let state: Value =
+            serde_json::from_str(&fs::read_to_string(home.state_file()).unwrap()).unwrap();
         assert_eq!(state["hasCompletedOnboarding"], true);
         let project = fs::canonicalize(project).unwrap();
         assert_eq!(state["projects"][project.to_str().unwrap()]["hasTrustDialogAccepted"], true);
@@ -161,7 +167,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let home = PrivateHome::create(root.path()).unwrap();
         let env = home.env("http://127.0.0.1:1");
-        for name in ["HOME", "CLAUDE_CONFIG_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        for name in [
+            "HOME",
+            "CLAUDE_CONFIG_DIR",
+            "XDG_CACHE_HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_DATA_HOME",
+            "XDG_STATE_HOME",
+        ] {
             assert!(Path::new(&env[name]).starts_with(home.dir()), "{name}");
         }
         assert_eq!(env["ANTHROPIC_AUTH_TOKEN"], "");

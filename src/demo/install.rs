@@ -53,8 +53,11 @@ pub struct Cli {
 /// The CLI the caller named; an error if it does not work.
 pub fn given(program: &Path) -> Result<Cli> {
     check(program, Origin::Given).ok_or_else(|| {
-        Error::new(ErrorKind::NeedsPerson, format!("{} is not a working claude CLI", program.display()))
-            .hint("it must be executable and answer `--version`")
+        Error::new(
+            ErrorKind::NeedsPerson,
+            format!("{} is not a working claude CLI", program.display()),
+        )
+        .hint("it must be executable and answer `--version`")
     })
 }
 
@@ -76,10 +79,15 @@ pub fn private_or_install(dir: &Path, path: Option<&OsStr>) -> Result<Cli> {
         return Ok(cli);
     }
     let failed = |what: &str, err| {
-        Error::io(ErrorKind::NeedsPerson, format!("cannot {what} for the claude CLI in {}", dir.display()), err)
+        Error::io(
+            ErrorKind::NeedsPerson,
+            format!("cannot {what} for the claude CLI in {}", dir.display()),
+            err,
+        )
     };
     fs::create_dir_all(dir).map_err(|err| failed("make the folder", err))?;
-    let lock = File::create(dir.join(".install.lock")).map_err(|err| failed("make the lock", err))?;
+    let lock =
+        File::create(dir.join(".install.lock")).map_err(|err| failed("make the lock", err))?;
     lock.lock().map_err(|err| failed("take the lock", err))?;
     // Whoever held the lock before may have installed it.
     if let Some(cli) = private(dir) {
@@ -95,15 +103,19 @@ pub fn private_or_install(dir: &Path, path: Option<&OsStr>) -> Result<Cli> {
     if working_in(staging.path()).is_none() {
         return Err(Error::new(
             ErrorKind::NeedsPerson,
-            format!("npm installed {PACKAGE}@{PINNED_VERSION}, but no binary in it runs on this machine"),
+            format!(
+                "npm installed {PACKAGE}@{PINNED_VERSION}, but no binary in it runs on this machine"
+            ),
         )
         .hint("check that optional dependencies are not switched off (`npm config get omit`)"));
     }
     let target = dir.join(PINNED_VERSION);
-    fs::rename(staging.path(), &target).map_err(|err| failed("move the install into place", err))?;
+    fs::rename(staging.path(), &target)
+        .map_err(|err| failed("move the install into place", err))?;
     // It has moved: there is nothing left to delete at the old name.
     let _ = staging.keep();
-    working_in(&target).ok_or_else(|| Error::internal(format!("{} stopped working when moved", target.display())))
+    working_in(&target)
+        .ok_or_else(|| Error::internal(format!("{} stopped working when moved", target.display())))
 }
 
 /// What the demo uses: `given`, else `PATH`, else the private install.
@@ -143,8 +155,19 @@ fn remove_leftovers(dir: &Path) -> std::io::Result<()> {
 
 fn run_npm(npm: &Path, prefix: &Path, path: Option<&OsStr>) -> Result<()> {
     let mut command = Command::new(npm);
-    command.args(["install", "--no-fund", "--no-audit", "--ignore-scripts", "--include=optional", "--prefix"]);
-    command.arg(prefix).arg(format!("{PACKAGE}@{PINNED_VERSION}")).current_dir(prefix).stdin(Stdio::null());
+    command.args([
+        "install",
+        "--no-fund",
+        "--no-audit",
+        "--ignore-scripts",
+        "--include=optional",
+        "--prefix",
+    ]);
+    command
+        .arg(prefix)
+        .arg(format!("{PACKAGE}@{PINNED_VERSION}"))
+        .current_dir(prefix)
+        .stdin(Stdio::null());
     if let Some(path) = path {
         command.env("PATH", path);
     }
@@ -157,7 +180,8 @@ fn run_npm(npm: &Path, prefix: &Path, path: Option<&OsStr>) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(NPM_TAIL_LINES)..].join("\n  ");
-    let message = format!("npm could not install {PACKAGE}@{PINNED_VERSION} ({}):\n  {tail}", output.status);
+    let message =
+        format!("npm could not install {PACKAGE}@{PINNED_VERSION} ({}):\n  {tail}", output.status);
     Err(Error::new(ErrorKind::NeedsPerson, message)
         .hint("this step alone needs the network; afterwards everything runs offline")
         .hint("a claude CLI on PATH is used instead if there is one"))
@@ -170,20 +194,31 @@ fn working_in(prefix: &Path) -> Option<Cli> {
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|package| package.file_name().is_some_and(|n| n.to_string_lossy().starts_with("claude-code-")))
+        .filter(|package| {
+            package.file_name().is_some_and(|n| n.to_string_lossy().starts_with("claude-code-"))
+        })
         .map(|package| package.join("claude"))
         .collect();
     candidates.sort();
     candidates.push(scope.join("claude-code/bin/claude.exe"));
-    candidates.iter().filter_map(|program| check(program, Origin::Private)).find(|cli| cli.version == PINNED_VERSION)
+    candidates
+        .iter()
+        .filter_map(|program| check(program, Origin::Private))
+        .find(|cli| cli.version == PINNED_VERSION)
 }
 
 fn programs_named(name: &str, path: Option<&OsStr>) -> impl Iterator<Item = PathBuf> {
-    let folders: Vec<PathBuf> = path.map(|p| std::env::split_paths(p).collect()).unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        path.map(|p| std::env::split_paths(p).collect()).unwrap_or_default();
     let name = name.to_owned();
-    folders.into_iter().filter(|folder| folder.is_absolute()).map(move |folder| folder.join(&name)).filter(|file| {
-        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    })
+    folders
+        .into_iter()
+        .filter(|folder| folder.is_absolute())
+        .map(move |folder| folder.join(&name))
+        .filter(|file| {
+            file.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// Asks a program for its version, in an empty home; `None` if it is not a CLI.
@@ -271,7 +306,11 @@ mkdir -p "$p" && printf '#!/bin/sh\necho "{PINNED_VERSION} (Claude Code)"\n' > "
         let dir = tempfile::tempdir().unwrap();
         script(&dir.path().join("broken/claude"), "exit 1");
         script(&dir.path().join("good/claude"), "echo '2.0.1 (Claude Code)'");
-        let path = std::env::join_paths([dir.path().join("none"), dir.path().join("broken"), dir.path().join("good")]);
+        let path = std::env::join_paths([
+            dir.path().join("none"),
+            dir.path().join("broken"),
+            dir.path().join("good"),
+        ]);
         let cli = on_path(Some(&path.unwrap())).unwrap();
         assert_eq!((cli.program, cli.version.as_str()), (dir.path().join("good/claude"), "2.0.1"));
     }
@@ -279,24 +318,31 @@ mkdir -p "$p" && printf '#!/bin/sh\necho "{PINNED_VERSION} (Claude Code)"\n' > "
     #[test]
     fn many_at_once_install_once() {
         let dir = tempfile::tempdir().unwrap();
-        let (calls, bin, to) = (dir.path().join("calls"), dir.path().join("bin"), dir.path().join("to"));
+        let (calls, bin, to) =
+            (dir.path().join("calls"), dir.path().join("bin"), dir.path().join("to"));
         fake_npm(&bin, &calls);
         let path = path_with(&bin);
         let found: Vec<Cli> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| private_or_install(&to, Some(&path)).unwrap())).collect();
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| private_or_install(&to, Some(&path)).unwrap()))
+                .collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        assert!(found.iter().all(|cli| cli.version == PINNED_VERSION && cli.program.starts_with(to.join(PINNED_VERSION))));
+        assert!(
+            found.iter().all(|cli| cli.version == PINNED_VERSION
+                && cli.program.starts_with(to.join(PINNED_VERSION)))
+        );
         assert_eq!(fs::read_to_string(&calls).unwrap().lines().count(), 1);
     }
 
     #[test]
     fn a_half_or_ruined_install_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let (calls, bin, to) = (dir.path().join("calls"), dir.path().join("bin"), dir.path().join("to"));
+        let (calls, bin, to) =
+            (dir.path().join("calls"), dir.path().join("bin"), dir.path().join("to"));
         fake_npm(&bin, &calls);
-        let ruined = to.join(PINNED_VERSION).join("node_modules/@anthropic-ai/claude-code-linux-x64/claude");
+        let ruined =
+            to.join(PINNED_VERSION).join("node_modules/@anthropic-ai/claude-code-linux-x64/claude");
         script(&ruined, "exit 127");
         fs::create_dir_all(to.join(".staging-old/node_modules")).unwrap();
         assert_eq!(private(&to), None);
@@ -310,7 +356,11 @@ mkdir -p "$p" && printf '#!/bin/sh\necho "{PINNED_VERSION} (Claude Code)"\n' > "
         let dir = tempfile::tempdir().unwrap();
         let err = for_demo(None, &dir.path().join("to"), Some(dir.path().as_os_str())).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::NeedsPerson);
-        assert!(err.render().contains("npm install -g @anthropic-ai/claude-code"), "{}", err.render());
+        assert!(
+            err.render().contains("npm install -g @anthropic-ai/claude-code"),
+            "{}",
+            err.render()
+        );
     }
 
     #[test]

@@ -34,14 +34,14 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Lays out project and home under `root` and starts the API.
-    /// `checkpoint_marker` is what the checkpoint request starts with.
-    pub fn prepare(root: &Path, cli: Cli, checkpoint_marker: &str) -> Result<Self> {
+    /// Lays out project and home under `root` and starts the API, where
+    /// `worker` answers.
+    pub fn prepare(root: &Path, cli: Cli, worker: Worker) -> Result<Self> {
         let home = PrivateHome::create(root)?;
         let project_dir = root.join("project");
         lay_out(&project_dir)?;
         home.trust(&project_dir)?;
-        let api = Api::start(Arc::new(Worker::for_window(WINDOW_TOKENS, checkpoint_marker)))?;
+        let api = Api::start(Arc::new(worker))?;
         Ok(Self { project_dir, home, api, cli })
     }
 
@@ -50,8 +50,12 @@ impl Demo {
     pub fn settings(&self) -> Vec<(String, String)> {
         // The demo's own tools are allowed by name: nothing is bypassed.
         let args = ["--model", MODEL, "--allowedTools=Bash,Edit,Read,Write"].map(toml::Value::from);
-        let env: toml::Table =
-            self.home.env(&self.api.base_url()).into_iter().map(|(k, v)| (k, toml::Value::from(v))).collect();
+        let env: toml::Table = self
+            .home
+            .env(&self.api.base_url())
+            .into_iter()
+            .map(|(k, v)| (k, toml::Value::from(v)))
+            .collect();
         let program = self.cli.program.to_string_lossy().into_owned();
         [
             ("claude.command", toml::Value::from(program)),
@@ -67,8 +71,10 @@ impl Demo {
 
 /// Writes the dev-docs and the session-init command.
 pub(super) fn lay_out(project: &Path) -> Result<()> {
-    let tasks: String =
-        (1..).zip(PAGES).map(|(number, (name, _))| format!("- [ ] {number}. Write pages/{name}.md\n")).collect();
+    let tasks: String = (1..)
+        .zip(PAGES)
+        .map(|(number, (name, _))| format!("- [ ] {number}. Write pages/{name}.md\n"))
+        .collect();
     let tasks = format!("# Tasks\n\n{tasks}\nNext step: task 1.\n");
     let files = [
         ("dev-docs/PROJECT_SUMMARY.md", SUMMARY),
@@ -79,9 +85,9 @@ pub(super) fn lay_out(project: &Path) -> Result<()> {
     for (name, text) in files {
         let file = project.join(name);
         let parent = file.parent().unwrap_or(project);
-        fs::create_dir_all(parent)
-            .and_then(|()| fs::write(&file, text))
-            .map_err(|err| Error::io(ErrorKind::NeedsPerson, format!("cannot write {}", file.display()), err))?;
+        fs::create_dir_all(parent).and_then(|()| fs::write(&file, text)).map_err(|err| {
+            Error::io(ErrorKind::NeedsPerson, format!("cannot write {}", file.display()), err)
+        })?;
     }
     Ok(())
 }
@@ -94,12 +100,18 @@ mod tests {
     #[test]
     fn the_settings_are_toml_and_lead_to_the_api() {
         let root = tempfile::tempdir().unwrap();
-        let cli = Cli { program: "/x y/claude".into(), version: "0.0.0".into(), origin: Origin::Given };
-        let demo = Demo::prepare(root.path(), cli, "CHECKPOINT").unwrap();
-        let lines: String = demo.settings().iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let cli =
+            Cli { program: "/x y/claude".into(), version: "0.0.0".into(), origin: Origin::Given };
+        let demo = Demo::prepare(root.path(), cli, Worker::for_window(WINDOW_TOKENS, "CHECKPOINT"))
+            .unwrap();
+        let lines: String =
+            demo.settings().iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let read: toml::Table = lines.parse().unwrap();
         assert_eq!(read["claude"]["command"].as_str(), Some("/x y/claude"));
-        assert_eq!(read["claude"]["env"]["ANTHROPIC_BASE_URL"].as_str(), Some(demo.api.base_url().as_str()));
+        assert_eq!(
+            read["claude"]["env"]["ANTHROPIC_BASE_URL"].as_str(),
+            Some(demo.api.base_url().as_str())
+        );
         let tasks = fs::read_to_string(demo.project_dir.join(TASKS_FILE)).unwrap();
         assert_eq!(tasks.matches("- [ ] ").count(), PAGES.len());
     }

@@ -94,16 +94,26 @@ enum Move {
 }
 
 fn bash(say: impl Into<String>, command: String, description: &str) -> Move {
-    Move::Call { say: say.into(), name: "Bash", input: json!({ "command": command, "description": description }) }
+    Move::Call {
+        say: say.into(),
+        name: "Bash",
+        input: json!({ "command": command, "description": description }),
+    }
 }
 
 fn next_move(request: &Request, marker: &str) -> Move {
     let last_said = request.turns.iter().rposition(|turn| turn.is_said());
-    let asked = last_said.filter(|index| request.turns[*index].texts.iter().any(|t| t.starts_with(marker)));
+    let asked =
+        last_said.filter(|index| request.turns[*index].texts.iter().any(|t| t.starts_with(marker)));
     if let Some(index) = asked {
-        let written = request.turns[index..].iter().flat_map(|t| &t.tool_uses).any(|call| described(call, CHECKPOINT));
+        let written = request.turns[index..]
+            .iter()
+            .flat_map(|t| &t.tool_uses)
+            .any(|call| described(call, CHECKPOINT));
         if written {
-            return Move::Say("The checkpoint is written; a fresh session can go on from dev-docs.".into());
+            return Move::Say(
+                "The checkpoint is written; a fresh session can go on from dev-docs.".into(),
+            );
         }
         return match tasks_shown(request) {
             Some(tasks) => checkpoint(request, &tasks),
@@ -117,7 +127,9 @@ fn look(request: &Request) -> Move {
     if calls(request).any(|call| described(call, LOOK)) {
         return Move::Say(format!("I looked, but {TASKS_FILE} shows no tasks."));
     }
-    let command = format!("cat dev-docs/PROJECT_SUMMARY.md dev-docs/plan.md {TASKS_FILE}; echo; ls pages/*.md");
+    let command = format!(
+        "cat dev-docs/PROJECT_SUMMARY.md dev-docs/plan.md {TASKS_FILE}; echo; ls pages/*.md"
+    );
     bash("I read the dev-docs first.", command, LOOK)
 }
 
@@ -136,10 +148,13 @@ fn work(request: &Request) -> Move {
         };
     }
     if !calls(request).any(|call| described(call, &check_description(path))) {
-        let command = format!("wc -w {path} && head -n 1 {path} | grep -q '^# ' && echo 'has a title'");
+        let command =
+            format!("wc -w {path} && head -n 1 {path} | grep -q '^# ' && echo 'has a title'");
         return bash(format!("I check {path}."), command, &check_description(path));
     }
-    let command = format!(r"sed -i 's|^- \[ \] {number}\. |- [x] {number}. |' {TASKS_FILE} && cat {TASKS_FILE}");
+    let command = format!(
+        r"sed -i 's|^- \[ \] {number}\. |- [x] {number}. |' {TASKS_FILE} && cat {TASKS_FILE}"
+    );
     bash(format!("Task {number} is done; I tick it off."), command, &format!("{TICK} {number}"))
 }
 
@@ -178,9 +193,11 @@ struct Task {
 
 /// The tasks as the newest tool result that shows them has them.
 fn tasks_shown(request: &Request) -> Option<Vec<Task>> {
-    let shown = request.finished_tools().into_iter().rev().map(|(_, result)| {
-        result.text.lines().filter_map(task_in).collect::<Vec<_>>()
-    });
+    let shown = request
+        .finished_tools()
+        .into_iter()
+        .rev()
+        .map(|(_, result)| result.text.lines().filter_map(task_in).collect::<Vec<_>>());
     shown.into_iter().find(|tasks| !tasks.is_empty())
 }
 
@@ -193,7 +210,8 @@ fn task_in(line: &str) -> Option<Task> {
     let (number, rest) = rest.split_once(". Write ")?;
     let path = rest.split_whitespace().next()?.trim_matches(['`', ':']);
     // It becomes part of a shell command: plain names only.
-    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_'));
+    let plain =
+        path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_'));
     if !plain || path.contains("..") || path.starts_with(['/', '-']) {
         return None;
     }
@@ -226,9 +244,12 @@ fn described(call: &ToolUse, description: &str) -> bool {
 fn absolute(request: &Request, path: &str) -> String {
     const LABEL: &str = "Primary working directory: ";
     let body = request.body.to_string();
-    let folder = body.split_once(LABEL).map(|(_, rest)| rest.split("\\n").next().unwrap_or_default());
+    let folder =
+        body.split_once(LABEL).map(|(_, rest)| rest.split("\\n").next().unwrap_or_default());
     match folder {
-        Some(folder) if folder.starts_with('/') => format!("{}/{path}", folder.trim_end_matches('/')),
+        Some(folder) if folder.starts_with('/') => {
+            format!("{}/{path}", folder.trim_end_matches('/'))
+        }
         _ => path.to_owned(),
     }
 }
@@ -237,14 +258,26 @@ fn absolute(request: &Request, path: &str) -> String {
 /// three sessions to fill up and a fourth to finish.
 pub(super) const PAGES: [(&str, &str); 14] = [
     ("sun", "A middle-sized star; nearly all the mass of the solar system is in it."),
-    ("mercury", "The smallest planet and the nearest to the Sun: a year of 88 days, and no air to keep the warmth."),
-    ("venus", "Hotter than Mercury, under clouds of sulphuric acid; its day is longer than its year."),
+    (
+        "mercury",
+        "The smallest planet and the nearest to the Sun: a year of 88 days, and no air to keep the warmth.",
+    ),
+    (
+        "venus",
+        "Hotter than Mercury, under clouds of sulphuric acid; its day is longer than its year.",
+    ),
     ("earth", "The only one known to carry liquid water on its surface, and readers."),
     ("moon", "It always shows Earth the same face, and moves away by a few centimetres a year."),
     ("mars", "Cold and dusty, with the highest volcano of all and two small moons."),
     ("ceres", "The largest body between Mars and Jupiter, with bright spots of salt."),
-    ("jupiter", "More than twice as heavy as all other planets together; its red spot is a storm centuries old."),
-    ("saturn", "Known for its rings of ice, thousands of kilometres wide and mostly less than a hundred metres thick."),
+    (
+        "jupiter",
+        "More than twice as heavy as all other planets together; its red spot is a storm centuries old.",
+    ),
+    (
+        "saturn",
+        "Known for its rings of ice, thousands of kilometres wide and mostly less than a hundred metres thick.",
+    ),
     ("uranus", "It lies on its side: each pole has 42 years of sun and 42 years of night."),
     ("neptune", "Found by calculation before it was seen; its winds are the fastest of all."),
     ("pluto", "A small world of ice with five moons, called a dwarf planet since 2006."),
@@ -254,8 +287,12 @@ pub(super) const PAGES: [(&str, &str); 14] = [
 
 fn page(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".md");
-    let text = PAGES.iter().find(|(page, _)| *page == name).map_or("Not much is known about it.", |(_, text)| text);
-    let title = name.chars().next().map(|c| c.to_ascii_uppercase().to_string() + &name[c.len_utf8()..]);
+    let text = PAGES
+        .iter()
+        .find(|(page, _)| *page == name)
+        .map_or("Not much is known about it.", |(_, text)| text);
+    let title =
+        name.chars().next().map(|c| c.to_ascii_uppercase().to_string() + &name[c.len_utf8()..]);
     format!("# {}\n\n{text}\n", title.unwrap_or_default())
 }
 
@@ -268,7 +305,8 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    const TASKS: &str = "# Tasks\n- [x] 1. Write `pages/mercury.md`\n- [ ] 2. Write `pages/venus.md`\n";
+    const TASKS: &str =
+        "# Tasks\n- [x] 1. Write `pages/mercury.md`\n- [ ] 2. Write `pages/venus.md`\n";
 
     /// A conversation: what was said, then calls with their results.
     fn request(steps: &[(&str, Value, &str)], last_text: Option<&str>) -> Request {
@@ -282,8 +320,11 @@ mod tests {
             messages.push(json!({ "role": "assistant", "content": "well" }));
             messages.push(json!({ "role": "user", "content": text }));
         }
-        Request::parse(Some("s"), json!({ "model": "m", "tools": [{}], "messages": messages,
-            "system": "Primary working directory: /p\nmore" }))
+        Request::parse(
+            Some("s"),
+            json!({ "model": "m", "tools": [{}], "messages": messages,
+            "system": "Primary working directory: /p\nmore" }),
+        )
     }
 
     fn looked(result: &str) -> (&'static str, Value, &str) {
@@ -302,12 +343,19 @@ mod tests {
         let next = |steps: &[_]| description(next_move(&request(steps, None), "CHECKPOINT"));
         assert_eq!(next(&[]), LOOK);
         let written = ("Write", json!({ "file_path": "/p/pages/venus.md" }), "created");
-        let checked = ("Bash", json!({ "description": "Check pages/venus.md" }), "20 pages/venus.md");
-        let ticked = ("Bash", json!({ "description": "Tick off task 2" }), "- [x] 1. Write a\n- [x] 2. Write b");
+        let checked =
+            ("Bash", json!({ "description": "Check pages/venus.md" }), "20 pages/venus.md");
+        let ticked = (
+            "Bash",
+            json!({ "description": "Tick off task 2" }),
+            "- [x] 1. Write a\n- [x] 2. Write b",
+        );
         assert_eq!(next(&[looked(TASKS)]), "Write");
         assert_eq!(next(&[looked(TASKS), written.clone()]), "Check pages/venus.md");
         assert_eq!(next(&[looked(TASKS), written.clone(), checked.clone()]), "Tick off task 2");
-        assert!(next(&[looked(TASKS), written, checked, ticked]).starts_with("Every task is ticked"));
+        assert!(
+            next(&[looked(TASKS), written, checked, ticked]).starts_with("Every task is ticked")
+        );
     }
 
     #[test]
@@ -325,7 +373,8 @@ mod tests {
         let mut messages = asked.body["messages"].as_array().unwrap().clone();
         messages.push(json!({ "role": "assistant", "content": [{ "type": "tool_use", "id": "c", "name": wrote.0, "input": wrote.1 }] }));
         messages.push(json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c", "content": wrote.2 }] }));
-        let body = |messages: &[Value]| json!({ "model": "m", "tools": [{}], "messages": messages });
+        let body =
+            |messages: &[Value]| json!({ "model": "m", "tools": [{}], "messages": messages });
         let after = Request::parse(None, body(&messages));
         assert!(matches!(next_move(&after, "CHECKPOINT"), Move::Say(_)));
         messages.push(json!({ "role": "assistant", "content": "written" }));
@@ -359,7 +408,8 @@ mod tests {
             let result = run_tool(name, &input, project);
             let id = format!("t{turn}");
             messages.push(json!({ "role": "assistant", "content": [{ "type": "tool_use", "id": id, "name": name, "input": input }] }));
-            let mut content = vec![json!({ "type": "tool_result", "tool_use_id": id, "content": result })];
+            let mut content =
+                vec![json!({ "type": "tool_result", "tool_use_id": id, "content": result })];
             if peak >= 70 && due.is_none() {
                 due = Some(turn + late);
             }
@@ -378,7 +428,11 @@ mod tests {
             fs::write(text("file_path"), text("content")).unwrap();
             return "File created successfully".into();
         }
-        let output = Command::new("sh").args(["-c", &text("command")]).current_dir(project).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &text("command")])
+            .current_dir(project)
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -393,9 +447,13 @@ mod tests {
                 assert!(peaks.len() < 8, "late by {late}: {peaks:?}");
                 peaks.push(session(&worker, root.path(), late));
             }
-            assert!(peaks.iter().filter(|peak| **peak >= 70).count() >= 3, "late by {late}: {peaks:?}");
+            assert!(
+                peaks.iter().filter(|peak| **peak >= 70).count() >= 3,
+                "late by {late}: {peaks:?}"
+            );
             assert!(peaks.iter().all(|peak| *peak <= 95), "late by {late}: {peaks:?}");
-            let summary = fs::read_to_string(root.path().join("dev-docs/PROJECT_SUMMARY.md")).unwrap();
+            let summary =
+                fs::read_to_string(root.path().join("dev-docs/PROJECT_SUMMARY.md")).unwrap();
             assert!(summary.contains("## Checkpoint 3\n"), "{summary}");
         }
     }

@@ -1,10 +1,10 @@
 //! The CLI and the scripted API, without longhaul: if this fails, the
 //! laboratory is broken, not the supervisor.
 
-use longhaul::demo::api::Usage;
+use longhaul::demo::api::{Gate, Reply, Request, Usage};
 use serde_json::Value;
 
-use super::support::{Lab, Worker};
+use super::support::{DEADLINE, Lab, Terminal, Worker};
 
 fn print(lab: &Lab, args: &[&str]) -> Value {
     let output = lab.claude().args(["-p", "--output-format", "json"]).args(args).output().unwrap();
@@ -59,4 +59,62 @@ fn nothing_is_written_outside_the_private_home_and_the_project() {
         !lab.home.dir().join(".claude.json").exists(),
         "its state belongs into the configuration folder"
     );
+}
+
+/// A session on a terminal, its statusline watched.
+fn on_terminal(lab: &mut Lab, session: &str, model: &str) -> Terminal {
+    lab.watch_statusline();
+    let mut command = lab.command(lab.wrapped_claude());
+    command
+        .envs(lab.home.env(&lab.api.base_url()))
+        .args(["--session-id", session, "--model", model, "--allowedTools=Bash"])
+        .args([
+            "--settings",
+            r#"{"statusLine":{"type":"command","command":"cat > /dev/null"}}"#,
+            "/session-init",
+        ]);
+    Terminal::start(&command)
+}
+
+/// Both forms in which a message typed in mid-turn travels.
+#[test]
+fn a_message_typed_in_mid_turn_reaches_the_script_whatever_the_model() {
+    for model in ["claude-haiku-4-5", "claude-opus-5-5"] {
+        // The second answer waits until the message is queued, and so is seen
+        // to come at the next tool boundary.
+        let gate = Gate::new();
+        let held = gate.clone();
+        let mut lab = Lab::new(move |request: &Request| match request.index_in_session {
+            0 => Reply::bash("echo one", Usage::of_context(20_000, 20_000, 50)),
+            1 => Reply::bash("echo two", Usage::of_context(40_000, 20_000, 50)).behind(&held),
+            _ => Reply::text("that is all", Usage::of_context(60_000, 20_000, 50)),
+        });
+        let session = "0b1c5a34-32c0-4f7e-8d5c-5f5a0c9f1e01";
+        let mut terminal = on_terminal(&mut lab, session, model);
+        let first = lab.api.wait_for(DEADLINE, |r| !r.side).unwrap();
+        assert!(first.new_user_text.contains("session-init"), "{}", first.new_user_text);
+        lab.api.wait_for(DEADLINE, |r| r.index_in_session == 1).unwrap();
+        terminal.say("CHECKPOINT: now");
+        lab.wait_change("the queue-operation row", || {
+            lab.transcript(session).iter().any(|row| row["type"] == "queue-operation")
+        });
+        gate.open();
+        let told = lab.api.wait_for(DEADLINE, |r| r.index_in_session == 2).unwrap();
+        assert_eq!(
+            (told.new_user_text.as_str(), told.queued),
+            ("CHECKPOINT: now", true),
+            "{model}"
+        );
+        assert_eq!(told.tool_results[0].text, "two", "{model}");
+        let input =
+            lab.wait_statusline(session, |i| i["context_window"]["total_input_tokens"] == 60_000);
+        assert_eq!(input["model"]["id"], model);
+        terminal.end();
+        assert_eq!(lab.context_tokens(session), Some(60_000));
+        assert!(
+            lab.cost_usd(session).is_some_and(|usd| usd > 0.0),
+            "it ended politely, so it left its bill"
+        );
+        lab.wait_for_no_survivors();
+    }
 }

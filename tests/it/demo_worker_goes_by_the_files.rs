@@ -1,13 +1,20 @@
 //! The demo's worker on the real CLI: every session starts from disk.
 
-use longhaul::demo::project::{Demo, MODEL};
+use std::time::Duration;
+
+use longhaul::demo::project::{Demo, MODEL, WINDOW_TOKENS};
+use longhaul::demo::scenario;
 
 use super::support::{Lab, Worker};
 
 #[test]
 fn the_worker_does_all_tasks_and_ticks_them() {
     let lab = Lab::new(Worker::default());
-    let demo = Demo::prepare(&lab.root().join("demo"), lab.cli().clone(), "CHECKPOINT").unwrap();
+    let worker = scenario::Worker {
+        latency: Duration::ZERO,
+        ..scenario::Worker::for_window(WINDOW_TOKENS, "CHECKPOINT")
+    };
+    let demo = Demo::prepare(&lab.root().join("demo"), lab.cli().clone(), worker).unwrap();
     let run = |prompt: &str| {
         let output = lab
             .command(&demo.cli.program)

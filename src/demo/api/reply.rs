@@ -53,7 +53,10 @@ impl Usage {
 
     /// Tokens of context in use: everything but the output.
     pub fn context_tokens(self) -> u64 {
-        self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
+        self.input_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_1h_tokens
+            + self.cache_read_tokens
     }
 
     /// The `usage` object of the Messages API.
@@ -203,7 +206,8 @@ impl Reply {
     /// 429 of a subscription limit (`five_hour`, `seven_day`) that ends at
     /// `reset_unix_s`.
     pub fn usage_limit(claim: &str, reset_unix_s: i64) -> Self {
-        let message = "This request would exceed your account's rate limit. Please try again later.";
+        let message =
+            "This request would exceed your account's rate limit. Please try again later.";
         Self::failure(429, "rate_limit_error", message)
             .header("anthropic-ratelimit-unified-status", "rejected")
             .header("anthropic-ratelimit-unified-reset", &reset_unix_s.to_string())

@@ -157,7 +157,8 @@ fn read_message(message: &Value) -> (Turn, bool) {
         Some("system") => Role::System,
         _ => Role::User,
     };
-    let mut turn = Turn { role, texts: Vec::new(), tool_uses: Vec::new(), tool_results: Vec::new() };
+    let mut turn =
+        Turn { role, texts: Vec::new(), tool_uses: Vec::new(), tool_results: Vec::new() };
     let mut queued = false;
     match &message["content"] {
         Value::String(text) => queued |= take_text(&mut turn, text),
@@ -198,7 +199,9 @@ fn read_block(turn: &mut Turn, block: &Value) -> bool {
 fn result_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().filter_map(|b| b["text"].as_str()).collect::<Vec<_>>().join("\n"),
+        Value::Array(blocks) => {
+            blocks.iter().filter_map(|b| b["text"].as_str()).collect::<Vec<_>>().join("\n")
+        }
         _ => String::new(),
     }
 }
@@ -259,7 +262,8 @@ mod tests {
     }
 
     fn after_a_tool_call(last: Value) -> Request {
-        let call = json!({ "type": "tool_use", "id": "t1", "name": "Bash", "input": { "command": "ls" } });
+        let call =
+            json!({ "type": "tool_use", "id": "t1", "name": "Bash", "input": { "command": "ls" } });
         request(json!([
             { "role": "user", "content": [{ "type": "text", "text": "go" }] },
             { "role": "assistant", "content": [call] },
@@ -269,11 +273,18 @@ mod tests {
 
     #[test]
     fn a_message_queued_in_a_tool_result_is_told_from_the_result() {
-        let content = format!("a.txt\n\n<system-reminder>\n{WRAPPED}\n</system-reminder>\n\n<system-reminder>\n<total_tokens>1</total_tokens>\n</system-reminder>");
-        let got = after_a_tool_call(json!([{ "type": "tool_result", "tool_use_id": "t1", "content": content }]));
+        let content = format!(
+            "a.txt\n\n<system-reminder>\n{WRAPPED}\n</system-reminder>\n\n<system-reminder>\n<total_tokens>1</total_tokens>\n</system-reminder>"
+        );
+        let got = after_a_tool_call(
+            json!([{ "type": "tool_result", "tool_use_id": "t1", "content": content }]),
+        );
         assert_eq!(got.new_user_text, "CHECKPOINT: now");
         assert!(got.queued);
-        assert_eq!(got.tool_results, [ToolResult { id: "t1".into(), text: "a.txt".into(), is_error: false }]);
+        assert_eq!(
+            got.tool_results,
+            [ToolResult { id: "t1".into(), text: "a.txt".into(), is_error: false }]
+        );
         assert_eq!(got.finished_tools()[0].0.input["command"], "ls");
     }
 

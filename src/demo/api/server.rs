@@ -58,7 +58,11 @@ impl Log {
 
     /// Waits for a request that satisfies `wanted`, among those that came and
     /// those that will; `None` once `within` has passed.
-    pub fn wait_for(&self, within: Duration, wanted: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
+    pub fn wait_for(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Option<Arc<Request>> {
         let mut found = None;
         let mut seen = 0;
         let _ = self.changed.wait_timeout_while(self.lock(), within, |entries| {
@@ -116,11 +120,13 @@ pub struct Api {
 impl Api {
     /// Binds a free port on loopback and starts serving `script`.
     pub fn start(script: Arc<dyn Script>) -> Result<Self> {
-        let failed = |err| Error::io(ErrorKind::Internal, "cannot start the scripted API on loopback", err);
+        let failed =
+            |err| Error::io(ErrorKind::Internal, "cannot start the scripted API on loopback", err);
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let log = Arc::new(Log::default());
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&log);
@@ -133,7 +139,8 @@ impl Api {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("scripted-api".into()).spawn(run).map_err(failed)?;
+        let thread =
+            std::thread::Builder::new().name("scripted-api".into()).spawn(run).map_err(failed)?;
         Ok(Self { addr, log, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -158,7 +165,11 @@ impl Api {
     }
 
     /// See [`Log::wait_for`].
-    pub fn wait_for(&self, within: Duration, wanted: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
+    pub fn wait_for(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Option<Arc<Request>> {
         self.log.wait_for(within, wanted)
     }
 }
@@ -194,10 +205,13 @@ async fn answer(reply: Reply, request: &Request) -> Response {
     let id = uuid::Uuid::new_v4().simple().to_string();
     let mut response = match &reply.failure {
         Some(failure) => {
-            let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let status =
+                StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = json_response(status, &failure.body);
             for (name, value) in &failure.headers {
-                if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name.as_str()), value.parse()) {
+                if let (Ok(name), Ok(value)) =
+                    (header::HeaderName::try_from(name.as_str()), value.parse())
+                {
                     response.headers_mut().insert(name, value);
                 }
             }
@@ -292,11 +306,14 @@ mod tests {
 
     #[test]
     fn answers_come_from_the_script_and_sessions_are_told_apart() {
-        let api = Api::start(Arc::new(|r: &Request| Reply::text(&r.new_user_text, Usage::default()))).unwrap();
+        let api =
+            Api::start(Arc::new(|r: &Request| Reply::text(&r.new_user_text, Usage::default())))
+                .unwrap();
         assert!(whole(send(&api, "a", "first words")).contains("first words"));
         assert!(whole(send(&api, "b", "other words")).contains("request-id: req_"));
         whole(send(&api, "a", "third"));
-        let got: Vec<_> = api.requests().iter().map(|r| (r.session_index, r.index_in_session)).collect();
+        let got: Vec<_> =
+            api.requests().iter().map(|r| (r.session_index, r.index_in_session)).collect();
         assert_eq!(got, [(0, 0), (1, 0), (0, 1)]);
     }
 

@@ -62,11 +62,16 @@ fn block_events(block: &Block, tool_id: &str, slow: bool) -> (Value, Vec<Value>)
     match block {
         Block::Text(text) => (
             json!({ "type": "text", "text": "" }),
-            split(text, slow).into_iter().map(|t| json!({ "type": "text_delta", "text": t })).collect(),
+            split(text, slow)
+                .into_iter()
+                .map(|t| json!({ "type": "text_delta", "text": t }))
+                .collect(),
         ),
         Block::Thinking(text) => {
-            let mut deltas: Vec<Value> =
-                split(text, slow).into_iter().map(|t| json!({ "type": "thinking_delta", "thinking": t })).collect();
+            let mut deltas: Vec<Value> = split(text, slow)
+                .into_iter()
+                .map(|t| json!({ "type": "thinking_delta", "thinking": t }))
+                .collect();
             deltas.push(json!({ "type": "signature_delta", "signature": "c2lnbmVk" }));
             (json!({ "type": "thinking", "thinking": "", "signature": "" }), deltas)
         }
@@ -102,7 +107,12 @@ mod tests {
 
     #[test]
     fn the_stream_opens_with_one_output_token_and_closes_with_all() {
-        let usage = Usage { cache_write_5m_tokens: 3, cache_write_1h_tokens: 4, output_tokens: 50, ..Usage::default() };
+        let usage = Usage {
+            cache_write_5m_tokens: 3,
+            cache_write_1h_tokens: 4,
+            output_tokens: 50,
+            ..Usage::default()
+        };
         let pieces = pieces(&Reply::bash("ls", usage).saying("look"), "m", "1");
         let first = data(&pieces[0]);
         assert_eq!(first["message"]["usage"]["output_tokens"], 1);

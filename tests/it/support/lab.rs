@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::time::Instant;
 
 use longhaul::demo::api::{Api, Script};
 use longhaul::demo::home::PrivateHome;
 use longhaul::demo::install::{self, Cli};
+use notify::{RecursiveMode, Watcher};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -17,13 +19,18 @@ use super::run::{Finished, Run};
 
 /// The CLI all tests share: `LONGHAUL_TEST_CLAUDE`, else the pinned version,
 /// installed by the first test that comes here.
-static CLI: LazyLock<Cli> = LazyLock::new(|| {
+static CLI: LazyLock<Result<Cli, String>> = LazyLock::new(|| {
     let chosen = std::env::var_os("LONGHAUL_TEST_CLAUDE").map(PathBuf::from);
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/claude-cli");
+    // Beside `target/tmp`, so that `cargo clean` removes it.
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("claude-cli");
     let path = std::env::var_os("PATH");
-    install::for_tests(chosen.as_deref(), &dir, path.as_deref())
-        .unwrap_or_else(|err| panic!("the integration tests need the claude CLI\n{}", err.render()))
+    install::for_tests(chosen.as_deref(), &dir, path.as_deref()).map_err(|err| err.render())
 });
+
+/// That CLI; without it no test can say anything, so each fails and says why.
+fn cli() -> &'static Cli {
+    CLI.as_ref().unwrap_or_else(|err| panic!("the integration tests need the claude CLI\n{err}"))
+}
 
 pub struct Lab {
     // Dropped in this order: everything alive is killed first (see Drop).
@@ -59,7 +66,7 @@ impl Lab {
             .into_iter()
             .map(|(name, value)| (name, value.into()))
             .collect();
-        lab.set("claude.command", CLI.program.to_string_lossy().into_owned());
+        lab.set("claude.command", cli().program.to_string_lossy().into_owned());
         lab.set("claude.env", env);
         lab.arguments(&["--model", "claude-haiku-4-5", "--allowedTools=Bash,Edit,Read,Write"]);
         lab
@@ -80,7 +87,7 @@ impl Lab {
 
     /// The CLI under test.
     pub fn cli(&self) -> &'static Cli {
-        &CLI
+        cli()
     }
 
     /// Writes a file of the project, with its folders.
@@ -148,7 +155,7 @@ impl Lab {
 
     /// The CLI itself, without longhaul.
     pub fn claude(&self) -> Command {
-        let mut command = self.command(&CLI.program);
+        let mut command = self.command(&cli().program);
         command.envs(self.home.env(&self.api.base_url()));
         command
     }
@@ -161,6 +168,23 @@ impl Lab {
     /// Runs a `longhaul` command to its end.
     pub fn longhaul_output(&self, args: &[&str]) -> Finished {
         self.longhaul(args).finished()
+    }
+
+    /// Waits until something is true that a change of a file under the
+    /// laboratory's root (any depth) brings about.
+    pub fn wait_change(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let (sender, changes) = mpsc::channel();
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = sender.send(());
+        })
+        .unwrap();
+        // Watched before the first look: no change can fall in between.
+        watcher.watch(self.root(), RecursiveMode::Recursive).unwrap();
+        let deadline = Instant::now() + super::DEADLINE;
+        while !is_so() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(changes.recv_timeout(left).is_ok(), "{what} did not come");
+        }
     }
 
     /// Everything alive that this test started, however deep.

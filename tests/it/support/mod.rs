@@ -9,14 +9,16 @@ mod lab;
 mod process;
 mod run;
 mod statusline;
+mod terminal;
 mod transcript;
 mod worker;
 
 use std::time::Duration;
 
 pub use lab::Lab;
-pub use process::Survivor;
+pub use process::{Survivor, with_variable};
 pub use run::{Finished, Run};
+pub use terminal::Terminal;
 pub use worker::{Checkpoint, Worker};
 
 /// No fact a test waits for takes this long on a loaded two-core machine.

@@ -45,7 +45,8 @@ impl Finished {
 }
 
 impl Run {
-    pub(super) fn start(command: &mut Command) -> Self {
+    /// Starts any program.
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id() as i32).unwrap();
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));

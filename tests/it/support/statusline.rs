@@ -60,6 +60,16 @@ impl Lab {
         self.root().join("claude")
     }
 
+    /// Waits for a statusline input of a session that satisfies `wanted`.
+    pub fn wait_statusline(&self, session_id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        self.wait_change("a statusline input", || {
+            found = self.statusline(session_id).into_iter().find(|input| wanted(input));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
     /// The statusline inputs of a session so far, oldest first.
     pub fn statusline(&self, session_id: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.root().join("statusline.jsonl")).unwrap_or_default();

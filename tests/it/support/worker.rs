@@ -70,6 +70,30 @@ impl Default for Worker {
 const ALL_FILES: [&str; 3] =
     ["dev-docs/PROJECT_SUMMARY.md", "dev-docs/plan.md", "dev-docs/tasks.md"];
 
+const TICK_ALL: &str = r"sed -i 's/- \[ \]/- [x]/' dev-docs/tasks.md";
+const TICK_ONE: &str = r"sed -i '0,/- \[ \]/s//- [x]/' dev-docs/tasks.md";
+
+#[test]
+fn boxes_are_ticked_one_by_one_or_all_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("dev-docs")).unwrap();
+    let file = dir.path().join("dev-docs/tasks.md");
+    std::fs::write(&file, "- [ ] a\n- [ ] b\n- [ ] c\n").unwrap();
+    let ticked = |command: &str| {
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", command])
+                .current_dir(dir.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        std::fs::read_to_string(&file).unwrap()
+    };
+    assert_eq!(ticked(TICK_ONE), "- [x] a\n- [ ] b\n- [ ] c\n");
+    assert_eq!(ticked(TICK_ALL), "- [x] a\n- [x] b\n- [x] c\n");
+}
+
 impl Script for Worker {
     fn reply(&self, request: &Request) -> Reply {
         if request.side {
@@ -129,12 +153,11 @@ impl Worker {
 
     fn step(&self, request: &Request, answers: u64) -> String {
         let session = request.session_index + 1;
-        let tick = |range: &str| format!("sed -i '{range}s/- \\[ \\]/- [x]/' dev-docs/tasks.md");
         if answers == 0 && self.done_in_session.is_some_and(|done| session >= done) {
-            return tick("");
+            return TICK_ALL.into();
         }
         if answers == 0 && self.tick_one_per_session {
-            return tick("0,/- \\[ \\]/");
+            return TICK_ONE.into();
         }
         self.command.replace("%n", &(answers + 1).to_string())
     }
