@@ -1,1 +1,589 @@
-//! TODO
+//! Git as a child process, for a repository that is not trusted.
+//!
+//! Hooks, signing, the file-system monitor and background maintenance are off,
+//! and nothing of the caller's `GIT_*` environment decides which repository is
+//! meant. Nothing that goes wrong here is fatal to a run: a commit is a
+//! convenience on top of the copy in the state directory.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+/// Longest run of one git command. A commit of three files takes milliseconds;
+/// this is for a slow disk.
+const GIT_TIMEOUT_MS: u64 = 30_000;
+/// Most of a command's output that is kept.
+const MAX_OUTPUT_BYTES: u64 = 8 * 1024 * 1024;
+/// Most of its complaints that are kept.
+const MAX_STDERR_BYTES: u64 = 16 * 1024;
+
+/// How long to go on while somebody else, mostly the session's own git, holds
+/// the index.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    tries: u32,
+    wait_ms: u64,
+}
+
+/// Three seconds: a commit of the session's is over by then.
+const PATIENCE: Patience = Patience {
+    tries: 10,
+    wait_ms: 300,
+};
+
+/// Settings that win over the repository's own.
+const HARDENING: [&str; 8] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "commit.gpgSign=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "core.quotePath=false",
+    "advice.addIgnoredFile=false",
+];
+
+/// Variables that may pass: who commits, and which configuration is the
+/// person's. Every other `GIT_*` is dropped.
+const PASSED: [&str; 10] = [
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    "GIT_EXEC_PATH",
+];
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CommitOutcome {
+    /// Committed.
+    Committed {
+        /// The commit.
+        id: String,
+        /// The files in it.
+        files: Vec<PathBuf>,
+    },
+    /// The files are as in the last commit, or ignored.
+    NothingToCommit {
+        /// Those that git ignores.
+        ignored: Vec<PathBuf>,
+    },
+    /// The project is in no work tree of git.
+    NotARepository,
+    /// There is no `git`.
+    NoGit,
+    /// Somebody held the index the whole time.
+    Busy,
+    /// Git did not end in time, and was killed.
+    TimedOut,
+    /// Git said no.
+    Refused {
+        /// Its words, shortened.
+        message: String,
+    },
+}
+
+/// What one git command did.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Standard output, whole unless `cut`.
+    pub(crate) stdout: Vec<u8>,
+    /// Start of standard error.
+    pub(crate) stderr: String,
+    /// There was more output than is kept, and the command was killed.
+    pub(crate) cut: bool,
+}
+
+impl Output {
+    pub(crate) fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// NUL-separated paths; of a cut output, only the whole ones.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let end = self.stdout.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+        let records = self.stdout[..end].split(|byte| *byte == 0);
+        records
+            .filter(|r| !r.is_empty())
+            .map(|r| PathBuf::from(OsStr::from_bytes(r)))
+    }
+
+    fn first_line(&self) -> String {
+        String::from_utf8_lossy(&self.stdout)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+}
+
+/// Why a git command did not run to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Problem {
+    NoGit,
+    TimedOut,
+    Io(String),
+}
+
+impl From<Problem> for CommitOutcome {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::NoGit => CommitOutcome::NoGit,
+            Problem::TimedOut => CommitOutcome::TimedOut,
+            Problem::Io(message) => CommitOutcome::Refused { message },
+        }
+    }
+}
+
+/// The command line and environment of one git command in `root`.
+fn command(root: &Path, args: &[OsString], environment: &[OsString]) -> std::process::Command {
+    let mut command = std::process::Command::new("git");
+    for name in environment {
+        let kept = PASSED.iter().any(|passed| *name == **passed);
+        if name.as_bytes().starts_with(b"GIT_") && !kept {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("LC_ALL", "C")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_LITERAL_PATHSPECS", "1")
+        .env("GIT_EDITOR", "true")
+        .arg("--no-pager");
+    for setting in HARDENING {
+        command.args(["-c", setting]);
+    }
+    command.args(args).current_dir(root);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs git; the child is killed if this future is dropped.
+pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Problem> {
+    let environment: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    let mut command = tokio::process::Command::from(command(root, args, &environment));
+    let mut child = command
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|err| match err.kind() {
+            // The folder may be missing too, but then there is nothing to commit either.
+            std::io::ErrorKind::NotFound => Problem::NoGit,
+            _ => Problem::Io(err.to_string()),
+        })?;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(Problem::Io(String::from("git has no output")));
+    };
+    let work = async {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut stdout = stdout.take(MAX_OUTPUT_BYTES);
+        let mut stderr = stderr.take(MAX_STDERR_BYTES);
+        tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err))?;
+        let cut = out.len() as u64 == MAX_OUTPUT_BYTES;
+        if cut {
+            child.start_kill()?;
+        }
+        // Closed pipes let a command that has more to say come to its end.
+        drop((stdout, stderr));
+        let code = child.wait().await?.code();
+        let stderr = String::from_utf8_lossy(&err).trim().to_owned();
+        Ok::<_, std::io::Error>(Output {
+            code,
+            stdout: out,
+            stderr,
+            cut,
+        })
+    };
+    match tokio::time::timeout(Duration::from_millis(GIT_TIMEOUT_MS), work).await {
+        Ok(done) => done.map_err(|err| Problem::Io(err.to_string())),
+        Err(_) => Err(Problem::TimedOut),
+    }
+}
+
+/// Arguments from words and paths; the paths stand after `--`.
+pub(crate) fn args(words: &[&str], paths: &[PathBuf]) -> Vec<OsString> {
+    let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+    if !paths.is_empty() {
+        args.push("--".into());
+        args.extend(paths.iter().map(OsString::from));
+    }
+    args
+}
+
+/// Commits the present content of `files`, and of nothing else: what the
+/// person has staged stays staged. Files that do not exist are left out.
+pub async fn commit_checkpoint(root: &Path, files: &[PathBuf], message: &str) -> CommitOutcome {
+    match commit(root, files, message, PATIENCE).await {
+        Ok(outcome) => outcome,
+        Err(problem) => problem.into(),
+    }
+}
+
+async fn commit(
+    root: &Path,
+    files: &[PathBuf],
+    message: &str,
+    patience: Patience,
+) -> Result<CommitOutcome, Problem> {
+    let inside = run(root, &args(&["rev-parse", "--is-inside-work-tree"], &[])).await?;
+    if !inside.ok() && inside.stderr.contains("dubious ownership") {
+        return Ok(refused(&inside));
+    }
+    if inside.first_line() != "true" {
+        return Ok(CommitOutcome::NotARepository);
+    }
+    let is_file = |path: &&PathBuf| {
+        std::fs::symlink_metadata(root.join(path)).is_ok_and(|meta| meta.is_file())
+    };
+    let files: Vec<PathBuf> = files.iter().filter(is_file).cloned().collect();
+    if files.is_empty() {
+        return Ok(CommitOutcome::NothingToCommit {
+            ignored: Vec::new(),
+        });
+    }
+    let changed = run(
+        root,
+        &args(
+            &["ls-files", "-z", "-m", "-o", "--exclude-standard"],
+            &files,
+        ),
+    )
+    .await?;
+    let staged = run(
+        root,
+        &args(
+            &[
+                "diff",
+                "--cached",
+                "--name-only",
+                "--relative",
+                "--no-renames",
+                "-z",
+            ],
+            &files,
+        ),
+    )
+    .await?;
+    let mut touched: Vec<PathBuf> = changed.paths().chain(staged.paths()).collect();
+    touched.sort();
+    touched.dedup();
+    if touched.is_empty() {
+        let words = ["ls-files", "-z", "-o", "-i", "--exclude-standard"];
+        let ignored = run(root, &args(&words, &files)).await?.paths().collect();
+        return Ok(CommitOutcome::NothingToCommit { ignored });
+    }
+    // A file that git does not know cannot be named to `commit --only`.
+    let added = run_unlocked(root, patience, &args(&["add", "--intent-to-add"], &touched)).await?;
+    if let Some(outcome) = failure(&added) {
+        return Ok(outcome);
+    }
+    let mut words = identity(root).await?;
+    words.extend([
+        "commit",
+        "--only",
+        "--no-verify",
+        "--no-gpg-sign",
+        "--quiet",
+    ]);
+    words.extend(["--cleanup=whitespace", "-m", message]);
+    let committed = run_unlocked(root, patience, &args(&words, &touched)).await?;
+    if let Some(outcome) = failure(&committed) {
+        return Ok(outcome);
+    }
+    let id = run(root, &args(&["rev-parse", "HEAD"], &[]))
+        .await?
+        .first_line();
+    Ok(CommitOutcome::Committed { id, files: touched })
+}
+
+/// Runs a command that writes the index, again while the index is locked.
+async fn run_unlocked(
+    root: &Path,
+    patience: Patience,
+    args: &[OsString],
+) -> Result<Output, Problem> {
+    let mut tries = 1;
+    loop {
+        let output = run(root, args).await?;
+        if tries >= patience.tries || !is_locked(&output) {
+            return Ok(output);
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(patience.wait_ms)).await;
+    }
+}
+
+fn is_locked(output: &Output) -> bool {
+    !output.ok() && output.stderr.contains(".lock': File exists")
+}
+
+fn failure(output: &Output) -> Option<CommitOutcome> {
+    if output.ok() {
+        return None;
+    }
+    Some(if is_locked(output) {
+        CommitOutcome::Busy
+    } else {
+        refused(output)
+    })
+}
+
+fn refused(output: &Output) -> CommitOutcome {
+    let line = output.stderr.lines().find(|line| !line.trim().is_empty());
+    let message = match line {
+        Some(line) => line.chars().take(300).collect(),
+        None => format!("git ended with {:?} and said nothing", output.code),
+    };
+    CommitOutcome::Refused { message }
+}
+
+/// Settings for a committer where the person has none, so that the commit does
+/// not fail on a fresh machine.
+async fn identity(root: &Path) -> Result<Vec<&'static str>, Problem> {
+    let mut words = Vec::new();
+    for (key, variables, setting) in [
+        (
+            "user.name",
+            ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"],
+            "user.name=longhaul",
+        ),
+        (
+            "user.email",
+            ["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"],
+            "user.email=longhaul@localhost",
+        ),
+    ] {
+        let set = variables
+            .iter()
+            .all(|name| std::env::var_os(name).is_some());
+        if !set
+            && run(root, &args(&["config", "--get", key], &[]))
+                .await?
+                .first_line()
+                .is_empty()
+        {
+            words.extend(["-c", setting]);
+        }
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A repository with one commit.
+    pub(crate) fn repository() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main"]);
+        std::fs::create_dir(dir.path().join("dev-docs")).unwrap();
+        std::fs::write(dir.path().join("dev-docs/plan.md"), "plan").unwrap();
+        std::fs::write(dir.path().join("code.rs"), "code").unwrap();
+        git(dir.path(), &["add", "."]);
+        git(
+            dir.path(),
+            &[
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@t",
+                "commit",
+                "-qm",
+                "first",
+            ],
+        );
+        dir
+    }
+
+    pub(crate) fn git(root: &Path, words: &[&str]) -> String {
+        let output = command(root, &args(words, &[]), &[]).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    fn commit_files(root: &Path, files: &[&str]) -> CommitOutcome {
+        let files: Vec<_> = files.iter().map(PathBuf::from).collect();
+        block_on(commit_checkpoint(
+            root,
+            &files,
+            "longhaul: checkpoint\n\n# cycle 2",
+        ))
+    }
+
+    #[test]
+    fn only_the_files_named_are_committed_and_staged_work_stays_staged() {
+        let dir = repository();
+        let root = dir.path();
+        std::fs::write(root.join("code.rs"), "staged").unwrap();
+        git(root, &["add", "code.rs"]);
+        std::fs::write(root.join("dev-docs/plan.md"), "new plan").unwrap();
+        std::fs::write(root.join("dev-docs/tasks.md"), "- [ ] a").unwrap();
+        let outcome = commit_files(
+            root,
+            &["dev-docs/plan.md", "dev-docs/tasks.md", "dev-docs/none.md"],
+        );
+        let CommitOutcome::Committed { id, files } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(id, git(root, &["rev-parse", "HEAD"]).trim());
+        assert_eq!(files.len(), 2);
+        let shown = git(root, &["show", "--name-only", "--format=%B", "HEAD"]);
+        let lines: Vec<_> = shown.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(
+            lines,
+            [
+                "longhaul: checkpoint",
+                "# cycle 2",
+                "dev-docs/plan.md",
+                "dev-docs/tasks.md"
+            ]
+        );
+        assert_eq!(git(root, &["status", "--porcelain"]), "M  code.rs\n");
+        let again = commit_files(root, &["dev-docs/plan.md"]);
+        assert_eq!(again, CommitOutcome::NothingToCommit { ignored: vec![] });
+    }
+
+    #[test]
+    fn a_repository_below_its_root_and_one_without_commits_work() {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q"]);
+        let root = dir.path().join("sub");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("a :*.md"), "x").unwrap();
+        let outcome = commit_files(&root, &["a :*.md"]);
+        assert!(
+            matches!(outcome, CommitOutcome::Committed { .. }),
+            "{outcome:?}"
+        );
+        std::fs::write(root.join("b.md"), "x").unwrap();
+        git(&root, &["add", "b.md"]);
+        let outcome = commit_files(&root, &["b.md"]);
+        assert!(
+            matches!(outcome, CommitOutcome::Committed { .. }),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn hooks_and_signing_of_the_repository_do_not_run() {
+        let dir = repository();
+        let root = dir.path();
+        let trace = root.join("trace");
+        let hook = format!("#!/bin/sh\necho $0 >> {}\nexit 1\n", trace.display());
+        for name in [
+            "pre-commit",
+            "prepare-commit-msg",
+            "commit-msg",
+            "post-commit",
+        ] {
+            use std::os::unix::fs::PermissionsExt;
+            let path = root.join(".git/hooks").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &hook).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let program = root.join(".git/hooks/pre-commit");
+        for key in ["gpg.program", "core.fsmonitor", "core.editor"] {
+            git(root, &["config", key, program.to_str().unwrap()]);
+        }
+        git(root, &["config", "commit.gpgSign", "true"]);
+        std::fs::write(root.join("dev-docs/plan.md"), "new").unwrap();
+        let outcome = commit_files(root, &["dev-docs/plan.md"]);
+        assert!(
+            matches!(outcome, CommitOutcome::Committed { .. }),
+            "{outcome:?}"
+        );
+        assert!(
+            !trace.exists(),
+            "{}",
+            std::fs::read_to_string(&trace).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_committed_is_an_outcome() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "x").unwrap();
+        assert_eq!(
+            commit_files(dir.path(), &["f"]),
+            CommitOutcome::NotARepository
+        );
+
+        let dir = repository();
+        std::fs::write(dir.path().join(".gitignore"), "*.tmp\n").unwrap();
+        std::fs::write(dir.path().join("f.tmp"), "x").unwrap();
+        let ignored = vec![PathBuf::from("f.tmp")];
+        assert_eq!(
+            commit_files(dir.path(), &["f.tmp"]),
+            CommitOutcome::NothingToCommit { ignored }
+        );
+    }
+
+    #[test]
+    fn a_held_index_is_reported_after_some_tries() {
+        let dir = repository();
+        std::fs::write(dir.path().join(".git/index.lock"), "").unwrap();
+        std::fs::write(dir.path().join("dev-docs/plan.md"), "new").unwrap();
+        let files = [PathBuf::from("dev-docs/plan.md")];
+        let patience = Patience {
+            tries: 2,
+            wait_ms: 1,
+        };
+        let outcome = block_on(commit(dir.path(), &files, "m", patience)).unwrap();
+        assert_eq!(outcome, CommitOutcome::Busy);
+        std::fs::remove_file(dir.path().join(".git/index.lock")).unwrap();
+        let outcome = commit_files(dir.path(), &["dev-docs/plan.md"]);
+        assert!(
+            matches!(outcome, CommitOutcome::Committed { .. }),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn variables_that_point_at_another_repository_are_dropped() {
+        let names: Vec<OsString> = [
+            "GIT_DIR",
+            "GIT_INDEX_FILE",
+            "GIT_CONFIG_COUNT",
+            "GIT_AUTHOR_NAME",
+            "HOME",
+        ]
+        .map(OsString::from)
+        .into();
+        let command = command(Path::new("/"), &[], &names);
+        let removed: Vec<_> = command
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(removed, ["GIT_CONFIG_COUNT", "GIT_DIR", "GIT_INDEX_FILE"]);
+    }
+}

@@ -11,5 +11,6 @@ pub mod handoff;
 pub mod keep;
 pub mod proof;
 pub mod read;
-pub mod scaffold;
+
 pub mod task_file;
+pub mod templates;
