@@ -25,11 +25,7 @@ pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -
     let mut add = |path: PathBuf, of_project: bool| {
         let json = Json::read(&path);
         if json != Json::Missing {
-            out.push(Layer {
-                path: Some(path),
-                of_project,
-                json,
-            });
+            out.push(Layer { path: Some(path), of_project, json });
         }
     };
     if let Some(places) = places {
@@ -39,18 +35,10 @@ pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -
     add(project.join(".claude/settings.local.json"), true);
     for value in flag_values(&config.claude.args, "--settings") {
         if value.trim_start().starts_with('{') {
-            out.push(Layer {
-                path: None,
-                of_project: false,
-                json: Json::parse(value.as_bytes()),
-            });
+            out.push(Layer { path: None, of_project: false, json: Json::parse(value.as_bytes()) });
         } else {
             let path = project.join(value);
-            out.push(Layer {
-                json: Json::read(&path),
-                path: Some(path),
-                of_project: false,
-            });
+            out.push(Layer { json: Json::read(&path), path: Some(path), of_project: false });
         }
     }
     out
@@ -69,10 +57,10 @@ fn flag_values<'a>(args: &'a [String], flag: &'a str) -> impl Iterator<Item = &'
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for layer in &patient.settings {
-        let place = layer.path.as_ref().map_or_else(
-            || "--settings".into(),
-            |path| shown(path, &patient.child_env),
-        );
+        let place = layer
+            .path
+            .as_ref()
+            .map_or_else(|| "--settings".into(), |path| shown(path, &patient.child_env));
         let why = match &layer.json {
             Json::Bad(why) => why.as_str(),
             Json::Missing => "it does not exist",
@@ -94,13 +82,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 
 /// A `.mcp.json` of the project names servers about which the CLI asks once.
 fn servers(patient: &Patient<'_>) -> Option<Finding> {
-    if patient
-        .config
-        .claude
-        .args
-        .iter()
-        .any(|arg| arg == "--strict-mcp-config")
-    {
+    if patient.config.claude.args.iter().any(|arg| arg == "--strict-mcp-config") {
         return None;
     }
     let file = Json::read(&patient.project.join(".mcp.json"));
@@ -113,17 +95,11 @@ fn servers(patient: &Patient<'_>) -> Option<Finding> {
                 .and_then(Value::as_array)
                 .is_some_and(|items| items.iter().any(|item| item == server))
         };
-        holds(in_global(key))
-            || patient
-                .settings
-                .iter()
-                .any(|layer| holds(layer.json.at(&[key])))
+        holds(in_global(key)) || patient.settings.iter().any(|layer| holds(layer.json.at(&[key])))
     };
-    let all = patient
-        .settings
-        .iter()
-        .any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
-        || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
+    let all =
+        patient.settings.iter().any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
+            || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
     let open: Vec<String> = named
         .keys()
         .filter(|server| {
