@@ -46,11 +46,6 @@ impl Env {
         self.get(name).map(|value| value.to_string_lossy().into_owned())
     }
 
-    /// Whether a switch such as `IS_SANDBOX` is on.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|value| is_on(&value))
-    }
-
     /// What a session gets to see of this environment.
     pub fn for_child(&self, config: &Config) -> Env {
         let mut child = self.clone();
@@ -71,7 +66,7 @@ impl Env {
     }
 }
 
-/// Whether the CLI reads this value of a switch as on.
+/// Whether the CLI reads this value of a switch such as `CLAUDE_CODE_USE_BEDROCK` as on.
 pub fn is_on(value: &str) -> bool {
     matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
@@ -107,6 +102,8 @@ impl Places {
 pub enum Json {
     /// There is none.
     Missing,
+    /// There is nothing in it.
+    Empty,
     /// It cannot be used; why.
     Bad(String),
     /// An object.
@@ -127,7 +124,7 @@ impl Json {
     pub fn parse(bytes: &[u8]) -> Json {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.trim_ascii().is_empty() {
-            return Json::Bad("it is empty".into());
+            return Json::Empty;
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) => Json::Object(map),
@@ -264,8 +261,8 @@ mod tests {
 
     #[test]
     fn files_that_are_no_json_object_say_why() {
-        assert_eq!(Json::parse(b""), Json::Bad("it is empty".into()));
-        assert_eq!(Json::parse(b" \n"), Json::Bad("it is empty".into()));
+        assert_eq!(Json::parse(b""), Json::Empty);
+        assert_eq!(Json::parse(b" \n"), Json::Empty);
         assert_eq!(
             Json::parse(b"{\"a\":tr"),
             Json::Bad("it is cut off: the JSON does not end".into())

@@ -47,6 +47,7 @@ fn onboarding(patient: &Patient<'_>, file: &str) -> Finding {
     }
     let detail = match patient.global {
         Json::Missing => format!("there is no {file}"),
+        Json::Empty => format!("{file} is empty"),
         _ => format!("{file} does not say hasCompletedOnboarding"),
     };
     Finding::error(id, ErrorKind::NeedsPerson, "the CLI has never been set up for this user")

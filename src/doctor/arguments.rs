@@ -29,7 +29,8 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
                     ),
             ];
         }
-        if patient.is_root && !patient.child_env.is_on("IS_SANDBOX") {
+        // The CLI takes "1" and nothing else.
+        if patient.is_root && patient.child_env.text("IS_SANDBOX").as_deref() != Some("1") {
             return vec![
                 Finding::error(
                     "bypass",
@@ -48,11 +49,11 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn permissions(patient: &Patient<'_>) -> Finding {
     let id = "permissions";
     let args = &patient.config.claude.args;
-    let set = patient
-        .settings
-        .iter()
-        .rev()
-        .find_map(|layer| layer.json.text(&["permissions", "defaultMode"]));
+    // Bypass in the project's own settings makes the CLI start in manual mode.
+    let set = patient.settings.iter().rev().find_map(|layer| match mode_in(&layer.json)? {
+        BYPASS_MODE if layer.of_project => Some("manual"),
+        mode => Some(mode),
+    });
     let mode = wants_bypass(args)
         .map(|_| BYPASS_MODE.to_string())
         .or_else(|| mode_of(args))

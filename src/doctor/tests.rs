@@ -196,7 +196,9 @@ fn onboarding_and_a_damaged_file_need_a_person() {
     let mut world = World::healthy();
     world.set_global(|global| global["hasCompletedOnboarding"] = json!(false));
     assert_eq!(world.the_error().0, "onboarding");
-    for text in ["", "{\"hasCompletedOnboarding\":tr", "[]"] {
+    world.write("home/.claude.json", "");
+    assert!(world.find("onboarding").detail.contains("~/.claude.json is empty"));
+    for text in ["{\"hasCompletedOnboarding\":tr", "[]"] {
         world.write("home/.claude.json", text);
         let (id, kind, _) = world.the_error();
         assert_eq!((id, kind), ("claude-json", ErrorKind::NeedsPerson), "{text:?}");
@@ -337,13 +339,18 @@ fn a_stray_key_is_told_and_never_shown() {
 fn settings_the_cli_would_stop_at_are_refused() {
     let mut world = World::healthy();
     for path in ["home/.claude/settings.json", "project/.claude/settings.json"] {
-        world.write(path, "{bad");
-        let (id, kind, _) = world.the_error();
-        assert_eq!((id, kind), ("settings", ErrorKind::NeedsPerson), "{path}");
+        for text in ["{bad", "[]", "{\"permissions\":{\"defaultMode\":\"nonsense\"}}"] {
+            world.write(path, text);
+            let (id, kind, _) = world.the_error();
+            assert_eq!((id, kind), ("settings", ErrorKind::NeedsPerson), "{path} {text}");
+        }
+        world.write(path, "");
+        world.no_error();
         world.remove(path);
     }
     world.args(&["--settings=none.json"]);
-    assert_eq!(world.the_error().0, "settings");
+    let (id, kind, _) = world.the_error();
+    assert_eq!((id, kind), ("settings", ErrorKind::Usage));
 }
 
 #[test]
@@ -471,6 +478,8 @@ fn bypassing_permissions_takes_two_decisions() {
         world.no_error();
         world.is_root = true;
         assert!(world.the_error().2.contains("IS_SANDBOX"));
+        world.child_env("IS_SANDBOX", "true");
+        assert_eq!(world.the_error().0, "bypass", "the CLI takes nothing but 1");
         world.child_env("IS_SANDBOX", "1");
         world.no_error();
         world.config.claude.env.clear();
@@ -496,4 +505,15 @@ fn modes_that_ask_are_told() {
         world.args(&["--permission-mode", mode]);
         assert_eq!(world.find("permissions").severity, severity, "{mode}");
     }
+    world.args(&[]);
+    let mode = |mode: &str| json!({"permissions": {"defaultMode": mode}}).to_string();
+    world.write("home/.claude/settings.json", &mode("plan"));
+    world.write("project/.claude/settings.json", &mode("auto"));
+    assert_eq!(world.find("permissions").severity, Severity::Ok, "the project's settings win");
+    world.write("project/.claude/settings.json", &mode("bypassPermissions"));
+    assert_eq!(
+        world.find("permissions").severity,
+        Severity::Warning,
+        "the CLI starts in manual mode"
+    );
 }

@@ -74,8 +74,7 @@ fn billing_lines(text: &str) -> Vec<(&'static str, String)> {
 fn project_settings(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for layer in patient.settings.iter().filter(|layer| layer.of_project) {
-        let place =
-            layer.path.as_ref().map_or_else(String::new, |path| shown(path, &patient.child_env));
+        let place = shown(&layer.path, &patient.child_env);
         let names = BILLING_VARIABLES.iter().copied().chain(["ANTHROPIC_BASE_URL"]);
         let mut set: Vec<&str> =
             names.filter(|name| layer.json.text(&["env", name]).is_some()).collect();
