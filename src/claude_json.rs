@@ -33,29 +33,17 @@ impl Env {
     pub fn of<K: Into<OsString>, V: Into<OsString>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Env {
-        Env(pairs
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect())
+        Env(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 
     /// The value of `name`, unless it is unset or empty.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0
-            .get(OsStr::new(name))
-            .map(OsString::as_os_str)
-            .filter(|value| !value.is_empty())
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// The same as text.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.get(name)
-            .map(|value| value.to_string_lossy().into_owned())
-    }
-
-    /// Whether a switch such as `IS_SANDBOX` is on.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|value| is_on(&value))
+        self.get(name).map(|value| value.to_string_lossy().into_owned())
     }
 
     /// What a session gets to see of this environment.
@@ -78,12 +66,9 @@ impl Env {
     }
 }
 
-/// Whether the CLI reads this value of a switch as on.
+/// Whether the CLI reads this value of a switch such as `CLAUDE_CODE_USE_BEDROCK` as on.
 pub fn is_on(value: &str) -> bool {
-    matches!(
-        value.trim().to_ascii_lowercase().as_str(),
-        "1" | "true" | "yes" | "on"
-    )
+    matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 
 /// Where the CLI looks for its files.
@@ -108,10 +93,7 @@ impl Places {
         };
         let old = config_dir.join(".config.json");
         let global_file = if old.is_file() { old } else { global_file };
-        Some(Places {
-            config_dir,
-            global_file,
-        })
+        Some(Places { config_dir, global_file })
     }
 }
 
@@ -120,6 +102,8 @@ impl Places {
 pub enum Json {
     /// There is none.
     Missing,
+    /// There is nothing in it.
+    Empty,
     /// It cannot be used; why.
     Bad(String),
     /// An object.
@@ -140,7 +124,7 @@ impl Json {
     pub fn parse(bytes: &[u8]) -> Json {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if bytes.trim_ascii().is_empty() {
-            return Json::Bad("it is empty".into());
+            return Json::Empty;
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) => Json::Object(map),
@@ -159,15 +143,12 @@ impl Json {
     pub fn at(&self, keys: &[&str]) -> Option<&Value> {
         let Json::Object(map) = self else { return None };
         let (first, rest) = keys.split_first()?;
-        rest.iter()
-            .try_fold(map.get(*first)?, |value, key| value.get(key))
+        rest.iter().try_fold(map.get(*first)?, |value, key| value.get(key))
     }
 
     /// The text at a path of keys, unless it is empty.
     pub fn text(&self, keys: &[&str]) -> Option<&str> {
-        self.at(keys)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
+        self.at(keys).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// Whether `true` stands at a path of keys.
@@ -185,9 +166,7 @@ pub fn read_regular(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, Stri
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(err) => return Err(format!("it cannot be read: {err}")),
     };
-    let meta = file
-        .metadata()
-        .map_err(|err| format!("it cannot be read: {err}"))?;
+    let meta = file.metadata().map_err(|err| format!("it cannot be read: {err}"))?;
     if meta.is_dir() {
         return Err("it is a directory".into());
     }
@@ -205,23 +184,34 @@ pub fn read_regular(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, Stri
 }
 
 /// The directories whose trust covers `project`: itself and its parents, up to
-/// the root of its git repository if it is in one.
-pub fn trust_chain(project: &Path) -> Vec<&Path> {
+/// the root of its git repository if it is in one, and the main work tree of a
+/// linked one.
+pub fn trust_chain(project: &Path) -> Vec<PathBuf> {
     let root = git_root(project);
     let mut chain = Vec::new();
     for dir in project.ancestors() {
-        chain.push(dir);
+        chain.push(dir.to_path_buf());
         if Some(dir) == root {
             break;
         }
     }
+    chain.extend(root.and_then(main_work_tree));
     chain
+}
+
+/// The main work tree, if `root` is one made by `git worktree add`.
+fn main_work_tree(root: &Path) -> Option<PathBuf> {
+    let pointer = read_regular(&root.join(".git"), 4096).ok()??;
+    let git_dir = std::str::from_utf8(&pointer).ok()?.strip_prefix("gitdir:")?.trim();
+    let git_dir = std::fs::canonicalize(root.join(git_dir)).ok()?;
+    // <main>/.git/worktrees/<name>
+    let common = git_dir.parent().filter(|dir| dir.ends_with(".git/worktrees"))?;
+    Some(common.parent()?.parent()?.to_path_buf())
 }
 
 /// The nearest directory above with a `.git` in it.
 pub fn git_root(dir: &Path) -> Option<&Path> {
-    dir.ancestors()
-        .find(|dir| dir.join(".git").symlink_metadata().is_ok())
+    dir.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok())
 }
 
 /// Whether the CLI would start in `project` without the trust dialog.
@@ -248,9 +238,7 @@ pub fn key_answer(global: &Json, key: &str) -> KeyAnswer {
     let key = key.trim();
     let tail: String = {
         let chars: Vec<char> = key.chars().collect();
-        chars[chars.len().saturating_sub(KEY_TAIL_CHARS)..]
-            .iter()
-            .collect()
+        chars[chars.len().saturating_sub(KEY_TAIL_CHARS)..].iter().collect()
     };
     let holds = |list: &str| {
         global
@@ -273,8 +261,8 @@ mod tests {
 
     #[test]
     fn files_that_are_no_json_object_say_why() {
-        assert_eq!(Json::parse(b""), Json::Bad("it is empty".into()));
-        assert_eq!(Json::parse(b" \n"), Json::Bad("it is empty".into()));
+        assert_eq!(Json::parse(b""), Json::Empty);
+        assert_eq!(Json::parse(b" \n"), Json::Empty);
         assert_eq!(
             Json::parse(b"{\"a\":tr"),
             Json::Bad("it is cut off: the JSON does not end".into())
@@ -283,14 +271,8 @@ mod tests {
             Json::parse(b"{\"a\":x}"),
             Json::Bad("it is not valid JSON (line 1, column 6)".into())
         );
-        assert_eq!(
-            Json::parse(b"[]"),
-            Json::Bad("it holds no JSON object".into())
-        );
-        assert_eq!(
-            Json::read(Path::new("/")),
-            Json::Bad("it is a directory".into())
-        );
+        assert_eq!(Json::parse(b"[]"), Json::Bad("it holds no JSON object".into()));
+        assert_eq!(Json::read(Path::new("/")), Json::Bad("it is a directory".into()));
         assert_eq!(Json::read(Path::new("/nonexistent/x")), Json::Missing);
     }
 
@@ -301,10 +283,7 @@ mod tests {
         let moved = Places::of(&Env::of([("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/c")])).unwrap();
         assert_eq!(
             moved,
-            Places {
-                config_dir: "/c".into(),
-                global_file: "/c/.claude.json".into()
-            }
+            Places { config_dir: "/c".into(), global_file: "/c/.claude.json".into() }
         );
         assert_eq!(Places::of(&Env::of([("HOME", "")])), None);
         let dir = tempfile::tempdir().unwrap();
@@ -326,16 +305,19 @@ mod tests {
         for dir in [above, &repo, &sub] {
             assert!(is_trusted(&trusting(dir), &sub), "{}", dir.display());
         }
-        assert!(
-            !is_trusted(&trusting(&sub), &repo),
-            "trust does not go upwards"
-        );
+        assert!(!is_trusted(&trusting(&sub), &repo), "trust does not go upwards");
         std::fs::create_dir(repo.join(".git")).unwrap();
-        assert!(
-            !is_trusted(&trusting(above), &sub),
-            "a git root ends the search"
-        );
+        assert!(!is_trusted(&trusting(above), &sub), "a git root ends the search");
         assert!(is_trusted(&trusting(&repo), &sub));
+        let linked = above.join("linked");
+        std::fs::create_dir_all(repo.join(".git/worktrees/linked")).unwrap();
+        std::fs::create_dir(&linked).unwrap();
+        std::fs::write(linked.join(".git"), "gitdir: ../repo/.git/worktrees/linked\n").unwrap();
+        let repo = std::fs::canonicalize(repo).unwrap();
+        assert!(
+            is_trusted(&trusting(&repo), &linked),
+            "a linked work tree is trusted with its main one"
+        );
     }
 
     #[test]
@@ -351,10 +333,7 @@ mod tests {
         assert_eq!(key_answer(&global("approved"), key), KeyAnswer::Approved);
         assert_eq!(key_answer(&global("rejected"), key), KeyAnswer::Rejected);
         assert_eq!(key_answer(&Json::Missing, key), KeyAnswer::NeverAsked);
-        assert_eq!(
-            key_answer(&global("approved"), "short"),
-            KeyAnswer::NeverAsked
-        );
+        assert_eq!(key_answer(&global("approved"), "short"), KeyAnswer::NeverAsked);
     }
 
     #[test]
@@ -371,10 +350,7 @@ mod tests {
             (None, Some("/bin".into()))
         );
         config.claude.pass_env = vec!["ANTHROPIC_API_KEY".into()];
-        config
-            .claude
-            .env
-            .insert("ANTHROPIC_AUTH_TOKEN".into(), "given".into());
+        config.claude.env.insert("ANTHROPIC_AUTH_TOKEN".into(), "given".into());
         let child = own.for_child(&config);
         assert_eq!(child.text("ANTHROPIC_API_KEY"), Some("stray".into()));
         assert_eq!(child.text("ANTHROPIC_AUTH_TOKEN"), Some("given".into()));

@@ -39,17 +39,11 @@ const SLUG_MAX_CHARS: usize = 40;
 /// [`ErrorKind::Usage`] when `LONGHAUL_STATE_DIR` is relative, or when neither
 /// it nor a home is known.
 pub fn locate(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
-    let path = |name: &str| {
-        env(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let path = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = path("LONGHAUL_STATE_DIR") {
         if dir.is_relative() {
-            return Err(
-                Error::usage(format!("LONGHAUL_STATE_DIR is relative: {}", dir.display()))
-                    .hint("give an absolute path, so that every command finds the same state"),
-            );
+            return Err(Error::usage(format!("LONGHAUL_STATE_DIR is relative: {}", dir.display()))
+                .hint("give an absolute path, so that every command finds the same state"));
         }
         return Ok(dir);
     }
@@ -165,12 +159,8 @@ fn make_dir(dir: &Path) -> Result<()> {
 }
 
 fn cannot(verb: &str, path: &Path, err: io::Error) -> Error {
-    Error::io(
-        ErrorKind::State,
-        format!("cannot {verb} {}", path.display()),
-        err,
-    )
-    .hint("longhaul keeps its state there; LONGHAUL_STATE_DIR names another place")
+    Error::io(ErrorKind::State, format!("cannot {verb} {}", path.display()), err)
+        .hint("longhaul keeps its state there; LONGHAUL_STATE_DIR names another place")
 }
 
 /// The state of one project.
@@ -194,21 +184,11 @@ impl ProjectState {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_else(|| "root".into())
             .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
-                    c
-                } else {
-                    '-'
-                }
-            })
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
             .take(SLUG_MAX_CHARS)
             .collect();
         let digest = Sha256::digest(project.as_os_str().as_bytes());
-        let hash: String = digest
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         root.join("projects").join(format!("{slug}-{hash}"))
     }
 
@@ -228,10 +208,8 @@ impl ProjectState {
         }
         let state = ProjectState { dir };
         if !state.check_format(project)? {
-            let file = ProjectFile {
-                format: FORMAT_VERSION,
-                project: project.display().to_string(),
-            };
+            let file =
+                ProjectFile { format: FORMAT_VERSION, project: project.display().to_string() };
             let mut text = serde_json::to_vec_pretty(&file)
                 .map_err(|err| Error::internal("cannot write project.json").caused_by(err))?;
             text.push(b'\n');
@@ -248,9 +226,7 @@ impl ProjectState {
     pub fn open_existing(root: &Path, project: &Path) -> Result<Option<ProjectState>> {
         check(root, project)?;
         let real = real_path(root).map_err(|err| cannot("find", root, err))?;
-        let state = ProjectState {
-            dir: Self::dir_of(&real, project),
-        };
+        let state = ProjectState { dir: Self::dir_of(&real, project) };
         Ok(state.check_format(project)?.then_some(state))
     }
 
@@ -313,10 +289,7 @@ const PROJECT_FILE: &str = "project.json";
 ///
 /// [`ErrorKind::Disk`] when the disk is full or failing, else [`ErrorKind::State`].
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         // A name of its own in the same folder, removed again if anything fails.
         let mut temp = tempfile::Builder::new()
@@ -324,19 +297,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
             .permissions(Permissions::from_mode(FILE_MODE))
             .tempfile_in(dir)?;
         temp.write_all(bytes)?;
-        temp.as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        temp.as_file().set_permissions(Permissions::from_mode(mode))?;
         temp.as_file().sync_all()?;
         temp.persist(path).map_err(|err| err.error)?;
         File::open(dir)?.sync_all()
     };
-    write().map_err(|err| {
-        Error::io(
-            ErrorKind::State,
-            format!("cannot write {}", path.display()),
-            err,
-        )
-    })
+    write()
+        .map_err(|err| Error::io(ErrorKind::State, format!("cannot write {}", path.display()), err))
 }
 
 #[cfg(test)]
@@ -345,12 +312,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn env<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
-        move |name| {
-            pairs
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.into())
-        }
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
     }
 
     struct Place {
@@ -364,81 +326,38 @@ mod tests {
         let base = fs::canonicalize(keep.path()).unwrap();
         let project = base.join("my project");
         fs::create_dir(&project).unwrap();
-        Place {
-            _keep: keep,
-            root: base.join("state/longhaul"),
-            project,
-        }
+        Place { _keep: keep, root: base.join("state/longhaul"), project }
     }
 
     #[test]
     fn the_environment_decides_in_order() {
-        let all = [
-            ("LONGHAUL_STATE_DIR", "/s"),
-            ("XDG_STATE_HOME", "/x"),
-            ("HOME", "/h"),
-        ];
+        let all = [("LONGHAUL_STATE_DIR", "/s"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
         assert_eq!(locate(env(&all)).unwrap(), PathBuf::from("/s"));
-        assert_eq!(
-            locate(env(&all[1..])).unwrap(),
-            PathBuf::from("/x/longhaul")
-        );
-        assert_eq!(
-            locate(env(&all[2..])).unwrap(),
-            PathBuf::from("/h/.local/state/longhaul")
-        );
-        let empty = [
-            ("LONGHAUL_STATE_DIR", ""),
-            ("XDG_STATE_HOME", "rel"),
-            ("HOME", "/h"),
-        ];
-        assert_eq!(
-            locate(env(&empty)).unwrap(),
-            PathBuf::from("/h/.local/state/longhaul")
-        );
+        assert_eq!(locate(env(&all[1..])).unwrap(), PathBuf::from("/x/longhaul"));
+        assert_eq!(locate(env(&all[2..])).unwrap(), PathBuf::from("/h/.local/state/longhaul"));
+        let empty = [("LONGHAUL_STATE_DIR", ""), ("XDG_STATE_HOME", "rel"), ("HOME", "/h")];
+        assert_eq!(locate(env(&empty)).unwrap(), PathBuf::from("/h/.local/state/longhaul"));
         assert_eq!(locate(env(&[])).unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(
-            locate(env(&[("LONGHAUL_STATE_DIR", "rel")]))
-                .unwrap_err()
-                .kind(),
+            locate(env(&[("LONGHAUL_STATE_DIR", "rel")])).unwrap_err().kind(),
             ErrorKind::Usage
         );
     }
 
     #[test]
     fn opening_creates_private_folders_and_reopens_them() {
-        let Place {
-            root,
-            project,
-            _keep,
-        } = place();
+        let Place { root, project, _keep } = place();
         assert_eq!(ProjectState::open_existing(&root, &project).unwrap(), None);
         assert!(!root.exists(), "looking creates nothing");
         let state = ProjectState::open(&root, &project).unwrap();
         for dir in [&root, &root.join("projects"), state.dir()] {
-            assert_eq!(
-                fs::metadata(dir).unwrap().mode() & 0o777,
-                0o700,
-                "{}",
-                dir.display()
-            );
+            assert_eq!(fs::metadata(dir).unwrap().mode() & 0o777, 0o700, "{}", dir.display());
         }
         let file = state.dir().join(PROJECT_FILE);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        assert!(
-            state
-                .dir()
-                .file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .starts_with("my-project-")
-        );
+        assert!(state.dir().file_name().unwrap().to_str().unwrap().starts_with("my-project-"));
         assert_eq!(ProjectState::open(&root, &project).unwrap(), state);
-        assert_eq!(
-            ProjectState::open_existing(&root, &project).unwrap(),
-            Some(state)
-        );
+        assert_eq!(ProjectState::open_existing(&root, &project).unwrap(), Some(state));
     }
 
     #[test]
@@ -450,36 +369,21 @@ mod tests {
 
     #[test]
     fn a_place_inside_the_project_is_refused_also_through_a_symlink() {
-        let Place {
-            root,
-            project,
-            _keep,
-        } = place();
-        for inside in [
-            project.clone(),
-            project.join("state"),
-            project.join("a/b/c"),
-        ] {
+        let Place { root, project, _keep } = place();
+        for inside in [project.clone(), project.join("state"), project.join("a/b/c")] {
             let err = ProjectState::open(&inside, &project).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Usage);
             assert!(err.message().contains("lies inside the project"), "{err}");
         }
         let link = root.parent().unwrap().with_file_name("link");
         symlink(&project, &link).unwrap();
-        assert_eq!(
-            prepare(&link.join("state"), &project).unwrap_err().kind(),
-            ErrorKind::Usage
-        );
+        assert_eq!(prepare(&link.join("state"), &project).unwrap_err().kind(), ErrorKind::Usage);
         assert!(!project.join("state").exists());
     }
 
     #[test]
     fn a_place_others_can_write_to_is_refused() {
-        let Place {
-            root,
-            project,
-            _keep,
-        } = place();
+        let Place { root, project, _keep } = place();
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, Permissions::from_mode(0o770)).unwrap();
         let err = ProjectState::open(&root, &project).unwrap_err();
@@ -497,11 +401,7 @@ mod tests {
 
     #[test]
     fn newer_and_damaged_state_is_refused_and_left_alone() {
-        let Place {
-            root,
-            project,
-            _keep,
-        } = place();
+        let Place { root, project, _keep } = place();
         let state = ProjectState::open(&root, &project).unwrap();
         let file = state.dir().join(PROJECT_FILE);
         for (text, words) in [
@@ -536,10 +436,7 @@ mod tests {
         // A directory in the way: an error, and again nothing left beside it.
         let taken = dir.path().join("d");
         fs::create_dir_all(taken.join("x")).unwrap();
-        assert_eq!(
-            write_atomic(&taken, b"x", 0o600).unwrap_err().kind(),
-            ErrorKind::State
-        );
+        assert_eq!(write_atomic(&taken, b"x", 0o600).unwrap_err().kind(), ErrorKind::State);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -44,12 +44,8 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
 }
 
 fn exit_code(findings: &[Finding]) -> u8 {
-    let first = findings
-        .iter()
-        .find(|finding| finding.severity == Severity::Error);
-    first.map_or(0, |finding| {
-        finding.exit.unwrap_or(ErrorKind::Usage).exit_code()
-    })
+    let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+    first.map_or(0, |finding| finding.exit.unwrap_or(ErrorKind::Usage).exit_code())
 }
 
 fn as_json(finding: &Finding) -> serde_json::Value {
@@ -64,11 +60,7 @@ fn as_json(finding: &Finding) -> serde_json::Value {
 }
 
 fn as_text(findings: &[Finding]) -> String {
-    let width = findings
-        .iter()
-        .map(|finding| finding.id.len())
-        .max()
-        .unwrap_or(0);
+    let width = findings.iter().map(|finding| finding.id.len()).max().unwrap_or(0);
     let mut out = String::new();
     for finding in findings {
         let mark = match finding.severity {
@@ -77,11 +69,7 @@ fn as_text(findings: &[Finding]) -> String {
             Severity::Warning => '!',
             Severity::Error => '✗',
         };
-        out.push_str(&format!(
-            "{mark} {:width$}  {}\n",
-            finding.id,
-            harmless(&finding.title)
-        ));
+        out.push_str(&format!("{mark} {:width$}  {}\n", finding.id, harmless(&finding.title)));
         let indent = " ".repeat(width + 4);
         if !finding.detail.is_empty() {
             out.push_str(&format!("{indent}{}\n", harmless(&finding.detail)));
@@ -90,12 +78,7 @@ fn as_text(findings: &[Finding]) -> String {
             out.push_str(&format!("{indent}-> {}\n", harmless(&finding.mend)));
         }
     }
-    let count = |severity| {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     out.push_str(&match (errors, warnings) {
         (0, 0) => "\nready to run\n".into(),

@@ -97,20 +97,15 @@ pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded
         .map_err(|err| cannot("open", &project, err))?;
     let pieces = pieces(task);
     let mut missing = Vec::new();
-    let mut done = Scaffolded {
-        project,
-        ..Scaffolded::default()
-    };
+    let mut done = Scaffolded { project, ..Scaffolded::default() };
     for piece in pieces {
         if !is_there(root.as_fd(), Path::new(piece.path))? {
             missing.push(piece);
             continue;
         }
         if task.is_some() && piece.holds_task {
-            return Err(
-                Error::usage(format!("{} exists; --task would be lost", piece.path))
-                    .hint("nothing was written; add the task to that file, or move it away"),
-            );
+            return Err(Error::usage(format!("{} exists; --task would be lost", piece.path))
+                .hint("nothing was written; add the task to that file, or move it away"));
         }
         done.left_alone.push(piece.path.into());
     }
@@ -133,10 +128,7 @@ fn check_task(task: &str) -> Result<()> {
         return Err(Error::usage("--task is longer than 64 KiB")
             .hint("run `longhaul init` without it and write the plan into dev-docs/plan.md"));
     }
-    if let Some(bad) = task
-        .chars()
-        .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
-    {
+    if let Some(bad) = task.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         return Err(Error::usage(format!(
             "--task holds the control character U+{:04X}",
             bad as u32
@@ -145,17 +137,11 @@ fn check_task(task: &str) -> Result<()> {
     Ok(())
 }
 
-const DIR_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIR_FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn cannot(verb: &str, path: &Path, err: Errno) -> Error {
-    Error::io(
-        ErrorKind::Usage,
-        format!("cannot {verb} {}", path.display()),
-        err.into(),
-    )
+    Error::io(ErrorKind::Usage, format!("cannot {verb} {}", path.display()), err.into())
 }
 
 /// Whether `path` is a file already; anything in the way that is no plain
@@ -174,11 +160,7 @@ fn is_there(root: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<bool> {
             Err(Errno::NOENT) => return Ok(false),
             Err(err) => return Err(cannot("look at", part, err)),
         };
-        let expected = if part == path {
-            FileType::RegularFile
-        } else {
-            FileType::Directory
-        };
+        let expected = if part == path { FileType::RegularFile } else { FileType::Directory };
         let shown = part.display();
         match kind {
             kind if kind == expected => {}
@@ -191,14 +173,10 @@ fn is_there(root: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<bool> {
                 .hint("create the files behind it yourself, or replace the link by a directory"));
             }
             _ if part == path => {
-                return Err(Error::usage(format!(
-                    "{shown} is in the way: it is not a file"
-                )));
+                return Err(Error::usage(format!("{shown} is in the way: it is not a file")));
             }
             _ => {
-                return Err(Error::usage(format!(
-                    "{shown} is in the way: it is not a directory"
-                )));
+                return Err(Error::usage(format!("{shown} is in the way: it is not a directory")));
             }
         }
     }
@@ -207,13 +185,9 @@ fn is_there(root: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<bool> {
 
 /// Creates the file with its folders; false if it has appeared meanwhile.
 fn create(root: std::os::fd::BorrowedFd<'_>, path: &Path, bytes: &[u8]) -> Result<bool> {
-    let mut dir: OwnedFd = root.try_clone_to_owned().map_err(|err| {
-        Error::io(
-            ErrorKind::Internal,
-            "cannot duplicate a file descriptor",
-            err,
-        )
-    })?;
+    let mut dir: OwnedFd = root
+        .try_clone_to_owned()
+        .map_err(|err| Error::io(ErrorKind::Internal, "cannot duplicate a file descriptor", err))?;
     if let Some(parent) = path.parent() {
         for name in parent.components() {
             match mkdirat(&dir, name.as_os_str(), Mode::from_raw_mode(0o777)) {
@@ -234,32 +208,20 @@ fn create(root: std::os::fd::BorrowedFd<'_>, path: &Path, bytes: &[u8]) -> Resul
     if let Err(err) = file.write_all(bytes).and_then(|()| file.sync_all()) {
         // Half a file would be left alone by the next init.
         let _ = unlinkat(&dir, name, AtFlags::empty());
-        return Err(Error::io(
-            ErrorKind::Usage,
-            format!("cannot write {}", path.display()),
-            err,
-        ));
+        return Err(Error::io(ErrorKind::Usage, format!("cannot write {}", path.display()), err));
     }
     Ok(true)
 }
 
 /// The scaffold; the one place that knows which files there are.
 fn pieces(task: Option<&str>) -> Vec<Piece> {
-    let piece = |path, text, holds_task| Piece {
-        path,
-        text,
-        holds_task,
-    };
+    let piece = |path, text, holds_task| Piece { path, text, holds_task };
     vec![
         piece("longhaul.toml", commented_config(), false),
         piece("dev-docs/PROJECT_SUMMARY.md", texts::SUMMARY.into(), false),
         piece("dev-docs/plan.md", texts::plan(task), true),
         piece("dev-docs/tasks.md", texts::tasks(task), true),
-        piece(
-            ".claude/commands/session-init.md",
-            texts::SESSION_INIT.into(),
-            false,
-        ),
+        piece(".claude/commands/session-init.md", texts::SESSION_INIT.into(), false),
     ]
 }
 
@@ -270,9 +232,7 @@ fn commented_config() -> String {
         "# Configuration of longhaul for this project. The lines starting with `#` and a\n\
          # key show the defaults: take the `#` away to change one.\n",
     );
-    let body = DEFAULT_TOML
-        .lines()
-        .skip_while(|line| line.starts_with('#'));
+    let body = DEFAULT_TOML.lines().skip_while(|line| line.starts_with('#'));
     for line in body {
         if !line.is_empty() && !line.starts_with(['#', '[']) {
             out.push('#');
@@ -300,12 +260,7 @@ mod texts {
     pub fn tasks(task: Option<&str>) -> String {
         let first = task.map_or_else(
             || "Replace this line by the first task".into(),
-            |task| {
-                task.split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .replace("<!--", "<!- -")
-            },
+            |task| task.split_whitespace().collect::<Vec<_>>().join(" ").replace("<!--", "<!- -"),
         );
         format!("# Tasks\n\n- [ ] {first}\n")
     }
@@ -351,23 +306,13 @@ mod tests {
     #[test]
     fn the_written_configuration_changes_nothing_until_a_key_is_uncommented() {
         let text = commented_config();
-        assert_eq!(
-            Config::from_text("f", &text, &[]).unwrap(),
-            Config::defaults()
-        );
+        assert_eq!(Config::from_text("f", &text, &[]).unwrap(), Config::defaults());
         for doc in crate::config::key_docs() {
             let (_, key) = doc.key.split_once('.').unwrap();
-            assert!(
-                text.contains(&format!("\n#{key} = {}", doc.default)),
-                "{}",
-                doc.key
-            );
+            assert!(text.contains(&format!("\n#{key} = {}", doc.default)), "{}", doc.key);
         }
         let changed = text.replace("#max_hours = 10", "max_hours = 3");
-        assert_eq!(
-            Config::from_text("f", &changed, &[]).unwrap().limits.max_ms,
-            3 * 3_600_000
-        );
+        assert_eq!(Config::from_text("f", &changed, &[]).unwrap().limits.max_ms, 3 * 3_600_000);
     }
 
     #[test]
@@ -377,10 +322,7 @@ mod tests {
         fs::write(dir.path().join("dev-docs/tasks.md"), "- [ ] old\n").unwrap();
         let err = scaffold(Some(dir.path()), Some("new")).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Usage);
-        assert_eq!(
-            err.message(),
-            "dev-docs/tasks.md exists; --task would be lost"
-        );
+        assert_eq!(err.message(), "dev-docs/tasks.md exists; --task would be lost");
         assert!(!dir.path().join("longhaul.toml").exists());
         assert_eq!(read(dir.path(), "dev-docs/tasks.md"), "- [ ] old\n");
     }
@@ -407,22 +349,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("dev-docs"), "").unwrap();
         let err = scaffold(Some(dir.path()), None).unwrap_err();
-        assert_eq!(
-            err.message(),
-            "dev-docs is in the way: it is not a directory"
-        );
+        assert_eq!(err.message(), "dev-docs is in the way: it is not a directory");
         fs::remove_file(dir.path().join("dev-docs")).unwrap();
         fs::create_dir_all(dir.path().join("dev-docs/tasks.md")).unwrap();
         let err = scaffold(Some(dir.path()), None).unwrap_err();
-        assert_eq!(
-            err.message(),
-            "dev-docs/tasks.md is in the way: it is not a file"
-        );
+        assert_eq!(err.message(), "dev-docs/tasks.md is in the way: it is not a file");
         for missing in [dir.path().join("none"), dir.path().join("longhaul.toml/x")] {
-            assert_eq!(
-                scaffold(Some(&missing), None).unwrap_err().kind(),
-                ErrorKind::Usage
-            );
+            assert_eq!(scaffold(Some(&missing), None).unwrap_err().kind(), ErrorKind::Usage);
         }
         for task in ["", " \n", "a\u{1b}b"] {
             assert_eq!(

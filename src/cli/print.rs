@@ -14,11 +14,9 @@ use crate::{Error, ErrorKind, Result};
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Error::io(
-            ErrorKind::Internal,
-            "cannot write to standard output",
-            err,
-        )),
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io(ErrorKind::Internal, "cannot write to standard output", err))
+        }
         _ => Ok(()),
     }
 }
@@ -44,9 +42,6 @@ mod tests {
 
     #[test]
     fn orders_to_the_terminal_become_text() {
-        assert_eq!(
-            harmless("a\u{1b}[2Jb\nc\u{202e}d é ✓"),
-            "a\\u{1b}[2Jb\\u{a}c\\u{202e}d é ✓"
-        );
+        assert_eq!(harmless("a\u{1b}[2Jb\nc\u{202e}d é ✓"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d é ✓");
     }
 }

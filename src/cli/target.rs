@@ -42,16 +42,10 @@ pub fn project_dir(given: Option<&Path>) -> Result<PathBuf> {
     let shown = path.display().to_string();
     let shown = shown.escape_debug();
     let real = std::fs::canonicalize(path).map_err(|err| {
-        Error::io(
-            ErrorKind::Usage,
-            format!("cannot open the project directory {shown}"),
-            err,
-        )
+        Error::io(ErrorKind::Usage, format!("cannot open the project directory {shown}"), err)
     })?;
     if !real.is_dir() {
-        return Err(Error::usage(format!(
-            "the project {shown} is not a directory"
-        )));
+        return Err(Error::usage(format!("the project {shown} is not a directory")));
     }
     Ok(real)
 }

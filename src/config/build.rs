@@ -33,10 +33,9 @@ fn claude(settings: &Settings) -> Result<Claude> {
     let pass_env = settings.read("claude.pass_env");
     let names = pass_env.list()?;
     if let Some(bad) = names.iter().find(|name| !is_variable_name(name)) {
-        return Err(pass_env.wrong(format!(
-            "holds \"{}\", which is no variable name",
-            bad.escape_debug()
-        )));
+        return Err(
+            pass_env.wrong(format!("holds \"{}\", which is no variable name", bad.escape_debug()))
+        );
     }
     Ok(Claude {
         command: settings.read("claude.command").text_not_empty()?,
@@ -52,16 +51,10 @@ fn env(entries: &BTreeMap<String, Typed>) -> Result<BTreeMap<String, String>> {
     let mut out = BTreeMap::new();
     for (name, typed) in entries {
         let wrong = |why: &str| {
-            Error::usage(format!(
-                "{}: `claude.env.{}` {why}",
-                typed.origin,
-                name.escape_debug()
-            ))
+            Error::usage(format!("{}: `claude.env.{}` {why}", typed.origin, name.escape_debug()))
         };
         if !is_variable_name(name) {
-            return Err(wrong(
-                "is no variable name: letters, digits and _ only, no digit first",
-            ));
+            return Err(wrong("is no variable name: letters, digits and _ only, no digit first"));
         }
         // The value may be a secret: no message repeats it.
         let value = match (&typed.value, &typed.words) {
@@ -134,20 +127,12 @@ fn task(settings: &Settings) -> Result<Task> {
 
 fn limits(settings: &Settings) -> Result<Limits> {
     // A run shorter than a second is a slip of units, not a limit.
-    let hours = settings
-        .read("limits.max_hours")
-        .number(1.0 / 3600.0, HOURS_MAX)?;
+    let hours = settings.read("limits.max_hours").number(1.0 / 3600.0, HOURS_MAX)?;
     Ok(Limits {
-        max_sessions: small(
-            settings
-                .read("limits.max_sessions")
-                .whole(1, SESSIONS_MAX)?,
-        ),
+        max_sessions: small(settings.read("limits.max_sessions").whole(1, SESSIONS_MAX)?),
         max_ms: (hours * MS_PER_HOUR).round() as u64,
         max_tokens: settings.read("limits.max_tokens").whole(1, TOKENS_MAX)?,
-        max_cost_usd: settings
-            .read("limits.max_cost_usd")
-            .number(0.01, COST_MAX_USD)?,
+        max_cost_usd: settings.read("limits.max_cost_usd").number(0.01, COST_MAX_USD)?,
         no_progress_cycles: small(settings.read("limits.no_progress_cycles").whole(1, 1000)?),
     })
 }

@@ -1,13 +1,8 @@
 //! Durations as people write them: `90s`, `10m`, `1h30m`.
 
 /// The units, largest first, with their length in milliseconds.
-const UNITS_MS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const UNITS_MS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Milliseconds of a duration such as `90s` or `1h30m`: whole numbers, each
 /// with its unit, larger units first, each unit at most once.
@@ -25,10 +20,7 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.len()
-            - tail
-                .trim_start_matches(|c: char| c.is_ascii_alphabetic())
-                .len();
+        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
         let (unit, tail) = tail.split_at(letters);
         if number.is_empty() {
             return Err("a whole number is expected before each unit".into());

@@ -58,20 +58,13 @@ pub(super) fn is_section(name: &str) -> bool {
 
 /// The sections, with repeats.
 fn sections() -> impl Iterator<Item = &'static str> {
-    key_docs()
-        .iter()
-        .filter_map(|doc| doc.key.split_once('.').map(|(section, _)| section))
+    key_docs().iter().filter_map(|doc| doc.key.split_once('.').map(|(section, _)| section))
 }
 
 /// The key nearest to `given`: the same name in another section first, then
 /// the one that takes the fewest changes.
 pub(super) fn nearest_key(given: &str) -> &'static str {
-    let leaf = |key: &str| {
-        key.rsplit('.')
-            .next()
-            .map(str::to_string)
-            .unwrap_or_default()
-    };
+    let leaf = |key: &str| key.rsplit('.').next().map(str::to_string).unwrap_or_default();
     let wanted = leaf(given).replace('-', "_");
     let score = |key: &str| {
         let whole = strsim::normalized_damerau_levenshtein(key, given);
@@ -89,9 +82,7 @@ pub(super) fn nearest_key(given: &str) -> &'static str {
 /// The section nearest to `given`.
 pub(super) fn nearest_section(given: &str) -> &'static str {
     let score = |name: &str| strsim::normalized_damerau_levenshtein(name, given);
-    sections()
-        .max_by(|a, b| score(a).total_cmp(&score(b)))
-        .expect("default.toml has sections")
+    sections().max_by(|a, b| score(a).total_cmp(&score(b))).expect("default.toml has sections")
 }
 
 #[cfg(test)]

@@ -61,10 +61,7 @@ pub(super) struct Settings {
 impl Settings {
     /// The first layer.
     pub fn defaults() -> Settings {
-        let mut settings = Settings {
-            values: BTreeMap::new(),
-            env: BTreeMap::new(),
-        };
+        let mut settings = Settings { values: BTreeMap::new(), env: BTreeMap::new() };
         settings
             .add_toml(DEFAULT_TOML, &|_| Origin::Default)
             .expect("default.toml is checked by a test");
@@ -73,9 +70,7 @@ impl Settings {
 
     /// The value of a key of `default.toml`.
     pub fn get(&self, key: &'static str) -> &Typed {
-        self.values
-            .get(key)
-            .expect("a test reads every key of default.toml")
+        self.values.get(key).expect("a test reads every key of default.toml")
     }
 
     /// The entries of `claude.env`.
@@ -85,21 +80,16 @@ impl Settings {
 
     /// Adds a file; `name` is what messages call it.
     pub fn add_file(&mut self, name: &str, text: &str) -> Result<()> {
-        let at = |offset: usize| Origin::File {
-            name: name.to_string(),
-            line: line_of(text, offset),
-        };
+        let at =
+            |offset: usize| Origin::File { name: name.to_string(), line: line_of(text, offset) };
         self.add_toml(text, &at)
     }
 
     /// Adds one `section.key=value`.
     pub fn add_flag(&mut self, flag: &str) -> Result<()> {
         let shape = || {
-            Error::usage(format!(
-                "--set {}: expected section.key=value",
-                quoted(flag)
-            ))
-            .hint("for example `--set limits.max_hours=8`")
+            Error::usage(format!("--set {}: expected section.key=value", quoted(flag)))
+                .hint("for example `--set limits.max_hours=8`")
         };
         let (key, words) = flag.split_once('=').ok_or_else(shape)?;
         let key = key.trim();
@@ -109,23 +99,14 @@ impl Settings {
             return Err(shape());
         }
         let value = parse_words(words);
-        let typed = Typed {
-            origin: Origin::Flag,
-            value,
-            words: Some(words.to_string()),
-        };
-        if let Some(name) = key
-            .strip_prefix(ENV)
-            .and_then(|rest| rest.strip_prefix('.'))
-        {
+        let typed = Typed { origin: Origin::Flag, value, words: Some(words.to_string()) };
+        if let Some(name) = key.strip_prefix(ENV).and_then(|rest| rest.strip_prefix('.')) {
             self.env.insert(name.to_string(), typed);
             return Ok(());
         }
         if keys::is_section(key) {
-            return Err(
-                Error::usage(format!("--set: `{key}` is a section; name a key in it"))
-                    .hint(format!("the keys are {}", section_keys(key))),
-            );
+            return Err(Error::usage(format!("--set: `{key}` is a section; name a key in it"))
+                .hint(format!("the keys are {}", section_keys(key))));
         }
         self.put(key, typed)
     }
@@ -133,10 +114,7 @@ impl Settings {
     fn add_toml(&mut self, text: &str, at: &dyn Fn(usize) -> Origin) -> Result<()> {
         let table = DeTable::parse(text).map_err(|err| {
             let origin = at(err.span().map_or(0, |span| span.start));
-            Error::usage(format!(
-                "{origin}: not valid TOML: {}",
-                err.message().trim()
-            ))
+            Error::usage(format!("{origin}: not valid TOML: {}", err.message().trim()))
         })?;
         for (section, body) in table.get_ref() {
             let origin = at(section.span().start);
@@ -149,9 +127,7 @@ impl Settings {
                         "{origin}: `{name}` is a section, not {}",
                         with_article(other.type_str())
                     ))
-                    .hint(format!(
-                        "write [{name}] on a line of its own, and its keys below it"
-                    )));
+                    .hint(format!("write [{name}] on a line of its own, and its keys below it")));
                 }
                 _ => return Err(unknown_key(&origin, name)),
             };
@@ -160,14 +136,7 @@ impl Settings {
                 let key = format!("{name}.{}", key.get_ref());
                 let value = plain(value)
                     .map_err(|why| Error::usage(format!("{origin}: `{key}`: {why}")))?;
-                self.put(
-                    &key,
-                    Typed {
-                        origin,
-                        value,
-                        words: None,
-                    },
-                )?;
+                self.put(&key, Typed { origin, value, words: None })?;
             }
         }
         Ok(())
@@ -190,14 +159,7 @@ impl Settings {
             .hint("write `env = { NAME = \"value\" }`, or `--set claude.env.NAME=value`"));
         };
         for (name, value) in entries {
-            self.env.insert(
-                name,
-                Typed {
-                    origin: typed.origin.clone(),
-                    value,
-                    words: None,
-                },
-            );
+            self.env.insert(name, Typed { origin: typed.origin.clone(), value, words: None });
         }
         Ok(())
     }
@@ -225,46 +187,28 @@ pub(super) fn read_file(path: &Path) -> Result<Option<String>> {
         Err(err) => return Err(cannot(err)),
     };
     let read = |err| {
-        Error::io(
-            ErrorKind::Usage,
-            format!("cannot read the configuration file {shown}"),
-            err,
-        )
+        Error::io(ErrorKind::Usage, format!("cannot read the configuration file {shown}"), err)
     };
     let kind = file.metadata().map_err(read)?.file_type();
     if kind.is_dir() {
-        return Err(Error::usage(format!(
-            "the configuration file {shown} is a directory"
-        )));
+        return Err(Error::usage(format!("the configuration file {shown} is a directory")));
     }
     if !kind.is_file() {
-        return Err(Error::usage(format!(
-            "the configuration file {shown} is not a regular file"
-        )));
+        return Err(Error::usage(format!("the configuration file {shown} is not a regular file")));
     }
     let mut bytes = Vec::new();
-    file.take(FILE_MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
-        return Err(Error::usage(format!(
-            "the configuration file {shown} is larger than 1 MiB"
-        ))
-        .hint("is this the file you meant?"));
+        return Err(Error::usage(format!("the configuration file {shown} is larger than 1 MiB"))
+            .hint("is this the file you meant?"));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
         Err(err) => {
             let good = err.utf8_error().valid_up_to();
-            let line = err.as_bytes()[..good]
-                .iter()
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1;
-            Err(Error::usage(format!(
-                "{shown}:{line}: the configuration file is not UTF-8"
-            ))
-            .hint("save it as UTF-8 text"))
+            let line = err.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
+            Err(Error::usage(format!("{shown}:{line}: the configuration file is not UTF-8"))
+                .hint("save it as UTF-8 text"))
         }
     }
 }
@@ -284,11 +228,9 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Result<toml::Value, &'static str> {
         DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix())
             .map(toml::Value::Integer)
             .map_err(|_| "the number is too large")?,
-        DeValue::Float(n) => n
-            .as_str()
-            .parse()
-            .map(toml::Value::Float)
-            .map_err(|_| "the number cannot be read")?,
+        DeValue::Float(n) => {
+            n.as_str().parse().map(toml::Value::Float).map_err(|_| "the number cannot be read")?
+        }
         DeValue::Boolean(b) => toml::Value::Boolean(*b),
         DeValue::Datetime(d) => toml::Value::Datetime(*d),
         DeValue::Array(items) => {
@@ -310,14 +252,8 @@ fn unknown_key(origin: &Origin, key: &str) -> Error {
 
 fn unknown_section(origin: &Origin, name: &str) -> Error {
     let nearest = keys::nearest_section(name);
-    Error::usage(format!(
-        "{origin}: unknown section [{}]",
-        name.escape_debug()
-    ))
-    .hint(format!(
-        "the nearest section is [{nearest}]; its keys are {}",
-        section_keys(nearest)
-    ))
+    Error::usage(format!("{origin}: unknown section [{}]", name.escape_debug()))
+        .hint(format!("the nearest section is [{nearest}]; its keys are {}", section_keys(nearest)))
 }
 
 fn section_keys(section: &str) -> String {
@@ -346,9 +282,5 @@ pub(super) fn with_article(type_name: &str) -> String {
 
 fn line_of(text: &str, offset: usize) -> usize {
     let end = offset.min(text.len());
-    text.as_bytes()[..end]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
-        + 1
+    text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1
 }

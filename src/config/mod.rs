@@ -180,11 +180,7 @@ impl Config {
 }
 
 fn missing(path: &Path) -> Error {
-    Error::usage(format!(
-        "there is no configuration file at {}",
-        path.display()
-    ))
-    .hint(
+    Error::usage(format!("there is no configuration file at {}", path.display())).hint(
         "`--config` names a file; without it `longhaul.toml` of the project is used if it is there",
     )
 }

@@ -9,17 +9,10 @@ pub(super) fn redacted_toml(config: &Config) -> String {
     let claude = &config.claude;
     let mut root = Table::new();
     let mut section = |name: &str, keys: Vec<(&str, Value)>| {
-        let body = keys
-            .into_iter()
-            .map(|(key, value)| (key.to_string(), value))
-            .collect();
+        let body = keys.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         root.insert(name.to_string(), Value::Table(body));
     };
-    let env = claude
-        .env
-        .keys()
-        .map(|name| (name.clone(), text(MASK)))
-        .collect();
+    let env = claude.env.keys().map(|name| (name.clone(), text(MASK))).collect();
     section(
         "claude",
         vec![
@@ -36,10 +29,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
         "context",
         vec![
             ("threshold_percent", Value::Float(context.threshold_percent)),
-            (
-                "threshold_tokens",
-                whole(context.threshold_tokens.unwrap_or(0)),
-            ),
+            ("threshold_tokens", whole(context.threshold_tokens.unwrap_or(0))),
             ("window_tokens", whole(context.window_tokens.unwrap_or(0))),
         ],
     );
@@ -59,25 +49,10 @@ pub(super) fn redacted_toml(config: &Config) -> String {
         "checkpoint",
         vec![
             ("prompt", text(&redact(&checkpoint.prompt))),
-            (
-                "files",
-                list(
-                    checkpoint
-                        .files
-                        .iter()
-                        .map(|file| file.display().to_string()),
-                ),
-            ),
+            ("files", list(checkpoint.files.iter().map(|file| file.display().to_string()))),
             ("timeout", duration(checkpoint.timeout_ms)),
             ("stop_timeout", duration(checkpoint.stop_timeout_ms)),
-            (
-                "git",
-                text(if checkpoint.git_commit {
-                    "commit"
-                } else {
-                    "off"
-                }),
-            ),
+            ("git", text(if checkpoint.git_commit { "commit" } else { "off" })),
         ],
     );
     let task = &config.task;
@@ -85,10 +60,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
         "task",
         vec![
             ("file", text(&task.file.display().to_string())),
-            (
-                "verify",
-                text(&redact(task.verify.as_deref().unwrap_or(""))),
-            ),
+            ("verify", text(&redact(task.verify.as_deref().unwrap_or("")))),
             ("verify_timeout", duration(task.verify_timeout_ms)),
         ],
     );
@@ -97,16 +69,10 @@ pub(super) fn redacted_toml(config: &Config) -> String {
         "limits",
         vec![
             ("max_sessions", whole(limits.max_sessions.into())),
-            (
-                "max_hours",
-                Value::Float(limits.max_ms as f64 / 3_600_000.0),
-            ),
+            ("max_hours", Value::Float(limits.max_ms as f64 / 3_600_000.0)),
             ("max_tokens", whole(limits.max_tokens)),
             ("max_cost_usd", Value::Float(limits.max_cost_usd)),
-            (
-                "no_progress_cycles",
-                whole(limits.no_progress_cycles.into()),
-            ),
+            ("no_progress_cycles", whole(limits.no_progress_cycles.into())),
         ],
     );
     toml::to_string(&root).expect("texts and numbers are always TOML")

@@ -23,10 +23,7 @@ pub(super) struct Reader<'a> {
 impl Settings {
     /// The reader of `key`.
     pub(super) fn read(&self, key: &'static str) -> Reader<'_> {
-        Reader {
-            key,
-            typed: self.get(key),
-        }
+        Reader { key, typed: self.get(key) }
     }
 }
 
@@ -42,17 +39,12 @@ impl Reader<'_> {
 
     /// true or false.
     pub fn boolean(&self) -> Result<bool> {
-        self.typed
-            .value
-            .as_bool()
-            .ok_or_else(|| self.expected("true or false"))
+        self.typed.value.as_bool().ok_or_else(|| self.expected("true or false"))
     }
 
     /// Text without control characters other than tab and line feed.
     pub fn text(&self) -> Result<String> {
-        let text = self
-            .words()
-            .ok_or_else(|| self.expected("text in quotes"))?;
+        let text = self.words().ok_or_else(|| self.expected("text in quotes"))?;
         self.check_text(&text)?;
         Ok(text)
     }
@@ -77,10 +69,7 @@ impl Reader<'_> {
     fn check_text(&self, text: &str) -> Result<()> {
         // Typed into a terminal or handed to exec: a control character there is an
         // order to the terminal, and NUL cuts the text.
-        if let Some(bad) = text
-            .chars()
-            .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
-        {
+        if let Some(bad) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
             return Err(self.wrong(format!("holds the control character U+{:04X}", bad as u32)));
         }
         if text.len() > TEXT_MAX_BYTES {
@@ -136,10 +125,8 @@ impl Reader<'_> {
     }
 
     fn range(&self, min: impl std::fmt::Display, max: impl std::fmt::Display) -> Error {
-        let err = self.wrong(format!(
-            "must be from {min} to {max}, not {}",
-            bare(&self.typed.value)
-        ));
+        let err =
+            self.wrong(format!("must be from {min} to {max}, not {}", bare(&self.typed.value)));
         if self.key.starts_with("limits.") {
             return err.hint("every limit is finite on purpose: give the most you would accept");
         }
@@ -162,22 +149,15 @@ impl Reader<'_> {
             Value::String(text) => text,
             Value::Integer(n) => {
                 let example = if *n > 0 { *n } else { 90 };
-                return Err(self
-                    .expected(like)
-                    .hint(format!("say the unit: `\"{example}s\"`")));
+                return Err(self.expected(like).hint(format!("say the unit: `\"{example}s\"`")));
             }
             _ => return Err(self.expected(like)),
         };
         let ms = parse_duration(text).map_err(|why| {
-            self.wrong(format!(
-                "must be {like}, not {}: {why}",
-                found(&self.typed.value)
-            ))
+            self.wrong(format!("must be {like}, not {}: {why}", found(&self.typed.value)))
         })?;
         if ms == 0 || ms > WAIT_MAX_MS {
-            return Err(self.wrong(format!(
-                "must be longer than 0 and at most 7d, not \"{text}\""
-            )));
+            return Err(self.wrong(format!("must be longer than 0 and at most 7d, not \"{text}\"")));
         }
         Ok(ms)
     }

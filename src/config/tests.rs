@@ -33,11 +33,7 @@ fn the_defaults_are_the_ones_documented() {
     assert!(!config.claude.trust_workspace && !config.claude.allow_bypass);
     assert_eq!(
         config.context,
-        Context {
-            threshold_percent: 70.0,
-            threshold_tokens: None,
-            window_tokens: None
-        }
+        Context { threshold_percent: 70.0, threshold_tokens: None, window_tokens: None }
     );
     assert_eq!(config.session.init_prompt, "/session-init");
     assert_eq!(config.checkpoint.files.len(), 3);
@@ -72,22 +68,13 @@ fn every_key_of_the_defaults_is_read() {
 fn later_layers_win_and_env_comes_together() {
     let text =
         "[limits]\nmax_hours = 0.5\nmax_sessions = 3\n[claude]\nenv = { A = \"1\", B = \"2\" }\n";
-    let flags = [
-        "limits.max_sessions=4",
-        "claude.env.B=3",
-        "claude.env.C=a = b",
-        "limits.max_sessions=5",
-    ];
+    let flags =
+        ["limits.max_sessions=4", "claude.env.B=3", "claude.env.C=a = b", "limits.max_sessions=5"];
     let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
     let config = Config::from_text("f", text, &flags).unwrap();
     assert_eq!(config.limits.max_ms, 1_800_000);
     assert_eq!(config.limits.max_sessions, 5);
-    let env: Vec<_> = config
-        .claude
-        .env
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
+    let env: Vec<_> = config.claude.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(env, [("A", "1"), ("B", "3"), ("C", "a = b")]);
 }
 
@@ -221,10 +208,7 @@ fn errors_never_repeat_a_variable_of_the_environment() {
 #[test]
 fn broken_toml_names_its_line() {
     let shown = refused(load("[limits]\nmax_hours = 1\nmax_hours = 2\n"));
-    assert!(
-        shown.contains("longhaul.toml:3: not valid TOML: duplicate key"),
-        "{shown}"
-    );
+    assert!(shown.contains("longhaul.toml:3: not valid TOML: duplicate key"), "{shown}");
     let shown = refused(load("[limits\n"));
     assert!(shown.contains("longhaul.toml:1: not valid TOML"), "{shown}");
 }
@@ -233,10 +217,7 @@ fn broken_toml_names_its_line() {
 fn files_that_cannot_be_a_configuration_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let project = dir.path();
-    assert_eq!(
-        Config::load(project, None, &[]).unwrap(),
-        Config::defaults()
-    );
+    assert_eq!(Config::load(project, None, &[]).unwrap(), Config::defaults());
     let with = |path: &Path| Config::load(project, Some(path), &[]);
     assert!(
         refused(with(&project.join("none.toml"))).contains("there is no configuration file at")
@@ -261,10 +242,7 @@ fn files_that_cannot_be_a_configuration_are_refused() {
     std::fs::write(&own, vec![b'#'; (1 << 20) + 1]).unwrap();
     assert!(refused(Config::load(project, None, &[])).contains("larger than 1 MiB"));
     std::fs::write(&own, "[limits]\nmax_hours = 1\n").unwrap();
-    assert_eq!(
-        Config::load(project, None, &[]).unwrap().limits.max_ms,
-        3_600_000
-    );
+    assert_eq!(Config::load(project, None, &[]).unwrap().limits.max_ms, 3_600_000);
 }
 
 #[test]

@@ -37,11 +37,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
             ),
         ];
     }
-    vec![
-        onboarding(patient, &file),
-        trust(patient, &file),
-        login(patient),
-    ]
+    vec![onboarding(patient, &file), trust(patient, &file), login(patient)]
 }
 
 fn onboarding(patient: &Patient<'_>, file: &str) -> Finding {
@@ -51,15 +47,12 @@ fn onboarding(patient: &Patient<'_>, file: &str) -> Finding {
     }
     let detail = match patient.global {
         Json::Missing => format!("there is no {file}"),
+        Json::Empty => format!("{file} is empty"),
         _ => format!("{file} does not say hasCompletedOnboarding"),
     };
-    Finding::error(
-        id,
-        ErrorKind::NeedsPerson,
-        "the CLI has never been set up for this user",
-    )
-    .detail(format!("{detail}; it would ask for a theme and a login"))
-    .mend("start `claude` once by hand and follow it to its prompt")
+    Finding::error(id, ErrorKind::NeedsPerson, "the CLI has never been set up for this user")
+        .detail(format!("{detail}; it would ask for a theme and a login"))
+        .mend("start `claude` once by hand and follow it to its prompt")
 }
 
 fn trust(patient: &Patient<'_>, file: &str) -> Finding {
@@ -74,15 +67,11 @@ fn trust(patient: &Patient<'_>, file: &str) -> Finding {
             "the project is not trusted yet; claude.trust_workspace has longhaul answer yes",
         );
     }
-    Finding::error(
-        id,
-        ErrorKind::NeedsPerson,
-        format!("the project {project} is not trusted"),
-    )
-    .detail(format!(
-        "{file} holds no accepted trust for it; the CLI would ask, and Enter means \"No, exit\""
-    ))
-    .mend("start `claude` there once and accept, or set claude.trust_workspace = true")
+    Finding::error(id, ErrorKind::NeedsPerson, format!("the project {project} is not trusted"))
+        .detail(format!(
+            "{file} holds no accepted trust for it; the CLI would ask, and Enter means \"No, exit\""
+        ))
+        .mend("start `claude` there once and accept, or set claude.trust_workspace = true")
 }
 
 /// What the CLI will pay with, in the order in which it decides.
@@ -106,21 +95,14 @@ fn login(patient: &Patient<'_>) -> Finding {
         }
     }
     if let Some(token) = of_env_or_settings(patient, "ANTHROPIC_AUTH_TOKEN") {
-        return Finding::ok(
-            id,
-            format!("ANTHROPIC_AUTH_TOKEN {} is used", masked(&token)),
-        );
+        return Finding::ok(id, format!("ANTHROPIC_AUTH_TOKEN {} is used", masked(&token)));
     }
     if env.get("CLAUDE_CODE_OAUTH_TOKEN").is_some()
         || in_settings_env(patient, "CLAUDE_CODE_OAUTH_TOKEN").is_some()
     {
         return Finding::ok(id, "CLAUDE_CODE_OAUTH_TOKEN is used");
     }
-    if patient
-        .settings
-        .iter()
-        .any(|layer| layer.json.text(&["apiKeyHelper"]).is_some())
-    {
+    if patient.settings.iter().any(|layer| layer.json.text(&["apiKeyHelper"]).is_some()) {
         return Finding::ok(id, "an apiKeyHelper of the settings gives the key");
     }
     stored_login(patient, rejected.as_deref())
@@ -128,18 +110,11 @@ fn login(patient: &Patient<'_>) -> Finding {
 
 fn stored_login(patient: &Patient<'_>, rejected: Option<&str>) -> Finding {
     let id = "login";
-    let stored = patient
-        .places
-        .as_ref()
-        .map(|places| places.config_dir.join(".credentials.json"));
+    let stored = patient.places.as_ref().map(|places| places.config_dir.join(".credentials.json"));
     let credentials = stored.as_deref().map_or(Json::Missing, Json::read);
-    if credentials
-        .text(&["claudeAiOauth", "accessToken"])
-        .is_some()
-    {
-        let plan = credentials
-            .text(&["claudeAiOauth", "subscriptionType"])
-            .unwrap_or("a subscription");
+    if credentials.text(&["claudeAiOauth", "accessToken"]).is_some() {
+        let plan =
+            credentials.text(&["claudeAiOauth", "subscriptionType"]).unwrap_or("a subscription");
         return Finding::ok(id, format!("logged in with {}", plan.escape_debug()));
     }
     if patient.global.text(&["primaryApiKey"]).is_some() {
@@ -154,10 +129,8 @@ fn stored_login(patient: &Patient<'_>, rejected: Option<&str>) -> Finding {
     if let Json::Bad(why) = &credentials {
         finding.detail = format!(".credentials.json is damaged: {why}");
     } else if let Some(key) = rejected {
-        finding.detail = format!(
-            "the API key {} was answered with No once, so the CLI ignores it",
-            masked(key)
-        );
+        finding.detail =
+            format!("the API key {} was answered with No once, so the CLI ignores it", masked(key));
         finding.mend = "start `claude` with that key and turn on \"Use custom API key\" in /config, or log in with /login".into();
     } else if let Some(name) = stray {
         finding.detail = format!("{name} is set, but not passed on");

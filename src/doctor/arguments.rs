@@ -1,45 +1,47 @@
 //! The arguments: permissions are asked for by a terminal nobody watches.
 
+use super::settings::Layer;
 use super::{Finding, Patient};
 use crate::ErrorKind;
+use crate::claude_json::Json;
 
 /// Flags that switch permission prompts off altogether.
-const BYPASS_FLAGS: [&str; 2] = [
-    "--dangerously-skip-permissions",
-    "--allow-dangerously-skip-permissions",
-];
+const BYPASS_FLAGS: [&str; 2] =
+    ["--dangerously-skip-permissions", "--allow-dangerously-skip-permissions"];
 const BYPASS_MODE: &str = "bypassPermissions";
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let claude = &patient.config.claude;
-    let by_argument = wants_bypass(&claude.args);
-    // The CLI takes this mode from the user's settings, not from the project's.
-    let by_settings = mode_of(&claude.args).is_none()
-        && patient.settings.iter().any(|layer| {
-            !layer.of_project
-                && layer.json.text(&["permissions", "defaultMode"]) == Some(BYPASS_MODE)
-        });
-    if let Some(flag) = &by_argument {
+    // The CLI takes this mode from the user's settings too, not from the project's.
+    let by_settings = || {
+        let set = |layer: &&Layer| !layer.of_project && mode_in(&layer.json) == Some(BYPASS_MODE);
+        mode_of(&claude.args).is_none().then(|| patient.settings.iter().find(set))??;
+        Some(format!("permissions.defaultMode = {BYPASS_MODE} in your settings"))
+    };
+    if let Some(source) = wants_bypass(&claude.args).or_else(by_settings) {
         if !claude.allow_bypass {
             return vec![
-                Finding::error("bypass", ErrorKind::Usage, format!("{flag} is refused"))
+                Finding::error("bypass", ErrorKind::Usage, format!("{source} is refused"))
                     .detail("a session that asks for nothing can delete anything its user can")
-                    .mend("leave it out, or set claude.allow_bypass = true if the machine is a sandbox"),
+                    .mend(
+                        "take another --permission-mode, or set claude.allow_bypass = true if \
+                         the machine is a sandbox",
+                    ),
             ];
         }
-    }
-    if (by_argument.is_some() || by_settings)
-        && patient.is_root
-        && !patient.child_env.is_on("IS_SANDBOX")
-    {
-        return vec![
-            Finding::error(
-                "bypass",
-                ErrorKind::Usage,
-                "the CLI refuses to bypass permissions as root",
-            )
-            .mend("run as another user, or set claude.env.IS_SANDBOX = \"1\" if this is a sandbox"),
-        ];
+        // The CLI takes "1" and nothing else.
+        if patient.is_root && patient.child_env.text("IS_SANDBOX").as_deref() != Some("1") {
+            return vec![
+                Finding::error(
+                    "bypass",
+                    ErrorKind::Usage,
+                    "the CLI refuses to bypass permissions as root",
+                )
+                .mend(
+                    "run as another user, or set claude.env.IS_SANDBOX = \"1\" if this is a sandbox",
+                ),
+            ];
+        }
     }
     vec![permissions(patient)]
 }
@@ -47,11 +49,11 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn permissions(patient: &Patient<'_>) -> Finding {
     let id = "permissions";
     let args = &patient.config.claude.args;
-    let set = patient
-        .settings
-        .iter()
-        .rev()
-        .find_map(|layer| layer.json.text(&["permissions", "defaultMode"]));
+    // Bypass in the project's own settings makes the CLI start in manual mode.
+    let set = patient.settings.iter().rev().find_map(|layer| match mode_in(&layer.json)? {
+        BYPASS_MODE if layer.of_project => Some("manual"),
+        mode => Some(mode),
+    });
     let mode = wants_bypass(args)
         .map(|_| BYPASS_MODE.to_string())
         .or_else(|| mode_of(args))
@@ -91,4 +93,8 @@ fn mode_of(args: &[String]) -> Option<String> {
         }
     }
     mode
+}
+
+fn mode_in(json: &Json) -> Option<&str> {
+    json.text(&["permissions", "defaultMode"])
 }

@@ -22,9 +22,7 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
     let prompt = &patient.config.session.init_prompt;
     let name = prompt.strip_prefix('/')?.split_whitespace().next()?;
     let shown_name = format!("/{}", name.escape_debug());
-    let found = command_files(patient, name)
-        .into_iter()
-        .find(|path| path.is_file());
+    let found = command_files(patient, name).into_iter().find(|path| path.is_file());
     Some(match found {
         Some(path) => match read_regular(&path, TASK_FILE_MAX_BYTES) {
             Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
@@ -45,10 +43,7 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
 
 /// Where the CLI would look: the project and its parents, then the user's folder.
 fn command_files(patient: &Patient<'_>, name: &str) -> Vec<PathBuf> {
-    if name
-        .split([':', '/'])
-        .any(|part| part.is_empty() || part == "..")
-    {
+    if name.split([':', '/']).any(|part| part.is_empty() || part == "..") {
         return Vec::new();
     }
     let file = format!("commands/{}.md", name.replace(':', "/"));
@@ -61,15 +56,8 @@ fn command_files(patient: &Patient<'_>, name: &str) -> Vec<PathBuf> {
             break;
         }
     }
-    dirs.extend(
-        patient
-            .places
-            .as_ref()
-            .map(|places| places.config_dir.clone()),
-    );
-    dirs.iter()
-        .flat_map(|dir| [dir.join(&file), dir.join(&skill)])
-        .collect()
+    dirs.extend(patient.places.as_ref().map(|places| places.config_dir.clone()));
+    dirs.iter().flat_map(|dir| [dir.join(&file), dir.join(&skill)]).collect()
 }
 
 fn task_file(patient: &Patient<'_>) -> Finding {
@@ -78,18 +66,16 @@ fn task_file(patient: &Patient<'_>) -> Finding {
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
     let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
-    let bytes = match read_regular(
-        &patient.project.join(&patient.config.task.file),
-        TASK_FILE_MAX_BYTES,
-    ) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return wrong("does not exist").mend(write),
-        Err(why) => {
-            return wrong("cannot be read")
-                .detail(why)
-                .mend("put a text file of at most 1 MiB there");
-        }
-    };
+    let bytes =
+        match read_regular(&patient.project.join(&patient.config.task.file), TASK_FILE_MAX_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return wrong("does not exist").mend(write),
+            Err(why) => {
+                return wrong("cannot be read")
+                    .detail(why)
+                    .mend("put a text file of at most 1 MiB there");
+            }
+        };
     match tasks::read(&bytes) {
         Err(why) => wrong(&why).mend(write),
         Ok(tasks) if tasks.blocked => Finding::error(
@@ -99,16 +85,13 @@ fn task_file(patient: &Patient<'_>) -> Finding {
         )
         .detail(tasks.reason)
         .mend("settle what it waits for and remove that line"),
-        Ok(tasks) if tasks.done => Finding::note(
-            id,
-            format!("the task file {name} is done: a run would end at once"),
-        )
-        .mend("add open tasks"),
+        Ok(tasks) if tasks.done => {
+            Finding::note(id, format!("the task file {name} is done: a run would end at once"))
+                .mend("add open tasks")
+        }
         Ok(tasks) => {
-            let finding = Finding::ok(
-                id,
-                format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total),
-            );
+            let finding =
+                Finding::ok(id, format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total));
             if tasks.oddities.is_empty() {
                 return finding;
             }

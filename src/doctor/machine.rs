@@ -26,10 +26,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         }
         Err(err) => findings.push(Finding::of_error("state-dir", &err)),
     }
-    let temp = patient
-        .child_env
-        .get("TMPDIR")
-        .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    let temp = patient.child_env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
     places.push(("temporary directory", temp));
     findings.extend(disks(&places));
     findings
@@ -38,20 +35,11 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn writable(patient: &Patient<'_>, root: &Path) -> Finding {
     let id = "state-dir";
     let dir = nearest_existing(root);
-    match rustix::fs::access(
-        dir,
-        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-    ) {
-        Ok(()) => Finding::ok(
-            id,
-            format!("state is kept in {}", shown(root, patient.own_env)),
-        ),
+    match rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        Ok(()) => Finding::ok(id, format!("state is kept in {}", shown(root, patient.own_env))),
         Err(err) => {
-            let kind = if err == rustix::io::Errno::ROFS {
-                ErrorKind::Disk
-            } else {
-                ErrorKind::State
-            };
+            let kind =
+                if err == rustix::io::Errno::ROFS { ErrorKind::Disk } else { ErrorKind::State };
             Finding::error(
                 id,
                 kind,
@@ -64,9 +52,7 @@ fn writable(patient: &Patient<'_>, root: &Path) -> Finding {
 }
 
 fn nearest_existing(path: &Path) -> &Path {
-    path.ancestors()
-        .find(|dir| dir.exists())
-        .unwrap_or(Path::new("/"))
+    path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"))
 }
 
 /// The fullest of the disks speaks for all.
@@ -115,11 +101,7 @@ fn judge(free: u64, name: &str) -> Finding {
 
 fn amount(bytes: u64) -> String {
     let mib = bytes / MIB;
-    if mib < 10_240 {
-        format!("{mib} MiB")
-    } else {
-        format!("{} GiB", mib / 1024)
-    }
+    if mib < 10_240 { format!("{mib} MiB") } else { format!("{} GiB", mib / 1024) }
 }
 
 #[cfg(test)]

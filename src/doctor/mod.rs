@@ -79,10 +79,7 @@ impl Finding {
     }
 
     fn error(id: &'static str, exit: ErrorKind, title: impl Into<String>) -> Finding {
-        Finding {
-            exit: Some(exit),
-            ..Finding::new(id, Severity::Error, title)
-        }
+        Finding { exit: Some(exit), ..Finding::new(id, Severity::Error, title) }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Finding {
@@ -103,9 +100,7 @@ impl Finding {
             detail = err.to_string();
             cause = err.source();
         }
-        Finding::error(id, err.kind(), err.message())
-            .detail(detail)
-            .mend(err.hints().join("; "))
+        Finding::error(id, err.kind(), err.message()).detail(detail).mend(err.hints().join("; "))
     }
 }
 
@@ -137,20 +132,10 @@ pub fn examine(config: &Config, project: &Path, env: &Env) -> Vec<Finding> {
 fn examine_as(config: &Config, project: &Path, env: &Env, is_root: bool) -> Vec<Finding> {
     let child_env = env.for_child(config);
     let places = Places::of(&child_env);
-    let global = places
-        .as_ref()
-        .map_or(Json::Missing, |places| Json::read(&places.global_file));
+    let global = places.as_ref().map_or(Json::Missing, |places| Json::read(&places.global_file));
     let settings = settings::layers(config, project, places.as_ref());
-    let patient = Patient {
-        config,
-        project,
-        own_env: env,
-        child_env,
-        is_root,
-        places,
-        global,
-        settings,
-    };
+    let patient =
+        Patient { config, project, own_env: env, child_env, is_root, places, global, settings };
     let mut findings = Vec::new();
     for check in [
         program::check,
@@ -168,27 +153,19 @@ fn examine_as(config: &Config, project: &Path, env: &Env, is_root: bool) -> Vec<
 
 /// The error a run is refused with: the first one found.
 pub fn refuse(findings: &[Finding]) -> Option<Error> {
-    let finding = findings
-        .iter()
-        .find(|finding| finding.severity == Severity::Error)?;
+    let finding = findings.iter().find(|finding| finding.severity == Severity::Error)?;
     let mut message = finding.title.clone();
     if !finding.detail.is_empty() {
         message.push_str(": ");
         message.push_str(&finding.detail);
     }
     let err = Error::new(finding.exit.unwrap_or(ErrorKind::Usage), message);
-    Some(if finding.mend.is_empty() {
-        err
-    } else {
-        err.hint(finding.mend.clone())
-    })
+    Some(if finding.mend.is_empty() { err } else { err.hint(finding.mend.clone()) })
 }
 
 /// `path` as a person writes it: below home with `~`.
 fn shown(path: &Path, env: &Env) -> String {
-    let short = env
-        .get("HOME")
-        .and_then(|home| path.strip_prefix(PathBuf::from(home)).ok());
+    let short = env.get("HOME").and_then(|home| path.strip_prefix(PathBuf::from(home)).ok());
     match short {
         Some(rest) => format!("~/{}", rest.display()),
         None => path.display().to_string(),

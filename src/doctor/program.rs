@@ -41,15 +41,12 @@ fn judge(place: &str, line: &str) -> Finding {
     let number = line.split_whitespace().next().unwrap_or("");
     let parts: Option<Vec<u64>> = number.split('.').map(|part| part.parse().ok()).collect();
     let Some(parts) = parts.filter(|parts| parts.len() == 3) else {
-        return Finding::warning(
-            "cli",
-            format!("{place} does not say which Claude Code it is"),
-        )
-        .detail(format!(
-            "`--version` printed \"{}\"",
-            line.chars().take(80).collect::<String>()
-        ))
-        .mend("check that claude.command names the Claude Code CLI");
+        return Finding::warning("cli", format!("{place} does not say which Claude Code it is"))
+            .detail(format!(
+                "`--version` printed \"{}\"",
+                line.chars().take(80).collect::<String>()
+            ))
+            .mend("check that claude.command names the Claude Code CLI");
     };
     let title = format!("Claude Code {number} at {place}");
     if parts.as_slice() < OLDEST_CLI.as_slice() {
@@ -77,9 +74,10 @@ pub fn find_program(command: &str, project: &Path, env: &Env) -> Result<PathBuf>
         };
         return match runnable(&path) {
             Ok(()) => Ok(path),
-            Err(why) => Err(
-                Error::usage(format!("the Claude Code CLI {} {why}", path.display())).hint(INSTALL),
-            ),
+            Err(why) => {
+                Err(Error::usage(format!("the Claude Code CLI {} {why}", path.display()))
+                    .hint(INSTALL))
+            }
         };
     }
     let mut seen = None;
@@ -128,25 +126,19 @@ fn version(path: &Path, project: &Path, env: &Env) -> Result<String> {
         .process_group(0)
         .spawn()
         .map_err(|err| {
-            Error::io(
-                ErrorKind::Usage,
-                format!("cannot run {}", path.display()),
-                err,
-            )
-            .hint(INSTALL)
+            Error::io(ErrorKind::Usage, format!("cannot run {}", path.display()), err).hint(INSTALL)
         })?;
     let stdout = child.stdout.take().expect("stdout was piped");
     let exited = wait(&mut child, VERSION_TIMEOUT_MS);
+    // Before it is reaped its number is still its own: whatever it left behind ends with it.
+    if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let status =
+        child.wait().map_err(|err| Error::internal("cannot wait for a process").caused_by(err))?;
     if exited.is_none() {
-        if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = child.wait();
         return Err(fail("did not end within 10 s"));
     }
-    let status = child
-        .wait()
-        .map_err(|err| Error::internal("cannot wait for a process").caused_by(err))?;
     let line = what_is_there(File::from(std::os::fd::OwnedFd::from(stdout)));
     if !status.success() {
         return Err(fail(&format!("failed ({status})")));
@@ -160,9 +152,8 @@ fn wait(child: &mut Child, timeout_ms: u64) -> Option<()> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let started = Timestamp::now();
     loop {
-        let left_ms = timeout_ms
-            .checked_sub(Timestamp::now().ms_since(started))
-            .filter(|ms| *ms > 0)?;
+        let left_ms =
+            timeout_ms.checked_sub(Timestamp::now().ms_since(started)).filter(|ms| *ms > 0)?;
         let wait = Timespec {
             tv_sec: (left_ms / 1000) as i64,
             tv_nsec: ((left_ms % 1000) * 1_000_000) as i64,
@@ -183,12 +174,7 @@ fn what_is_there(pipe: File) -> String {
     }
     let mut bytes = Vec::new();
     let _ = pipe.take(VERSION_MAX_BYTES).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes)
-        .lines()
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_string()
+    String::from_utf8_lossy(&bytes).lines().next().unwrap_or("").trim().to_string()
 }
 
 #[cfg(test)]

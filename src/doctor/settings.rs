@@ -9,12 +9,18 @@ use crate::ErrorKind;
 use crate::claude_json::{Json, Places};
 use crate::config::Config;
 
+/// The values of `permissions.defaultMode` the CLI knows; at any other it stops and asks.
+const MODES: [&str; 7] =
+    ["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "manual", "plan"];
+
 /// One file of settings, or the value of `--settings`.
 pub(super) struct Layer {
-    /// Where it is; `None` for JSON in an argument.
-    pub path: Option<PathBuf>,
+    /// Where it is; empty for JSON in an argument.
+    pub path: PathBuf,
     /// Whether it comes with the project.
     pub of_project: bool,
+    /// Whether `--settings` names it.
+    pub of_argument: bool,
     /// What is in it.
     pub json: Json,
 }
@@ -24,12 +30,9 @@ pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -
     let mut out = Vec::new();
     let mut add = |path: PathBuf, of_project: bool| {
         let json = Json::read(&path);
-        if json != Json::Missing {
-            out.push(Layer {
-                path: Some(path),
-                of_project,
-                json,
-            });
+        // An empty file is no settings to the CLI, and no mistake.
+        if json != Json::Missing && json != Json::Empty {
+            out.push(Layer { path, of_project, of_argument: false, json });
         }
     };
     if let Some(places) = places {
@@ -38,20 +41,12 @@ pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -
     add(project.join(".claude/settings.json"), true);
     add(project.join(".claude/settings.local.json"), true);
     for value in flag_values(&config.claude.args, "--settings") {
-        if value.trim_start().starts_with('{') {
-            out.push(Layer {
-                path: None,
-                of_project: false,
-                json: Json::parse(value.as_bytes()),
-            });
+        let (path, json) = if value.trim_start().starts_with('{') {
+            (PathBuf::new(), Json::parse(value.as_bytes()))
         } else {
-            let path = project.join(value);
-            out.push(Layer {
-                json: Json::read(&path),
-                path: Some(path),
-                of_project: false,
-            });
-        }
+            (project.join(value), Json::read(&project.join(value)))
+        };
+        out.push(Layer { path, of_project: false, of_argument: true, json });
     }
     out
 }
@@ -67,40 +62,46 @@ fn flag_values<'a>(args: &'a [String], flag: &'a str) -> impl Iterator<Item = &'
 }
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for layer in &patient.settings {
-        let place = layer.path.as_ref().map_or_else(
-            || "--settings".into(),
-            |path| shown(path, &patient.child_env),
-        );
-        let why = match &layer.json {
-            Json::Bad(why) => why.as_str(),
-            Json::Missing => "it does not exist",
-            Json::Object(_) => continue,
-        };
-        findings.push(
-            Finding::error(
-                "settings",
-                ErrorKind::NeedsPerson,
-                format!("the settings {place} cannot be used"),
-            )
-            .detail(format!("{why}; the CLI would ask a person what to do"))
-            .mend("repair the file, or move it away"),
-        );
-    }
+    let mut findings: Vec<Finding> =
+        patient.settings.iter().filter_map(|layer| unusable(patient, layer)).collect();
     findings.extend(servers(patient));
     findings
 }
 
+/// What the CLI does not take for settings.
+fn unusable(patient: &Patient<'_>, layer: &Layer) -> Option<Finding> {
+    let why = match &layer.json {
+        Json::Bad(why) => why.clone(),
+        Json::Missing => "it does not exist".into(),
+        Json::Empty => "it is empty".into(),
+        Json::Object(_) => {
+            let mode = layer.json.text(&["permissions", "defaultMode"])?;
+            if MODES.contains(&mode) {
+                return None;
+            }
+            format!("permissions.defaultMode has the unknown value \"{}\"", mode.escape_debug())
+        }
+    };
+    let id = "settings";
+    if layer.of_argument {
+        let title = "the settings given with --settings cannot be used";
+        return Some(
+            Finding::error(id, ErrorKind::Usage, title)
+                .detail(why)
+                .mend("give the path of a JSON file, or the JSON itself"),
+        );
+    }
+    let place = shown(&layer.path, &patient.child_env);
+    Some(
+        Finding::error(id, ErrorKind::NeedsPerson, format!("the settings {place} cannot be used"))
+            .detail(format!("{why}; the CLI would ask a person what to do"))
+            .mend("repair the file, or move it away"),
+    )
+}
+
 /// A `.mcp.json` of the project names servers about which the CLI asks once.
 fn servers(patient: &Patient<'_>) -> Option<Finding> {
-    if patient
-        .config
-        .claude
-        .args
-        .iter()
-        .any(|arg| arg == "--strict-mcp-config")
-    {
+    if patient.config.claude.args.iter().any(|arg| arg == "--strict-mcp-config") {
         return None;
     }
     let file = Json::read(&patient.project.join(".mcp.json"));
@@ -113,17 +114,11 @@ fn servers(patient: &Patient<'_>) -> Option<Finding> {
                 .and_then(Value::as_array)
                 .is_some_and(|items| items.iter().any(|item| item == server))
         };
-        holds(in_global(key))
-            || patient
-                .settings
-                .iter()
-                .any(|layer| holds(layer.json.at(&[key])))
+        holds(in_global(key)) || patient.settings.iter().any(|layer| holds(layer.json.at(&[key])))
     };
-    let all = patient
-        .settings
-        .iter()
-        .any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
-        || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
+    let all =
+        patient.settings.iter().any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
+            || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
     let open: Vec<String> = named
         .keys()
         .filter(|server| {

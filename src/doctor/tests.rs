@@ -29,10 +29,7 @@ impl World {
         let text = |path: &Path| path.to_str().unwrap().to_string();
         let env = vec![
             ("HOME".into(), text(&base.join("home"))),
-            (
-                "PATH".into(),
-                format!("{}:/usr/bin:/bin", text(&base.join("bin"))),
-            ),
+            ("PATH".into(), format!("{}:/usr/bin:/bin", text(&base.join("bin")))),
             ("TMPDIR".into(), text(&base)),
         ];
         let global = json!({
@@ -40,23 +37,12 @@ impl World {
             "projects": {text(&project): {"hasTrustDialogAccepted": true}},
         });
         let config = Config::defaults();
-        let mut world = World {
-            _keep: keep,
-            base,
-            project,
-            env,
-            config,
-            is_root: false,
-            global,
-        };
+        let mut world = World { _keep: keep, base, project, env, config, is_root: false, global };
         world.write(
             "home/.claude/.credentials.json",
             &json!({"claudeAiOauth": {"accessToken": "t", "subscriptionType": "max"}}).to_string(),
         );
-        world.write(
-            "project/.claude/commands/session-init.md",
-            "Read dev-docs and go on.\n",
-        );
+        world.write("project/.claude/commands/session-init.md", "Read dev-docs and go on.\n");
         world.write("project/dev-docs/tasks.md", "- [x] one\n- [ ] two\n");
         world.write("project/dev-docs/plan.md", "plan\n");
         world.write("project/dev-docs/PROJECT_SUMMARY.md", "summary\n");
@@ -82,11 +68,7 @@ impl World {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&path);
         let status = Command::new("/bin/sh")
-            .args([
-                "-c",
-                "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"",
-                "sh",
-            ])
+            .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
             .arg(&path)
             .arg(body)
             .status()
@@ -131,10 +113,8 @@ impl World {
     #[track_caller]
     fn the_error(&self) -> (&'static str, ErrorKind, String) {
         let findings = self.examine();
-        let errors: Vec<&Finding> = findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .collect();
+        let errors: Vec<&Finding> =
+            findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
         assert_eq!(errors.len(), 1, "{findings:#?}");
         assert!(!errors[0].mend.is_empty(), "{:#?}", errors[0]);
         let refused = refuse(&findings).unwrap();
@@ -153,15 +133,10 @@ impl World {
 fn a_healthy_world_has_no_complaint_and_leaves_no_trace() {
     let world = World::healthy();
     let findings = world.examine();
-    let bad: Vec<&Finding> = findings
-        .iter()
-        .filter(|f| f.severity > Severity::Note && f.id != "disk")
-        .collect();
+    let bad: Vec<&Finding> =
+        findings.iter().filter(|f| f.severity > Severity::Note && f.id != "disk").collect();
     assert!(bad.is_empty(), "{bad:#?}");
-    assert!(
-        !world.base.join("home/.local").exists(),
-        "the state directory is only looked at"
-    );
+    assert!(!world.base.join("home/.local").exists(), "the state directory is only looked at");
     let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
     assert_eq!(
         ids,
@@ -187,10 +162,7 @@ fn the_cli_must_be_there_and_run() {
     for (command, words) in [
         ("no-such-claude".to_string(), "is not on PATH"),
         (absent.to_str().unwrap().to_string(), "does not exist"),
-        (
-            world.project.to_str().unwrap().to_string(),
-            "is a directory",
-        ),
+        (world.project.to_str().unwrap().to_string(), "is a directory"),
         ("./dev-docs/plan.md".to_string(), "is not executable"),
     ] {
         world.config.claude.command = command;
@@ -205,11 +177,7 @@ fn the_cli_must_be_there_and_run() {
     world.config.claude.command = "old".into();
     assert_eq!(world.find("cli").severity, Severity::Warning);
     world.write("bin/plain", "x");
-    fs::set_permissions(
-        world.base.join("bin/plain"),
-        fs::Permissions::from_mode(0o644),
-    )
-    .unwrap();
+    fs::set_permissions(world.base.join("bin/plain"), fs::Permissions::from_mode(0o644)).unwrap();
     world.config.claude.command = "plain".into();
     assert!(world.the_error().2.contains("plain is not executable"));
 }
@@ -217,8 +185,8 @@ fn the_cli_must_be_there_and_run() {
 #[test]
 fn a_cli_that_leaves_a_child_on_its_pipe_is_not_waited_for() {
     let mut world = World::healthy();
-    // The sleeping child keeps standard output open; it ends when the test's group is gone.
-    world.script("bin/lingering", "sleep 5 & echo '2.1.329 (Claude Code)'");
+    // The sleeping child keeps standard output open for longer than any test may take.
+    world.script("bin/lingering", "sleep 3600 & echo '2.1.329 (Claude Code)'");
     world.config.claude.command = "lingering".into();
     assert_eq!(world.find("cli").severity, Severity::Ok);
 }
@@ -228,14 +196,12 @@ fn onboarding_and_a_damaged_file_need_a_person() {
     let mut world = World::healthy();
     world.set_global(|global| global["hasCompletedOnboarding"] = json!(false));
     assert_eq!(world.the_error().0, "onboarding");
-    for text in ["", "{\"hasCompletedOnboarding\":tr", "[]"] {
+    world.write("home/.claude.json", "");
+    assert!(world.find("onboarding").detail.contains("~/.claude.json is empty"));
+    for text in ["{\"hasCompletedOnboarding\":tr", "[]"] {
         world.write("home/.claude.json", text);
         let (id, kind, _) = world.the_error();
-        assert_eq!(
-            (id, kind),
-            ("claude-json", ErrorKind::NeedsPerson),
-            "{text:?}"
-        );
+        assert_eq!((id, kind), ("claude-json", ErrorKind::NeedsPerson), "{text:?}");
     }
     world.remove("home/.claude.json");
     world.config.claude.trust_workspace = true;
@@ -300,10 +266,7 @@ fn some_login_is_needed() {
     world.config.claude.env.clear();
     world.child_env("CLAUDE_CODE_USE_BEDROCK", "0");
     assert_eq!(world.find("login").severity, Severity::Error);
-    for path in [
-        "home/.claude/settings.json",
-        "project/.claude/settings.local.json",
-    ] {
+    for path in ["home/.claude/settings.json", "project/.claude/settings.local.json"] {
         world.write(path, &json!({"apiKeyHelper": "pass show key"}).to_string());
         assert_eq!(world.find("login").severity, Severity::Ok, "{path}");
         world.remove(path);
@@ -323,10 +286,7 @@ fn a_key_must_have_been_approved() {
         ("login", ErrorKind::NeedsPerson),
         "the stored login does not keep the CLI from asking"
     );
-    assert!(
-        shown.contains("…wxyz") && !shown.contains("uvwxyz"),
-        "{shown}"
-    );
+    assert!(shown.contains("…wxyz") && !shown.contains("uvwxyz"), "{shown}");
     world.set_global(|global| {
         global["customApiKeyResponses"] = json!({"approved": [tail], "rejected": []})
     });
@@ -334,10 +294,7 @@ fn a_key_must_have_been_approved() {
     world.set_global(|global| {
         global["customApiKeyResponses"] = json!({"approved": [], "rejected": [tail]})
     });
-    assert!(
-        world.find("login").title.contains("max"),
-        "a rejected key is as good as none"
-    );
+    assert!(world.find("login").title.contains("max"), "a rejected key is as good as none");
     world.remove("home/.claude/.credentials.json");
     let (_, kind, shown) = world.the_error();
     assert_eq!(kind, ErrorKind::Authentication);
@@ -363,28 +320,16 @@ fn a_stray_key_is_told_and_never_shown() {
     world.remove("home/.claude/.credentials.json");
     let (_, kind, shown) = world.the_error();
     assert_eq!(kind, ErrorKind::Authentication);
-    assert!(
-        shown.contains("ANTHROPIC_API_KEY is set, but not passed on"),
-        "{shown}"
-    );
+    assert!(shown.contains("ANTHROPIC_API_KEY is set, but not passed on"), "{shown}");
     world.config.claude.pass_env = vec!["ANTHROPIC_API_KEY".into()];
-    assert_eq!(
-        world.the_error().1,
-        ErrorKind::NeedsPerson,
-        "passed on, it has to be approved"
-    );
+    assert_eq!(world.the_error().1, ErrorKind::NeedsPerson, "passed on, it has to be approved");
     world.write("project/.env", &format!("ANTHROPIC_API_KEY={KEY}\n"));
     world.write(
         "project/.claude/settings.json",
         &json!({"env": {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://x"}}).to_string(),
     );
     assert_eq!(world.find("dotenv").severity, Severity::Warning);
-    assert!(
-        world
-            .find("project-settings")
-            .title
-            .contains("ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL")
-    );
+    assert!(world.find("project-settings").title.contains("ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL"));
     for finding in world.examine() {
         assert!(!format!("{finding:?}").contains("qrstuv"), "{finding:?}");
     }
@@ -393,26 +338,25 @@ fn a_stray_key_is_told_and_never_shown() {
 #[test]
 fn settings_the_cli_would_stop_at_are_refused() {
     let mut world = World::healthy();
-    for path in [
-        "home/.claude/settings.json",
-        "project/.claude/settings.json",
-    ] {
-        world.write(path, "{bad");
-        let (id, kind, _) = world.the_error();
-        assert_eq!((id, kind), ("settings", ErrorKind::NeedsPerson), "{path}");
+    for path in ["home/.claude/settings.json", "project/.claude/settings.json"] {
+        for text in ["{bad", "[]", "{\"permissions\":{\"defaultMode\":\"nonsense\"}}"] {
+            world.write(path, text);
+            let (id, kind, _) = world.the_error();
+            assert_eq!((id, kind), ("settings", ErrorKind::NeedsPerson), "{path} {text}");
+        }
+        world.write(path, "");
+        world.no_error();
         world.remove(path);
     }
     world.args(&["--settings=none.json"]);
-    assert_eq!(world.the_error().0, "settings");
+    let (id, kind, _) = world.the_error();
+    assert_eq!((id, kind), ("settings", ErrorKind::Usage));
 }
 
 #[test]
 fn servers_of_the_project_must_have_been_answered() {
     let mut world = World::healthy();
-    world.write(
-        "project/.mcp.json",
-        &json!({"mcpServers": {"db": {}, "web": {}}}).to_string(),
-    );
+    world.write("project/.mcp.json", &json!({"mcpServers": {"db": {}, "web": {}}}).to_string());
     assert!(world.the_error().2.contains("db, web"));
     world.write(
         "project/.claude/settings.local.json",
@@ -454,12 +398,7 @@ fn the_first_command_must_exist_where_the_cli_looks() {
     world.config.session.init_prompt = "/../../x".into();
     assert_eq!(world.the_error().0, "init-command");
     world.config.session.init_prompt = "Read dev-docs and go on".into();
-    assert!(
-        world
-            .examine()
-            .iter()
-            .all(|finding| finding.id != "init-command")
-    );
+    assert!(world.examine().iter().all(|finding| finding.id != "init-command"));
 }
 
 #[test]
@@ -539,6 +478,8 @@ fn bypassing_permissions_takes_two_decisions() {
         world.no_error();
         world.is_root = true;
         assert!(world.the_error().2.contains("IS_SANDBOX"));
+        world.child_env("IS_SANDBOX", "true");
+        assert_eq!(world.the_error().0, "bypass", "the CLI takes nothing but 1");
         world.child_env("IS_SANDBOX", "1");
         world.no_error();
         world.config.claude.env.clear();
@@ -564,4 +505,15 @@ fn modes_that_ask_are_told() {
         world.args(&["--permission-mode", mode]);
         assert_eq!(world.find("permissions").severity, severity, "{mode}");
     }
+    world.args(&[]);
+    let mode = |mode: &str| json!({"permissions": {"defaultMode": mode}}).to_string();
+    world.write("home/.claude/settings.json", &mode("plan"));
+    world.write("project/.claude/settings.json", &mode("auto"));
+    assert_eq!(world.find("permissions").severity, Severity::Ok, "the project's settings win");
+    world.write("project/.claude/settings.json", &mode("bypassPermissions"));
+    assert_eq!(
+        world.find("permissions").severity,
+        Severity::Warning,
+        "the CLI starts in manual mode"
+    );
 }

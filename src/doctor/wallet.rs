@@ -4,13 +4,8 @@ use super::{Finding, Patient, masked, shown};
 use crate::claude_json::{BILLING_VARIABLES, read_regular};
 
 /// Files from which tools take variables.
-const ENV_FILES: [&str; 5] = [
-    ".env",
-    ".env.local",
-    ".env.development",
-    ".env.production",
-    ".envrc",
-];
+const ENV_FILES: [&str; 5] =
+    [".env", ".env.local", ".env.development", ".env.production", ".envrc"];
 /// More than this is no list of variables.
 const ENV_FILE_MAX_BYTES: u64 = 1 << 20;
 
@@ -25,12 +20,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn stray(patient: &Patient<'_>) -> Vec<Finding> {
     let strays = BILLING_VARIABLES.iter().filter(|name| {
         patient.own_env.get(name).is_some()
-            && !patient
-                .config
-                .claude
-                .pass_env
-                .iter()
-                .any(|passed| passed == *name)
+            && !patient.config.claude.pass_env.iter().any(|passed| passed == *name)
             && !patient.config.claude.env.contains_key(**name)
     });
     strays
@@ -38,15 +28,10 @@ fn stray(patient: &Patient<'_>) -> Vec<Finding> {
             let value = patient.own_env.text(name).unwrap_or_default();
             Finding::warning(
                 "stray-key",
-                format!(
-                    "{name} {} is set here and not passed on to the sessions",
-                    masked(&value)
-                ),
+                format!("{name} {} is set here and not passed on to the sessions", masked(&value)),
             )
             .detail("it would bill that key instead of your login")
-            .mend(format!(
-                "unset {name}; or, if it shall pay, claude.pass_env = [\"{name}\"]"
-            ))
+            .mend(format!("unset {name}; or, if it shall pay, claude.pass_env = [\"{name}\"]"))
         })
         .collect()
 }
@@ -79,14 +64,8 @@ fn billing_lines(text: &str) -> Vec<(&'static str, String)> {
             continue;
         };
         let value = value.trim().trim_matches(['"', '\'']);
-        if let Some(name) = BILLING_VARIABLES
-            .into_iter()
-            .find(|name| *name == key.trim())
-        {
-            if !value.is_empty() {
-                out.push((name, value.to_string()));
-            }
-        }
+        let name = BILLING_VARIABLES.into_iter().find(|name| *name == key.trim());
+        out.extend(name.filter(|_| !value.is_empty()).map(|name| (name, value.to_string())));
     }
     out
 }
@@ -95,28 +74,18 @@ fn billing_lines(text: &str) -> Vec<(&'static str, String)> {
 fn project_settings(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for layer in patient.settings.iter().filter(|layer| layer.of_project) {
-        let place = layer
-            .path
-            .as_ref()
-            .map_or_else(String::new, |path| shown(path, &patient.child_env));
-        let names = BILLING_VARIABLES
-            .iter()
-            .copied()
-            .chain(["ANTHROPIC_BASE_URL"]);
-        let mut set: Vec<&str> = names
-            .filter(|name| layer.json.text(&["env", name]).is_some())
-            .collect();
+        let place = shown(&layer.path, &patient.child_env);
+        let names = BILLING_VARIABLES.iter().copied().chain(["ANTHROPIC_BASE_URL"]);
+        let mut set: Vec<&str> =
+            names.filter(|name| layer.json.text(&["env", name]).is_some()).collect();
         if layer.json.text(&["apiKeyHelper"]).is_some() {
             set.push("apiKeyHelper");
         }
         if !set.is_empty() {
             findings.push(
-                Finding::warning(
-                    "project-settings",
-                    format!("{place} sets {}", set.join(", ")),
-                )
-                .detail("every session takes it from there, before your own login")
-                .mend("remove it there unless it is yours"),
+                Finding::warning("project-settings", format!("{place} sets {}", set.join(", ")))
+                    .detail("every session takes it from there, before your own login")
+                    .mend("remove it there unless it is yours"),
             );
         }
     }
@@ -133,10 +102,7 @@ mod tests {
                     ANTHROPIC_API_KEY=\nMY_ANTHROPIC_API_KEY=x\nANTHROPIC_API_KEY_OLD=x\n";
         assert_eq!(
             billing_lines(text),
-            [
-                ("ANTHROPIC_API_KEY", "sk-1".into()),
-                ("ANTHROPIC_AUTH_TOKEN", "tok".into())
-            ]
+            [("ANTHROPIC_API_KEY", "sk-1".into()), ("ANTHROPIC_AUTH_TOKEN", "tok".into())]
         );
     }
 }
