@@ -143,7 +143,7 @@ impl Machine {
     /// Takes one event and says what to do about it.
     #[must_use = "the actions must be performed"]
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
-        self.last_now = now;
+        let before = std::mem::replace(&mut self.last_now, now);
         if !matches!(self.state, State::Finished { .. }) {
             match event {
                 Event::Started => self.on_started(now),
@@ -153,7 +153,7 @@ impl Machine {
                     bill,
                     killed,
                 } => {
-                    self.on_recovered(now, *params, spend, bill, killed);
+                    self.on_recovered(before, now, *params, spend, bill, killed);
                 }
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
@@ -186,6 +186,7 @@ impl Machine {
 
     fn on_recovered(
         &mut self,
+        before: Timestamp,
         now: Timestamp,
         params: Params,
         spend: Option<Spend>,
@@ -193,7 +194,11 @@ impl Machine {
         killed: u32,
     ) {
         self.params = params;
-        // Only the time in which longhaul lived counts for limits.max_hours.
+        // Only the time in which longhaul lived counts for limits.max_hours: up
+        // to the last thing the lost process noted, on the clock of its boot.
+        self.elapsed_before_ms = self
+            .elapsed_before_ms
+            .saturating_add(before.ms_since(self.clock_base));
         self.clock_base = now;
         self.paused = false;
         self.verdict = None;
