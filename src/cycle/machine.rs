@@ -1247,16 +1247,33 @@ impl Machine {
                         step: Between::Backoff
                     }
                 ) {
-                    self.launch(now);
+                    if self.paused {
+                        self.enter(State::Between {
+                            step: Between::Held,
+                        });
+                    } else {
+                        self.launch(now);
+                    }
                 }
             }
-            Timer::Cool => {
-                if matches!(self.state, State::Cooling { .. }) {
-                    let text = self.params.continue_prompt.clone();
-                    self.work_on(text);
-                }
-            }
+            Timer::Cool => self.on_cool_deadline(),
             Timer::Run => {}
+        }
+    }
+
+    fn on_cool_deadline(&mut self) {
+        if !matches!(self.state, State::Cooling { .. }) {
+            return;
+        }
+        if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
+            // The window became known in the meantime.
+            self.tell(Notice::ThresholdReached(pressure));
+            self.begin_ask(EndReason::Threshold);
+        } else if self.paused {
+            self.enter(State::Held);
+        } else {
+            let text = self.params.continue_prompt.clone();
+            self.work_on(text);
         }
     }
 
