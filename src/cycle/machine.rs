@@ -76,6 +76,8 @@ pub struct Machine {
     /// Progress counts from here when a turn is judged.
     judged_at: Timestamp,
     no_progress_in_a_row: u32,
+    /// The same before the live cycle: it may be judged more than once.
+    no_progress_before: u32,
     dead_starts_in_a_row: u32,
     api_failures_in_a_row: u32,
     /// Sessions in a row whose first reply was already over the threshold.
@@ -126,6 +128,7 @@ impl Machine {
             typed: None,
             judged_at: now,
             no_progress_in_a_row: 0,
+            no_progress_before: 0,
             dead_starts_in_a_row: 0,
             api_failures_in_a_row: 0,
             born_full_in_a_row: 0,
@@ -656,6 +659,8 @@ impl Machine {
         self.nudges_in_a_row = 0;
         self.typed = None;
         self.judged_at = now;
+        self.no_progress_before = self.no_progress_in_a_row;
+        self.api_failures_in_a_row = 0;
         let prompt = match self.note.take() {
             Some(note) => format!("{} {note}", self.params.init_prompt),
             None => self.params.init_prompt.clone(),
@@ -1069,10 +1074,15 @@ impl Machine {
         }
     }
 
-    /// Books whether the cycle that ended made progress.
+    /// Books whether the cycle that ended made progress. A pause or a crash may
+    /// have it judged again; it counts once. Dead starts have their own bound,
+    /// which tells the person what the screen said.
     fn count_progress(&mut self, progress: bool) {
         let Some(live) = &mut self.live else { return };
         live.progress |= progress;
+        if live.end_reason == Some(EndReason::DeadStart) {
+            return;
+        }
         // Sessions that are born full and tick nothing go round for ever, each
         // with a fresh checkpoint: that is no progress.
         let ticked = live.tasks_done_after > live.tasks_done_before;
@@ -1080,7 +1090,7 @@ impl Machine {
         if live.progress && !idle {
             self.no_progress_in_a_row = 0;
         } else {
-            self.no_progress_in_a_row += 1;
+            self.no_progress_in_a_row = self.no_progress_before + 1;
         }
     }
 
