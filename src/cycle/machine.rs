@@ -627,16 +627,15 @@ impl Machine {
     fn on_exited(&mut self, now: Timestamp, exit: Exit, killed: u32, survivors: u32, screen: &str) {
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
-            let worked = self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some());
-            let reason = if worked {
+            self.reason = Some(if self.has_replied() {
                 EndReason::Exited
             } else {
                 EndReason::DeadStart
-            };
-            if reason == EndReason::DeadStart {
-                self.last_activity = screen.to_owned();
-            }
-            self.reason = Some(reason);
+            });
+        }
+        // Also when it was ended for not answering: a dialog may stand there.
+        if self.reason == Some(EndReason::DeadStart) {
+            self.last_activity = screen.to_owned();
         }
         self.session_is_gone(now, exit, killed, survivors);
     }
@@ -1016,6 +1015,14 @@ impl Machine {
         self.out.push(Action::Type { text: text.clone() });
         self.typed = Some(Typed { text, retries: 0 });
         self.timer(Timer::Delivery, DELIVERY_MS);
+        if !self.has_replied() {
+            self.timer(Timer::Start, self.params.start_timeout_ms);
+        }
+    }
+
+    /// Did the model ever answer in the live session?
+    fn has_replied(&self) -> bool {
+        self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some())
     }
 
     /// No session is alive.
@@ -1125,6 +1132,13 @@ impl Machine {
     // ---- the checkpoint -------------------------------------------------------
 
     fn begin_ask(&mut self, reason: EndReason) {
+        if !self.has_replied() {
+            // Nothing to hand over, and nobody there to ask.
+            return self.end_session(match reason {
+                EndReason::NoProgress => EndReason::DeadStart,
+                reason => reason,
+            });
+        }
         self.reason = Some(reason);
         self.typed = None;
         self.with_live(|c| c.checkpoint.status = CheckpointStatus::Requested);
@@ -1288,7 +1302,9 @@ impl Machine {
     }
 
     fn on_start_deadline(&mut self) {
-        if matches!(self.state, State::Starting) {
+        // A first turn may end without a reply (an unknown slash command); then
+        // the session is told to go on, and waits for its first reply in Working.
+        if matches!(self.state, State::Starting | State::Working) && !self.has_replied() {
             self.end_session(EndReason::DeadStart);
         }
     }
@@ -1319,7 +1335,11 @@ impl Machine {
             let why = "the session takes no input: the typed text never showed in its transcript";
             return match self.state {
                 State::Checkpointing { .. } => self.give_up_asking(why),
-                _ => self.end_session(EndReason::NoProgress),
+                _ if !self.has_replied() => self.end_session(EndReason::DeadStart),
+                _ => {
+                    self.with_live(|c| c.checkpoint.trouble = Some(why.to_owned()));
+                    self.end_session(EndReason::NoProgress);
+                }
             };
         }
         // The Enter may have been swallowed (odd tries), or the text too.
