@@ -240,7 +240,9 @@ impl Machine {
 
     /// The run ends with `outcome`, after a checkpoint if one can be had.
     fn wind_down(&mut self, now: Timestamp, outcome: Outcome, reason: EndReason) {
-        self.verdict = Some(outcome);
+        let was_hurried = self.verdict.is_some();
+        let is_budget = matches!(outcome, Outcome::Budget { .. });
+        self.settle(outcome);
         match &self.state {
             State::Working | State::Held | State::Judging { .. } => {
                 self.cancel_judge();
@@ -248,14 +250,19 @@ impl Machine {
             }
             State::Starting | State::Cooling { .. } => self.end_session(reason),
             State::Checkpointing { .. } => {
-                // The shorter deadline from now on.
+                // The shorter deadline from now on, which a second reason to
+                // hurry does not push back.
                 self.reason = Some(reason);
-                let after_ms = self.params.stop_timeout_ms;
-                self.timer(Timer::Checkpoint, after_ms);
+                if !was_hurried {
+                    let after_ms = self.params.stop_timeout_ms;
+                    self.timer(Timer::Checkpoint, after_ms);
+                }
             }
             State::Ending { .. } | State::Finished { .. } => {}
             State::Between { step } => match step {
                 Between::Briefing => {}
+                // The budget may run out on a task that is done.
+                Between::Judging { .. } if is_budget => {}
                 Between::Judging { .. } | Between::Backoff | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
@@ -266,7 +273,7 @@ impl Machine {
 
     /// Ends the session and the run without asking for anything.
     fn end_now(&mut self, now: Timestamp, outcome: Outcome) {
-        self.verdict = Some(outcome);
+        self.settle(outcome);
         match &self.state {
             State::Starting
             | State::Working
@@ -290,6 +297,14 @@ impl Machine {
                     self.finish_with_verdict(now);
                 }
             },
+        }
+    }
+
+    /// What the run will end with. A task that was found done stays done,
+    /// whatever comes while its session is being ended.
+    fn settle(&mut self, outcome: Outcome) {
+        if self.verdict != Some(Outcome::Done) {
+            self.verdict = Some(outcome);
         }
     }
 
@@ -493,11 +508,11 @@ impl Machine {
     }
 
     fn check_budgets(&mut self, now: Timestamp) {
+        let (tokens, cost_usd) = (self.tokens_total(), self.cost_total_usd());
+        self.tell(Notice::Spent { tokens, cost_usd });
         if self.verdict.is_some() {
             return;
         }
-        let (tokens, cost_usd) = (self.tokens_total(), self.cost_total_usd());
-        self.tell(Notice::Spent { tokens, cost_usd });
         if let Some(which) = self.spent_budget() {
             let text = format!("the budget {} is spent", which.key());
             self.tell(Notice::Warning { text });
@@ -557,8 +572,9 @@ impl Machine {
             && (error == "authentication_failed" || matches!(status, Some(401 | 403)))
             && !matches!(self.state, State::Ending { .. })
         {
-            self.verdict = Some(Outcome::Authentication { why: text.clone() });
-            self.end_session(EndReason::Authentication);
+            self.verdict
+                .get_or_insert(Outcome::Authentication { why: text.clone() });
+            self.end_unless_keeping(EndReason::Authentication);
             return;
         }
         match &mut self.state {
@@ -615,13 +631,10 @@ impl Machine {
         if matches!(self.state, State::Ending { .. }) {
             return;
         }
-        if self.verdict.is_none() {
-            self.verdict = Some(Outcome::NeedsPerson {
-                why: format!("the CLI asks: {what}"),
-            });
-        }
-        self.cancel_judge();
-        self.end_session(EndReason::NeedsPerson);
+        self.verdict.get_or_insert_with(|| Outcome::NeedsPerson {
+            why: format!("the CLI asks: {what}"),
+        });
+        self.end_unless_keeping(EndReason::NeedsPerson);
     }
 
     fn on_exited(&mut self, now: Timestamp, exit: Exit, killed: u32, survivors: u32, screen: &str) {
@@ -699,6 +712,17 @@ impl Machine {
         self.enter(State::Ending { surely: false });
         self.out.push(Action::EndPolitely);
         self.timer(Timer::Exit, self.params.exit_timeout_ms);
+    }
+
+    /// Ends the session, but lets a copy of a proven checkpoint be finished: the
+    /// session is ended right after it anyway.
+    fn end_unless_keeping(&mut self, reason: EndReason) {
+        if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping) {
+            self.reason = Some(reason);
+        } else {
+            self.cancel_judge();
+            self.end_session(reason);
+        }
     }
 
     fn end_surely(&mut self) {
