@@ -121,6 +121,9 @@ pub enum Timer {
     Exit,
     /// SIGKILL to giving up on a report.
     Gone,
+    /// longhaul's own work on files must report: reading, comparing, copying,
+    /// briefing.
+    Answer,
     /// Pause before the next launch after a failure.
     Backoff,
     /// Pause before going on after an API failure.

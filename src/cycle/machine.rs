@@ -24,6 +24,9 @@ const DELIVERY_RETRIES: u32 = 4;
 const INTERRUPT_MS: u64 = 5_000;
 /// After SIGKILL the keeper reports within this time; it needs milliseconds.
 const GONE_MS: u64 = 20_000;
+/// longhaul's own work on files reports within this time. It needs
+/// milliseconds; a commit with hooks, or a disk that stalls, takes longer.
+const ANSWER_MS: u64 = 120_000;
 /// Second signal: how long the CLI may still take to write its bill.
 const HURRIED_EXIT_MS: u64 = 2_000;
 /// Sessions in a row that never answered, before a person is needed.
@@ -83,6 +86,8 @@ pub struct Machine {
     /// Sessions in a row whose first reply was already over the threshold.
     born_full_in_a_row: u32,
     last_checkpoint_digest: Option<String>,
+    /// The cycle whose proven checkpoint is being copied.
+    keeping: Option<u32>,
     /// What the next prompt must carry (the verify command's output).
     note: Option<String>,
     pub(super) stale_reports: u64,
@@ -133,6 +138,7 @@ impl Machine {
             api_failures_in_a_row: 0,
             born_full_in_a_row: 0,
             last_checkpoint_digest: None,
+            keeping: None,
             note: None,
             stale_reports: 0,
             last_activity: String::new(),
@@ -169,7 +175,7 @@ impl Machine {
                 } => {
                     self.on_proof(changed, &shortfalls, digest);
                 }
-                Event::CheckpointKept { folder, trouble } => self.on_kept(folder, trouble),
+                Event::CheckpointKept { folder, trouble } => self.on_kept(now, folder, trouble),
                 Event::HandoffWritten { trouble } => self.on_handoff_written(now, trouble),
                 Event::Operator { command } => self.on_command(now, command),
                 Event::Signal { number } => self.on_signal(now, number),
@@ -221,6 +227,10 @@ impl Machine {
         } else {
             self.enter_between(now);
         }
+        if let Some(cycle) = self.keeping {
+            // The copy died with the process that made it.
+            self.out.push(Action::KeepCheckpoint { cycle });
+        }
     }
 
     /// Milliseconds this run has been supervised.
@@ -260,7 +270,7 @@ impl Machine {
             }
             State::Ending { .. } | State::Finished { .. } => {}
             State::Between { step } => match step {
-                Between::Briefing => {}
+                Between::Keeping | Between::Briefing => {}
                 // The budget may run out on a task that is done.
                 Between::Judging { .. } if is_budget => {}
                 Between::Judging { .. } | Between::Backoff | Between::Held => {
@@ -291,7 +301,7 @@ impl Machine {
             State::Ending { surely: false } => self.end_surely(),
             State::Ending { surely: true } | State::Finished { .. } => {}
             State::Between { step } => match step {
-                Between::Briefing => {}
+                Between::Keeping | Between::Briefing => {}
                 Between::Judging { .. } | Between::Backoff | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
@@ -349,7 +359,11 @@ impl Machine {
                     | State::Ending { .. }
                     | State::Finished { .. }
                     | State::Between {
-                        step: Between::Briefing | Between::Judging { .. } | Between::Backoff,
+                        step:
+                            Between::Keeping
+                            | Between::Briefing
+                            | Between::Judging { .. }
+                            | Between::Backoff,
                     } => {}
                 }
             }
@@ -588,10 +602,7 @@ impl Machine {
                 TurnEnd::ApiError { error, text, .. } => self.on_api_error(&error, &text),
             },
             State::Checkpointing { ask } => match ask.phase {
-                AskPhase::Heard => {
-                    ask.phase = AskPhase::Proving;
-                    self.out.push(Action::Prove);
-                }
+                AskPhase::Heard => self.prove(),
                 AskPhase::Interrupting => self.ask_again_or_give_up(
                     "the first request was not answered in time; you were interrupted",
                 ),
@@ -640,7 +651,11 @@ impl Machine {
     fn on_exited(&mut self, now: Timestamp, exit: Exit, killed: u32, survivors: u32, screen: &str) {
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
-            self.reason = Some(if self.has_replied() {
+            let kept = matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping);
+            self.reason = Some(if kept {
+                // It was about to be ended.
+                self.reason.unwrap_or(EndReason::Threshold)
+            } else if self.has_replied() {
                 EndReason::Exited
             } else {
                 EndReason::DeadStart
@@ -759,14 +774,21 @@ impl Machine {
         self.enter_between(now);
     }
 
-    /// Writes the brief if the session left none, then asks what is next.
+    /// Waits for the copy of the checkpoint, or writes the brief if the session
+    /// left none; then asks what is next.
     fn enter_between(&mut self, now: Timestamp) {
-        if let Some(why) = self.needs_brief() {
+        if self.keeping.is_some() {
+            self.enter(State::Between {
+                step: Between::Keeping,
+            });
+            self.timer(Timer::Answer, ANSWER_MS);
+        } else if let Some(why) = self.needs_brief() {
             let cycle = self.live.as_ref().map_or(0, |c| c.cycle);
             self.enter(State::Between {
                 step: Between::Briefing,
             });
             self.out.push(Action::WriteHandoff { cycle, why });
+            self.timer(Timer::Answer, ANSWER_MS);
         } else {
             self.judge_between(now);
         }
@@ -798,6 +820,15 @@ impl Machine {
     }
 
     fn on_handoff_written(&mut self, now: Timestamp, trouble: Option<String>) {
+        // A late one would be booked to the next cycle.
+        if !matches!(
+            self.state,
+            State::Between {
+                step: Between::Briefing
+            }
+        ) {
+            return;
+        }
         let status = match trouble {
             None => CheckpointStatus::Handoff,
             Some(_) => CheckpointStatus::Failed,
@@ -809,14 +840,7 @@ impl Machine {
             }
         });
         self.tell(Notice::HandoffWritten { trouble });
-        if matches!(
-            self.state,
-            State::Between {
-                step: Between::Briefing
-            }
-        ) {
-            self.judge_between(now);
-        }
+        self.judge_between(now);
     }
 
     fn close_cycle(&mut self) {
@@ -830,6 +854,7 @@ impl Machine {
     fn begin_judging(&mut self) {
         let judge = Judge::new(self.judged_at, &mut self.out);
         self.enter(State::Judging { judge });
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
     fn judge_between(&mut self, now: Timestamp) {
@@ -838,6 +863,7 @@ impl Machine {
         self.enter(State::Between {
             step: Between::Judging { judge },
         });
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
     fn cancel_judge(&mut self) {
@@ -847,7 +873,7 @@ impl Machine {
                 step: Between::Judging { judge },
             } => Some(judge),
             State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
             | State::Starting
             | State::Working
@@ -875,7 +901,7 @@ impl Machine {
                 step: Between::Judging { judge },
             } => (answer(judge, &mut self.out, epoch), false),
             State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
             | State::Starting
             | State::Working
@@ -962,7 +988,7 @@ impl Machine {
                 step: Between::Judging { judge },
             } => judge.is_verifying(),
             State::Between {
-                step: Between::Briefing | Between::Backoff | Between::Held,
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
             | State::Starting
             | State::Working
@@ -974,6 +1000,7 @@ impl Machine {
         };
         if waiting {
             self.tell(Notice::Verified { passed });
+            self.timer(Timer::Answer, ANSWER_MS);
         }
         self.with_judge(now, |judge, out, _| judge.on_verify(passed, tail, out));
     }
@@ -1237,9 +1264,25 @@ impl Machine {
         });
         self.tell(Notice::CheckpointVerified { files: changed });
         self.out.push(Action::KeepCheckpoint { cycle });
+        self.keeping = Some(cycle);
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
-    fn on_kept(&mut self, folder: String, trouble: Option<String>) {
+    /// The turn ended: looks at the files.
+    fn prove(&mut self) {
+        if let State::Checkpointing { ask } = &mut self.state {
+            ask.phase = AskPhase::Proving;
+            self.out.push(Action::Prove);
+            self.timer(Timer::Answer, ANSWER_MS);
+        }
+    }
+
+    fn on_kept(&mut self, now: Timestamp, folder: String, trouble: Option<String>) {
+        let ours = self.live.as_ref().map(|c| c.cycle);
+        if self.keeping.is_none() || self.keeping != ours {
+            // Given up on: it would be booked to another cycle.
+            return;
+        }
         if let Some(text) = &trouble {
             self.tell(Notice::Warning { text: text.clone() });
         }
@@ -1247,8 +1290,28 @@ impl Machine {
             c.checkpoint.folder = Some(folder);
             c.checkpoint.trouble = trouble;
         });
-        if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping) {
-            self.end_session(self.reason.unwrap_or(EndReason::Threshold));
+        self.go_on_from_keeping(now);
+    }
+
+    /// The copy is made, or given up on.
+    fn go_on_from_keeping(&mut self, now: Timestamp) {
+        self.keeping = None;
+        match &self.state {
+            State::Checkpointing { ask } if ask.phase == AskPhase::Keeping => {
+                self.end_session(self.reason.unwrap_or(EndReason::Threshold));
+            }
+            State::Between {
+                step: Between::Keeping,
+            } => self.enter_between(now),
+            State::Checkpointing { .. }
+            | State::Between { .. }
+            | State::Starting
+            | State::Working
+            | State::Judging { .. }
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => {}
         }
     }
 
@@ -1305,8 +1368,42 @@ impl Machine {
                 }
             }
             Timer::Cool => self.on_cool_deadline(),
+            Timer::Answer => self.on_answer_deadline(now),
             Timer::Run => {}
         }
+    }
+
+    /// longhaul's own work on files did not report: the run goes on without.
+    fn on_answer_deadline(&mut self, now: Timestamp) {
+        let late = |what: &str| format!("{what} took longer than {} s", ANSWER_MS / 1_000);
+        match &self.state {
+            State::Checkpointing { ask } => match ask.phase {
+                AskPhase::Proving => self.ask_again_or_give_up("the files could not be compared"),
+                AskPhase::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting => {}
+            },
+            State::Between { step } => match step {
+                Between::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                Between::Briefing => self.on_handoff_written(now, Some(late("writing the brief"))),
+                Between::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+                Between::Backoff | Between::Held => {}
+            },
+            State::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+            State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => {}
+        }
+    }
+
+    fn on_copy_late(&mut self, now: Timestamp, trouble: String) {
+        self.tell(Notice::Warning {
+            text: trouble.clone(),
+        });
+        self.with_live(|c| c.checkpoint.trouble = Some(trouble));
+        self.go_on_from_keeping(now);
     }
 
     fn on_cool_deadline(&mut self) {
