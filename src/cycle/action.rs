@@ -40,7 +40,8 @@ pub enum Action {
     EndSurely,
     /// Read the task file.
     ReadTask,
-    /// Run the verify command.
+    /// Run the verify command. The driver ends it at `task.verify_timeout` and
+    /// reports in any case.
     RunVerify,
     /// Stop a verify command that still runs.
     CancelVerify,
@@ -51,7 +52,8 @@ pub enum Action {
     },
     /// Compare the checkpoint files with the baseline.
     Prove,
-    /// Copy the checkpoint (and commit it, if configured).
+    /// Copy the checkpoint (and commit it, if configured). Asked for again when
+    /// longhaul died in between.
     KeepCheckpoint {
         /// Of this cycle.
         cycle: u32,

@@ -599,10 +599,18 @@ impl Machine {
                         self.begin_judging();
                     }
                 }
-                TurnEnd::ApiError { error, text, .. } => self.on_api_error(&error, &text),
+                end if is_context_full(&end) => self.end_session(EndReason::ContextFull),
+                TurnEnd::ApiError { error, .. } => self.on_api_error(&error),
             },
             State::Checkpointing { ask } => match ask.phase {
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
+                    if is_context_full(&end) =>
+                {
+                    self.give_up_asking("the context is full: no request is answered any more");
+                }
                 AskPhase::Heard => self.prove(),
+                // It ended by itself just as Esc was pressed.
+                AskPhase::Interrupting if end == TurnEnd::Completed => self.prove(),
                 AskPhase::Interrupting => self.ask_again_or_give_up(
                     "the first request was not answered in time; you were interrupted",
                 ),
@@ -618,11 +626,7 @@ impl Machine {
         }
     }
 
-    fn on_api_error(&mut self, error: &str, text: &str) {
-        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long") {
-            self.end_session(EndReason::ContextFull);
-            return;
-        }
+    fn on_api_error(&mut self, error: &str) {
         self.api_failures_in_a_row += 1;
         if self.api_failures_in_a_row > MAX_API_FAILURES {
             self.end_session(EndReason::ApiFailure);
@@ -1051,8 +1055,10 @@ impl Machine {
         } else {
             self.nudges_in_a_row += 1;
             let count = self.nudges_in_a_row;
+            // Taken in any case: what an earlier verify run said is no news later.
+            let kept = self.note.take();
             let text = note
-                .or_else(|| self.note.take())
+                .or(kept)
                 .unwrap_or_else(|| self.params.continue_prompt.clone());
             self.with_live(|c| c.nudges += 1);
             self.tell(Notice::Nudged { count });
@@ -1333,7 +1339,10 @@ impl Machine {
             Timer::Delivery => self.on_delivery_deadline(),
             Timer::Checkpoint => self.on_checkpoint_deadline(),
             Timer::Interrupt => {
-                self.ask_again_or_give_up("the first request was not answered in time")
+                if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Interrupting)
+                {
+                    self.ask_again_or_give_up("the first request was not answered in time");
+                }
             }
             Timer::Reread => self.with_judge(now, |judge, out, _| {
                 judge.on_reread(out);
@@ -1575,6 +1584,12 @@ impl Machine {
 /// between deciding and noting cannot lose it.
 pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
     Uuid::new_v5(&run_id, format!("cycle {cycle}").as_bytes())
+}
+
+/// Nothing more fits into the context: the session can only be replaced.
+fn is_context_full(end: &TurnEnd) -> bool {
+    matches!(end, TurnEnd::ApiError { error, text, .. }
+        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
 }
 
 /// `base`, doubled `times` times, capped.
