@@ -40,7 +40,8 @@ pub enum Action {
     EndSurely,
     /// Read the task file.
     ReadTask,
-    /// Run the verify command.
+    /// Run the verify command. The driver ends it at `task.verify_timeout` and
+    /// reports in any case.
     RunVerify,
     /// Stop a verify command that still runs.
     CancelVerify,
@@ -51,7 +52,8 @@ pub enum Action {
     },
     /// Compare the checkpoint files with the baseline.
     Prove,
-    /// Copy the checkpoint (and commit it, if configured).
+    /// Copy the checkpoint (and commit it, if configured). Asked for again when
+    /// longhaul died in between.
     KeepCheckpoint {
         /// Of this cycle.
         cycle: u32,
@@ -121,6 +123,9 @@ pub enum Timer {
     Exit,
     /// SIGKILL to giving up on a report.
     Gone,
+    /// longhaul's own work on files must report: reading, comparing, copying,
+    /// briefing.
+    Answer,
     /// Pause before the next launch after a failure.
     Backoff,
     /// Pause before going on after an API failure.

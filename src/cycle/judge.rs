@@ -28,7 +28,11 @@ pub struct Judge {
 #[serde(tag = "step", rename_all = "snake_case")]
 enum Step {
     /// Reading; a first read said this.
-    Reading { unconfirmed: Option<(String, TaskSays)> },
+    Reading {
+        /// A read is under way; without one, an answer is somebody else's.
+        asked: bool,
+        unconfirmed: Option<(String, TaskSays)>,
+    },
     /// The verify command runs.
     Verifying,
     /// The task is not done; looking for progress.
@@ -65,7 +69,14 @@ impl Judge {
     /// Asks; `since` is where progress counts from.
     pub fn new(since: Timestamp, out: &mut Vec<Action>) -> Self {
         out.push(Action::ReadTask);
-        Self { step: Step::Reading { unconfirmed: None }, since, unreadable_reads: 0 }
+        Self {
+            step: Step::Reading {
+                asked: true,
+                unconfirmed: None,
+            },
+            since,
+            unreadable_reads: 0,
+        }
     }
 
     /// Is the verify command running?
@@ -81,9 +92,14 @@ impl Judge {
         epoch: u64,
         out: &mut Vec<Action>,
     ) -> Option<Verdict> {
-        let Step::Reading { unconfirmed } = &mut self.step else {
+        let Step::Reading { asked, unconfirmed } = &mut self.step else {
             return None;
         };
+        // The answer to a read that an earlier judge asked for would make the
+        // second of two equal reads come too early.
+        if !std::mem::take(asked) {
+            return None;
+        }
         match reading {
             TaskReading::Unreadable { problem } => {
                 self.unreadable_reads += 1;
@@ -123,9 +139,23 @@ impl Judge {
     }
 
     /// The time for the second read has come.
-    pub fn on_reread(&self, out: &mut Vec<Action>) {
-        if matches!(self.step, Step::Reading { .. }) {
+    pub fn on_reread(&mut self, out: &mut Vec<Action>) {
+        if let Step::Reading { asked, .. } = &mut self.step {
+            *asked = true;
             out.push(Action::ReadTask);
+        }
+    }
+
+    /// Reading or weighing did not come to an end. The verify command has a
+    /// deadline of its own.
+    pub fn on_late(&mut self) -> Option<Verdict> {
+        match &self.step {
+            Step::Reading { .. } => Some(Verdict::Unreadable {
+                problem: "it could not be read twice alike".into(),
+                progress: false,
+            }),
+            Step::Weighing { .. } => self.on_weighed(false),
+            Step::Verifying => None,
         }
     }
 

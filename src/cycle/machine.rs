@@ -24,6 +24,9 @@ const DELIVERY_RETRIES: u32 = 4;
 const INTERRUPT_MS: u64 = 5_000;
 /// After SIGKILL the keeper reports within this time; it needs milliseconds.
 const GONE_MS: u64 = 20_000;
+/// longhaul's own work on files reports within this time. It needs
+/// milliseconds; a commit with hooks, or a disk that stalls, takes longer.
+const ANSWER_MS: u64 = 120_000;
 /// Second signal: how long the CLI may still take to write its bill.
 const HURRIED_EXIT_MS: u64 = 2_000;
 /// Sessions in a row that never answered, before a person is needed.
@@ -76,11 +79,15 @@ pub struct Machine {
     /// Progress counts from here when a turn is judged.
     judged_at: Timestamp,
     no_progress_in_a_row: u32,
+    /// The same before the live cycle: it may be judged more than once.
+    no_progress_before: u32,
     dead_starts_in_a_row: u32,
     api_failures_in_a_row: u32,
     /// Sessions in a row whose first reply was already over the threshold.
     born_full_in_a_row: u32,
     last_checkpoint_digest: Option<String>,
+    /// The cycle whose proven checkpoint is being copied.
+    keeping: Option<u32>,
     /// What the next prompt must carry (the verify command's output).
     note: Option<String>,
     pub(super) stale_reports: u64,
@@ -124,10 +131,12 @@ impl Machine {
             typed: None,
             judged_at: now,
             no_progress_in_a_row: 0,
+            no_progress_before: 0,
             dead_starts_in_a_row: 0,
             api_failures_in_a_row: 0,
             born_full_in_a_row: 0,
             last_checkpoint_digest: None,
+            keeping: None,
             note: None,
             stale_reports: 0,
             last_activity: String::new(),
@@ -141,12 +150,17 @@ impl Machine {
     /// Takes one event and says what to do about it.
     #[must_use = "the actions must be performed"]
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
-        self.last_now = now;
+        let before = std::mem::replace(&mut self.last_now, now);
         if !matches!(self.state, State::Finished { .. }) {
             match event {
                 Event::Started => self.on_started(now),
-                Event::Recovered { params, spend, bill, killed } => {
-                    self.on_recovered(now, *params, spend, bill, killed);
+                Event::Recovered {
+                    params,
+                    spend,
+                    bill,
+                    killed,
+                } => {
+                    self.on_recovered(before, now, *params, spend, bill, killed);
                 }
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
@@ -155,7 +169,7 @@ impl Machine {
                 Event::Proof { changed, shortfalls, digest } => {
                     self.on_proof(changed, &shortfalls, digest);
                 }
-                Event::CheckpointKept { folder, trouble } => self.on_kept(folder, trouble),
+                Event::CheckpointKept { folder, trouble } => self.on_kept(now, folder, trouble),
                 Event::HandoffWritten { trouble } => self.on_handoff_written(now, trouble),
                 Event::Operator { command } => self.on_command(now, command),
                 Event::Signal { number } => self.on_signal(now, number),
@@ -175,6 +189,7 @@ impl Machine {
 
     fn on_recovered(
         &mut self,
+        before: Timestamp,
         now: Timestamp,
         params: Params,
         spend: Option<Spend>,
@@ -182,7 +197,11 @@ impl Machine {
         killed: u32,
     ) {
         self.params = params;
-        // Only the time in which longhaul lived counts for limits.max_hours.
+        // Only the time in which longhaul lived counts for limits.max_hours: up
+        // to the last thing the lost process noted, on the clock of its boot.
+        self.elapsed_before_ms = self
+            .elapsed_before_ms
+            .saturating_add(before.ms_since(self.clock_base));
         self.clock_base = now;
         self.paused = false;
         self.verdict = None;
@@ -202,6 +221,10 @@ impl Machine {
         } else {
             self.enter_between(now);
         }
+        if let Some(cycle) = self.keeping {
+            // The copy died with the process that made it.
+            self.out.push(Action::KeepCheckpoint { cycle });
+        }
     }
 
     /// Milliseconds this run has been supervised.
@@ -216,7 +239,9 @@ impl Machine {
 
     /// The run ends with `outcome`, after a checkpoint if one can be had.
     fn wind_down(&mut self, now: Timestamp, outcome: Outcome, reason: EndReason) {
-        self.verdict = Some(outcome);
+        let was_hurried = self.verdict.is_some();
+        let is_budget = matches!(outcome, Outcome::Budget { .. });
+        self.settle(outcome);
         match &self.state {
             State::Working | State::Held | State::Judging { .. } => {
                 self.cancel_judge();
@@ -224,14 +249,19 @@ impl Machine {
             }
             State::Starting | State::Cooling { .. } => self.end_session(reason),
             State::Checkpointing { .. } => {
-                // The shorter deadline from now on.
+                // The shorter deadline from now on, which a second reason to
+                // hurry does not push back.
                 self.reason = Some(reason);
-                let after_ms = self.params.stop_timeout_ms;
-                self.timer(Timer::Checkpoint, after_ms);
+                if !was_hurried {
+                    let after_ms = self.params.stop_timeout_ms;
+                    self.timer(Timer::Checkpoint, after_ms);
+                }
             }
             State::Ending { .. } | State::Finished { .. } => {}
             State::Between { step } => match step {
-                Between::Briefing => {}
+                Between::Keeping | Between::Briefing => {}
+                // The budget may run out on a task that is done.
+                Between::Judging { .. } if is_budget => {}
                 Between::Judging { .. } | Between::Backoff | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
@@ -242,7 +272,7 @@ impl Machine {
 
     /// Ends the session and the run without asking for anything.
     fn end_now(&mut self, now: Timestamp, outcome: Outcome) {
-        self.verdict = Some(outcome);
+        self.settle(outcome);
         match &self.state {
             State::Starting
             | State::Working
@@ -257,12 +287,20 @@ impl Machine {
             State::Ending { surely: false } => self.end_surely(),
             State::Ending { surely: true } | State::Finished { .. } => {}
             State::Between { step } => match step {
-                Between::Briefing => {}
+                Between::Keeping | Between::Briefing => {}
                 Between::Judging { .. } | Between::Backoff | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
                 }
             },
+        }
+    }
+
+    /// What the run will end with. A task that was found done stays done,
+    /// whatever comes while its session is being ended.
+    fn settle(&mut self, outcome: Outcome) {
+        if self.verdict != Some(Outcome::Done) {
+            self.verdict = Some(outcome);
         }
     }
 
@@ -303,7 +341,11 @@ impl Machine {
                     | State::Ending { .. }
                     | State::Finished { .. }
                     | State::Between {
-                        step: Between::Briefing | Between::Judging { .. } | Between::Backoff,
+                        step:
+                            Between::Keeping
+                            | Between::Briefing
+                            | Between::Judging { .. }
+                            | Between::Backoff,
                     } => {}
                 }
             }
@@ -451,11 +493,11 @@ impl Machine {
     }
 
     fn check_budgets(&mut self, now: Timestamp) {
+        let (tokens, cost_usd) = (self.tokens_total(), self.cost_total_usd());
+        self.tell(Notice::Spent { tokens, cost_usd });
         if self.verdict.is_some() {
             return;
         }
-        let (tokens, cost_usd) = (self.tokens_total(), self.cost_total_usd());
-        self.tell(Notice::Spent { tokens, cost_usd });
         if let Some(which) = self.spent_budget() {
             let text = format!("the budget {} is spent", which.key());
             self.tell(Notice::Warning { text });
@@ -507,8 +549,9 @@ impl Machine {
             && (error == "authentication_failed" || matches!(status, Some(401 | 403)))
             && !matches!(self.state, State::Ending { .. })
         {
-            self.verdict = Some(Outcome::Authentication { why: text.clone() });
-            self.end_session(EndReason::Authentication);
+            self.verdict
+                .get_or_insert(Outcome::Authentication { why: text.clone() });
+            self.end_unless_keeping(EndReason::Authentication);
             return;
         }
         match &mut self.state {
@@ -519,13 +562,18 @@ impl Machine {
                         self.begin_judging();
                     }
                 }
-                TurnEnd::ApiError { error, text, .. } => self.on_api_error(&error, &text),
+                end if is_context_full(&end) => self.end_session(EndReason::ContextFull),
+                TurnEnd::ApiError { error, .. } => self.on_api_error(&error),
             },
             State::Checkpointing { ask } => match ask.phase {
-                AskPhase::Heard => {
-                    ask.phase = AskPhase::Proving;
-                    self.out.push(Action::Prove);
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
+                    if is_context_full(&end) =>
+                {
+                    self.give_up_asking("the context is full: no request is answered any more");
                 }
+                AskPhase::Heard => self.prove(),
+                // It ended by itself just as Esc was pressed.
+                AskPhase::Interrupting if end == TurnEnd::Completed => self.prove(),
                 AskPhase::Interrupting => self.ask_again_or_give_up(
                     "the first request was not answered in time; you were interrupted",
                 ),
@@ -541,11 +589,7 @@ impl Machine {
         }
     }
 
-    fn on_api_error(&mut self, error: &str, text: &str) {
-        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long") {
-            self.end_session(EndReason::ContextFull);
-            return;
-        }
+    fn on_api_error(&mut self, error: &str) {
         self.api_failures_in_a_row += 1;
         if self.api_failures_in_a_row > MAX_API_FAILURES {
             self.end_session(EndReason::ApiFailure);
@@ -562,22 +606,28 @@ impl Machine {
         if matches!(self.state, State::Ending { .. }) {
             return;
         }
-        if self.verdict.is_none() {
-            self.verdict = Some(Outcome::NeedsPerson { why: format!("the CLI asks: {what}") });
-        }
-        self.cancel_judge();
-        self.end_session(EndReason::NeedsPerson);
+        self.verdict.get_or_insert_with(|| Outcome::NeedsPerson {
+            why: format!("the CLI asks: {what}"),
+        });
+        self.end_unless_keeping(EndReason::NeedsPerson);
     }
 
     fn on_exited(&mut self, now: Timestamp, exit: Exit, killed: u32, survivors: u32, screen: &str) {
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
-            let worked = self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some());
-            let reason = if worked { EndReason::Exited } else { EndReason::DeadStart };
-            if reason == EndReason::DeadStart {
-                self.last_activity = screen.to_owned();
-            }
-            self.reason = Some(reason);
+            let kept = matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping);
+            self.reason = Some(if kept {
+                // It was about to be ended.
+                self.reason.unwrap_or(EndReason::Threshold)
+            } else if self.has_replied() {
+                EndReason::Exited
+            } else {
+                EndReason::DeadStart
+            });
+        }
+        // Also when it was ended for not answering: a dialog may stand there.
+        if self.reason == Some(EndReason::DeadStart) {
+            self.last_activity = screen.to_owned();
         }
         self.session_is_gone(now, exit, killed, survivors);
     }
@@ -596,6 +646,8 @@ impl Machine {
         self.nudges_in_a_row = 0;
         self.typed = None;
         self.judged_at = now;
+        self.no_progress_before = self.no_progress_in_a_row;
+        self.api_failures_in_a_row = 0;
         let prompt = match self.note.take() {
             Some(note) => format!("{} {note}", self.params.init_prompt),
             None => self.params.init_prompt.clone(),
@@ -622,6 +674,17 @@ impl Machine {
         self.enter(State::Ending { surely: false });
         self.out.push(Action::EndPolitely);
         self.timer(Timer::Exit, self.params.exit_timeout_ms);
+    }
+
+    /// Ends the session, but lets a copy of a proven checkpoint be finished: the
+    /// session is ended right after it anyway.
+    fn end_unless_keeping(&mut self, reason: EndReason) {
+        if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping) {
+            self.reason = Some(reason);
+        } else {
+            self.cancel_judge();
+            self.end_session(reason);
+        }
     }
 
     fn end_surely(&mut self) {
@@ -653,12 +716,19 @@ impl Machine {
         self.enter_between(now);
     }
 
-    /// Writes the brief if the session left none, then asks what is next.
+    /// Waits for the copy of the checkpoint, or writes the brief if the session
+    /// left none; then asks what is next.
     fn enter_between(&mut self, now: Timestamp) {
-        if let Some(why) = self.needs_brief() {
+        if self.keeping.is_some() {
+            self.enter(State::Between {
+                step: Between::Keeping,
+            });
+            self.timer(Timer::Answer, ANSWER_MS);
+        } else if let Some(why) = self.needs_brief() {
             let cycle = self.live.as_ref().map_or(0, |c| c.cycle);
             self.enter(State::Between { step: Between::Briefing });
             self.out.push(Action::WriteHandoff { cycle, why });
+            self.timer(Timer::Answer, ANSWER_MS);
         } else {
             self.judge_between(now);
         }
@@ -687,6 +757,15 @@ impl Machine {
     }
 
     fn on_handoff_written(&mut self, now: Timestamp, trouble: Option<String>) {
+        // A late one would be booked to the next cycle.
+        if !matches!(
+            self.state,
+            State::Between {
+                step: Between::Briefing
+            }
+        ) {
+            return;
+        }
         let status = match trouble {
             None => CheckpointStatus::Handoff,
             Some(_) => CheckpointStatus::Failed,
@@ -698,9 +777,7 @@ impl Machine {
             }
         });
         self.tell(Notice::HandoffWritten { trouble });
-        if matches!(self.state, State::Between { step: Between::Briefing }) {
-            self.judge_between(now);
-        }
+        self.judge_between(now);
     }
 
     fn close_cycle(&mut self) {
@@ -714,19 +791,27 @@ impl Machine {
     fn begin_judging(&mut self) {
         let judge = Judge::new(self.judged_at, &mut self.out);
         self.enter(State::Judging { judge });
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
     fn judge_between(&mut self, now: Timestamp) {
         let since = self.live.as_ref().map_or(now, |c| c.started_at);
         let judge = Judge::new(since, &mut self.out);
-        self.enter(State::Between { step: Between::Judging { judge } });
+        self.enter(State::Between {
+            step: Between::Judging { judge },
+        });
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
     fn cancel_judge(&mut self) {
         let judge = match &self.state {
             State::Judging { judge } => Some(judge),
-            State::Between { step: Between::Judging { judge } } => Some(judge),
-            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
+            State::Between {
+                step: Between::Judging { judge },
+            } => Some(judge),
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
             | State::Starting
             | State::Working
             | State::Held
@@ -749,8 +834,11 @@ impl Machine {
         let epoch = self.epoch;
         let (verdict, alive) = match &mut self.state {
             State::Judging { judge } => (answer(judge, &mut self.out, epoch), true),
-            State::Between { step: Between::Judging { judge } } => {
-                (answer(judge, &mut self.out, epoch), false)
+            State::Between {
+                step: Between::Judging { judge },
+            } => (answer(judge, &mut self.out, epoch), false),
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
             State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
@@ -812,8 +900,12 @@ impl Machine {
 
     fn on_verify_ended(&mut self, now: Timestamp, passed: bool, tail: &str) {
         let waiting = match &self.state {
-            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
-                judge.is_verifying()
+            State::Judging { judge }
+            | State::Between {
+                step: Between::Judging { judge },
+            } => judge.is_verifying(),
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
             State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
@@ -826,6 +918,7 @@ impl Machine {
         };
         if waiting {
             self.tell(Notice::Verified { passed });
+            self.timer(Timer::Answer, ANSWER_MS);
         }
         self.with_judge(now, |judge, out, _| judge.on_verify(passed, tail, out));
     }
@@ -874,8 +967,10 @@ impl Machine {
         } else {
             self.nudges_in_a_row += 1;
             let count = self.nudges_in_a_row;
+            // Taken in any case: what an earlier verify run said is no news later.
+            let kept = self.note.take();
             let text = note
-                .or_else(|| self.note.take())
+                .or(kept)
                 .unwrap_or_else(|| self.params.continue_prompt.clone());
             self.with_live(|c| c.nudges += 1);
             self.tell(Notice::Nudged { count });
@@ -889,6 +984,14 @@ impl Machine {
         self.out.push(Action::Type { text: text.clone() });
         self.typed = Some(Typed { text, retries: 0 });
         self.timer(Timer::Delivery, DELIVERY_MS);
+        if !self.has_replied() {
+            self.timer(Timer::Start, self.params.start_timeout_ms);
+        }
+    }
+
+    /// Did the model ever answer in the live session?
+    fn has_replied(&self) -> bool {
+        self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some())
     }
 
     /// No session is alive.
@@ -933,10 +1036,15 @@ impl Machine {
         }
     }
 
-    /// Books whether the cycle that ended made progress.
+    /// Books whether the cycle that ended made progress. A pause or a crash may
+    /// have it judged again; it counts once. Dead starts have their own bound,
+    /// which tells the person what the screen said.
     fn count_progress(&mut self, progress: bool) {
         let Some(live) = &mut self.live else { return };
         live.progress |= progress;
+        if live.end_reason == Some(EndReason::DeadStart) {
+            return;
+        }
         // Sessions that are born full and tick nothing go round for ever, each
         // with a fresh checkpoint: that is no progress.
         let ticked = live.tasks_done_after > live.tasks_done_before;
@@ -944,7 +1052,7 @@ impl Machine {
         if live.progress && !idle {
             self.no_progress_in_a_row = 0;
         } else {
-            self.no_progress_in_a_row += 1;
+            self.no_progress_in_a_row = self.no_progress_before + 1;
         }
     }
 
@@ -973,6 +1081,13 @@ impl Machine {
     // ---- the checkpoint -------------------------------------------------------
 
     fn begin_ask(&mut self, reason: EndReason) {
+        if !self.has_replied() {
+            // Nothing to hand over, and nobody there to ask.
+            return self.end_session(match reason {
+                EndReason::NoProgress => EndReason::DeadStart,
+                reason => reason,
+            });
+        }
         self.reason = Some(reason);
         self.typed = None;
         self.with_live(|c| c.checkpoint.status = CheckpointStatus::Requested);
@@ -1038,9 +1153,25 @@ impl Machine {
         });
         self.tell(Notice::CheckpointVerified { files: changed });
         self.out.push(Action::KeepCheckpoint { cycle });
+        self.keeping = Some(cycle);
+        self.timer(Timer::Answer, ANSWER_MS);
     }
 
-    fn on_kept(&mut self, folder: String, trouble: Option<String>) {
+    /// The turn ended: looks at the files.
+    fn prove(&mut self) {
+        if let State::Checkpointing { ask } = &mut self.state {
+            ask.phase = AskPhase::Proving;
+            self.out.push(Action::Prove);
+            self.timer(Timer::Answer, ANSWER_MS);
+        }
+    }
+
+    fn on_kept(&mut self, now: Timestamp, folder: String, trouble: Option<String>) {
+        let ours = self.live.as_ref().map(|c| c.cycle);
+        if self.keeping.is_none() || self.keeping != ours {
+            // Given up on: it would be booked to another cycle.
+            return;
+        }
         if let Some(text) = &trouble {
             self.tell(Notice::Warning { text: text.clone() });
         }
@@ -1048,8 +1179,28 @@ impl Machine {
             c.checkpoint.folder = Some(folder);
             c.checkpoint.trouble = trouble;
         });
-        if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping) {
-            self.end_session(self.reason.unwrap_or(EndReason::Threshold));
+        self.go_on_from_keeping(now);
+    }
+
+    /// The copy is made, or given up on.
+    fn go_on_from_keeping(&mut self, now: Timestamp) {
+        self.keeping = None;
+        match &self.state {
+            State::Checkpointing { ask } if ask.phase == AskPhase::Keeping => {
+                self.end_session(self.reason.unwrap_or(EndReason::Threshold));
+            }
+            State::Between {
+                step: Between::Keeping,
+            } => self.enter_between(now),
+            State::Checkpointing { .. }
+            | State::Between { .. }
+            | State::Starting
+            | State::Working
+            | State::Judging { .. }
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => {}
         }
     }
 
@@ -1071,7 +1222,10 @@ impl Machine {
             Timer::Delivery => self.on_delivery_deadline(),
             Timer::Checkpoint => self.on_checkpoint_deadline(),
             Timer::Interrupt => {
-                self.ask_again_or_give_up("the first request was not answered in time")
+                if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Interrupting)
+                {
+                    self.ask_again_or_give_up("the first request was not answered in time");
+                }
             }
             Timer::Reread => self.with_judge(now, |judge, out, _| {
                 judge.on_reread(out);
@@ -1090,22 +1244,80 @@ impl Machine {
                 }
             }
             Timer::Backoff => {
-                if matches!(self.state, State::Between { step: Between::Backoff }) {
-                    self.launch(now);
+                if matches!(
+                    self.state,
+                    State::Between {
+                        step: Between::Backoff
+                    }
+                ) {
+                    if self.paused {
+                        self.enter(State::Between {
+                            step: Between::Held,
+                        });
+                    } else {
+                        self.launch(now);
+                    }
                 }
             }
-            Timer::Cool => {
-                if matches!(self.state, State::Cooling { .. }) {
-                    let text = self.params.continue_prompt.clone();
-                    self.work_on(text);
-                }
-            }
+            Timer::Cool => self.on_cool_deadline(),
+            Timer::Answer => self.on_answer_deadline(now),
             Timer::Run => {}
         }
     }
 
+    /// longhaul's own work on files did not report: the run goes on without.
+    fn on_answer_deadline(&mut self, now: Timestamp) {
+        let late = |what: &str| format!("{what} took longer than {} s", ANSWER_MS / 1_000);
+        match &self.state {
+            State::Checkpointing { ask } => match ask.phase {
+                AskPhase::Proving => self.ask_again_or_give_up("the files could not be compared"),
+                AskPhase::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting => {}
+            },
+            State::Between { step } => match step {
+                Between::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                Between::Briefing => self.on_handoff_written(now, Some(late("writing the brief"))),
+                Between::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+                Between::Backoff | Between::Held => {}
+            },
+            State::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+            State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => {}
+        }
+    }
+
+    fn on_copy_late(&mut self, now: Timestamp, trouble: String) {
+        self.tell(Notice::Warning {
+            text: trouble.clone(),
+        });
+        self.with_live(|c| c.checkpoint.trouble = Some(trouble));
+        self.go_on_from_keeping(now);
+    }
+
+    fn on_cool_deadline(&mut self) {
+        if !matches!(self.state, State::Cooling { .. }) {
+            return;
+        }
+        if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
+            // The window became known in the meantime.
+            self.tell(Notice::ThresholdReached(pressure));
+            self.begin_ask(EndReason::Threshold);
+        } else if self.paused {
+            self.enter(State::Held);
+        } else {
+            let text = self.params.continue_prompt.clone();
+            self.work_on(text);
+        }
+    }
+
     fn on_start_deadline(&mut self) {
-        if matches!(self.state, State::Starting) {
+        // A first turn may end without a reply (an unknown slash command); then
+        // the session is told to go on, and waits for its first reply in Working.
+        if matches!(self.state, State::Starting | State::Working) && !self.has_replied() {
             self.end_session(EndReason::DeadStart);
         }
     }
@@ -1136,7 +1348,11 @@ impl Machine {
             let why = "the session takes no input: the typed text never showed in its transcript";
             return match self.state {
                 State::Checkpointing { .. } => self.give_up_asking(why),
-                _ => self.end_session(EndReason::NoProgress),
+                _ if !self.has_replied() => self.end_session(EndReason::DeadStart),
+                _ => {
+                    self.with_live(|c| c.checkpoint.trouble = Some(why.to_owned()));
+                    self.end_session(EndReason::NoProgress);
+                }
             };
         }
         // The Enter may have been swallowed (odd tries), or the text too.
@@ -1253,6 +1469,12 @@ impl Machine {
 /// between deciding and noting cannot lose it.
 pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
     Uuid::new_v5(&run_id, format!("cycle {cycle}").as_bytes())
+}
+
+/// Nothing more fits into the context: the session can only be replaced.
+fn is_context_full(end: &TurnEnd) -> bool {
+    matches!(end, TurnEnd::ApiError { error, text, .. }
+        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
 }
 
 /// `base`, doubled `times` times, capped.

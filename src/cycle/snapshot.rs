@@ -159,6 +159,7 @@ impl<'a> Snapshot<'a> {
             State::Ending { surely: false } => format!("the session is being ended ({why})"),
             State::Ending { surely: true } => format!("the session is being killed ({why})"),
             State::Between { step } => match step {
+                Between::Keeping => "copying the checkpoint".into(),
                 Between::Briefing => "writing dev-docs/handoff.md".into(),
                 Between::Judging { judge } if judge.is_verifying() => {
                     "the verify command runs".into()

@@ -98,6 +98,8 @@ pub enum AskPhase {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Between {
+    /// The session is gone, and its proven checkpoint is still being copied.
+    Keeping,
     /// longhaul's own brief is being written.
     Briefing,
     /// Is the task done?
