@@ -7,44 +7,64 @@ use clap::{Parser, Subcommand};
 use crate::error::Result;
 use crate::session;
 
+pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod print;
+pub mod run;
 pub mod target;
 
-use std::io::Write;
-use std::process::ExitCode;
-
-use clap::Parser;
-
-/// Keeps a long task going on Claude Code through as many sessions as it takes
+/// Keeps a long task going on Claude Code through as many sessions as it takes.
 #[derive(Debug, Parser)]
-#[command(name = "longhaul")]
-struct Args {
+#[command(name = "longhaul", version, disable_help_subcommand = true)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Write what a project needs for its first run, overwriting nothing
+    /// Lay out longhaul.toml, dev-docs and the session-init command (never overwrites)
     Init(init::InitArgs),
-    /// Say what would stop a run, and how to mend it
+    /// Check everything a run needs, and say how to mend what is missing
     Doctor(doctor::DoctorArgs),
+    /// Supervise sessions until the task file says done
+    Run(run::RunArgs),
+    /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the program; the exit code is the documented one.
 pub fn main() -> ExitCode {
-    let outcome = match Args::parse().command {
-        Command::Init(args) => init::run(&args).map(|()| 0),
-        Command::Doctor(args) => doctor::run(&args),
+    // Before anything else: these two must stay small and quick.
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(arg) if arg == session::KEEPER_COMMAND => return session::keeper_main(),
+        Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
+        _ => {}
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let is_error = e.use_stderr();
+            let _ = e.print();
+            return ExitCode::from(if is_error { 64 } else { 0 });
+        }
     };
-    match outcome {
+    match perform(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
-            // Nobody may be there to read it; the exit code says enough.
-            let _ = writeln!(std::io::stderr(), "{}", err.render());
+            print::complain(&err.render());
             ExitCode::from(err.kind().exit_code())
         }
+    }
+}
+
+fn perform(command: Command) -> Result<u8> {
+    match command {
+        Command::Init(args) => init::run(&args).map(|()| 0),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(&args),
     }
 }

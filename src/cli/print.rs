@@ -21,6 +21,12 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Writes an error to standard error. Nobody may be there to read it; the exit
+/// code says enough.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// `text` with control characters, and characters that reorder or hide text,
 /// written as escapes. Line feeds are escaped too.
 pub fn harmless(text: &str) -> String {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::claude_json::{Env, Places};
 use crate::cli::target::TargetArgs;
 use crate::config::Config;
 use crate::cycle::{Event, Machine, Params};
@@ -36,14 +37,15 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<u8> {
     let (project, mut config) = args.target.resolve()?;
     config.claude.args.extend(args.claude_args);
-    start(&project, config, args.json)
+    let state_root = state_dir::locate(|name| std::env::var_os(name))?;
+    start(&project, config, &state_root, args.json)
 }
 
-/// Supervises `project` (its real path) with `config`.
-pub fn start(project: &Path, config: Config, json: bool) -> Result<u8> {
-    let env = doctor::Env::of_this_process();
-    let state_root = state_dir::locate(|name| std::env::var_os(name))?;
-    let state = ProjectState::open(&state_root, project)?;
+/// Supervises `project` (its real path) with `config`, keeping its state below
+/// `state_root`.
+pub fn start(project: &Path, config: Config, state_root: &Path, json: bool) -> Result<u8> {
+    let env = Env::of_process();
+    let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
     settings::check_args(&config.claude.args)?;
@@ -70,10 +72,12 @@ struct Begun {
 }
 
 /// Takes up the newest run if it was cut off, else begins a new one.
-fn begin(state: &Path, project: &Path, config: &Config, env: &doctor::Env, params: Params) -> Result<Begun> {
-    let program = doctor::find_program(config, project, env)?;
-    let claude_dir = doctor::claude_dir(config, env)
+fn begin(state: &Path, project: &Path, config: &Config, env: &Env, params: Params) -> Result<Begun> {
+    let child_env = env.for_child(config);
+    let program = doctor::find_program(&config.claude.command, project, &child_env)?;
+    let places = Places::of(&child_env)
         .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
+    let claude_dir = places.config_dir;
     let setup = |run: RunFolder, run_id: Uuid| -> Result<Setup> {
         Ok(Setup {
             config: config.clone(),

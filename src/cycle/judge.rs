@@ -36,7 +36,10 @@ enum Step {
     /// The verify command runs.
     Verifying,
     /// The task is not done; looking for progress.
-    Weighing { note: Option<String>, problem: Option<String> },
+    Weighing {
+        note: Option<String>,
+        problem: Option<String>,
+    },
 }
 
 /// The answer.
@@ -111,21 +114,26 @@ impl Judge {
                 }
                 None
             }
-            TaskReading::Read { says: TaskSays::Open, .. } => {
+            TaskReading::Read {
+                says: TaskSays::Open,
+                ..
+            } => {
                 self.weigh(None, None, out);
                 None
             }
             TaskReading::Read { digest, says, .. } => {
-                let confirmed = unconfirmed.as_ref().is_some_and(|(d, s)| d == digest && s == says);
+                let confirmed = unconfirmed
+                    .as_ref()
+                    .is_some_and(|(d, s)| d == digest && s == says);
                 if !confirmed {
                     *unconfirmed = Some((digest.clone(), says.clone()));
                     out.push(reread(epoch));
                     return None;
                 }
                 match says {
-                    TaskSays::Blocked { reason } => {
-                        Some(Verdict::Blocked { reason: reason.clone() })
-                    }
+                    TaskSays::Blocked { reason } => Some(Verdict::Blocked {
+                        reason: reason.clone(),
+                    }),
                     TaskSays::Done if verify => {
                         self.step = Step::Verifying;
                         out.push(Action::RunVerify);
@@ -186,8 +194,14 @@ impl Judge {
             return None;
         };
         Some(match problem.take() {
-            Some(problem) => Verdict::Unreadable { problem, progress: changed },
-            None => Verdict::Open { note: note.take(), progress: changed },
+            Some(problem) => Verdict::Unreadable {
+                problem,
+                progress: changed,
+            },
+            None => Verdict::Open {
+                note: note.take(),
+                progress: changed,
+            },
         })
     }
 
@@ -198,5 +212,9 @@ impl Judge {
 }
 
 fn reread(epoch: u64) -> Action {
-    Action::SetTimer { timer: Timer::Reread, epoch, after_ms: REREAD_MS }
+    Action::SetTimer {
+        timer: Timer::Reread,
+        epoch,
+        after_ms: REREAD_MS,
+    }
 }

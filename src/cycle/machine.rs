@@ -113,7 +113,9 @@ impl Machine {
             run_id,
             started_at: now,
             ended_at: None,
-            state: State::Between { step: Between::Held },
+            state: State::Between {
+                step: Between::Held,
+            },
             epoch: 0,
             paused: false,
             verdict: None,
@@ -166,7 +168,11 @@ impl Machine {
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
                 Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
                 Event::ProgressWeighed { changed } => self.on_progress_weighed(now, changed),
-                Event::Proof { changed, shortfalls, digest } => {
+                Event::Proof {
+                    changed,
+                    shortfalls,
+                    digest,
+                } => {
                     self.on_proof(changed, &shortfalls, digest);
                 }
                 Event::CheckpointKept { folder, trouble } => self.on_kept(now, folder, trouble),
@@ -229,12 +235,17 @@ impl Machine {
 
     /// Milliseconds this run has been supervised.
     pub fn elapsed_ms(&self, now: Timestamp) -> u64 {
-        self.elapsed_before_ms.saturating_add(now.ms_since(self.clock_base))
+        self.elapsed_before_ms
+            .saturating_add(now.ms_since(self.clock_base))
     }
 
     fn set_run_timer(&mut self, now: Timestamp) {
         let left = self.params.max_ms.saturating_sub(self.elapsed_ms(now));
-        self.out.push(Action::SetTimer { timer: Timer::Run, epoch: 0, after_ms: left });
+        self.out.push(Action::SetTimer {
+            timer: Timer::Run,
+            epoch: 0,
+            after_ms: left,
+        });
     }
 
     /// The run ends with `outcome`, after a checkpoint if one can be had.
@@ -282,7 +293,10 @@ impl Machine {
             | State::Checkpointing { .. } => {
                 self.cancel_judge();
                 self.end_session(EndReason::Stopped);
-                self.timer(Timer::Exit, HURRIED_EXIT_MS.min(self.params.exit_timeout_ms));
+                self.timer(
+                    Timer::Exit,
+                    HURRIED_EXIT_MS.min(self.params.exit_timeout_ms),
+                );
             }
             State::Ending { surely: false } => self.end_surely(),
             State::Ending { surely: true } | State::Finished { .. } => {}
@@ -315,7 +329,9 @@ impl Machine {
         self.ended_at = Some(now);
         self.elapsed_before_ms = self.elapsed_ms(now);
         self.clock_base = now;
-        self.tell(Notice::RunFinished { outcome: outcome.clone() });
+        self.tell(Notice::RunFinished {
+            outcome: outcome.clone(),
+        });
         self.enter(State::Finished { outcome });
     }
 
@@ -332,7 +348,9 @@ impl Machine {
                 self.obeyed("resumed");
                 match &self.state {
                     State::Held => self.begin_judging(),
-                    State::Between { step: Between::Held } => self.judge_between(now),
+                    State::Between {
+                        step: Between::Held,
+                    } => self.judge_between(now),
                     State::Starting
                     | State::Working
                     | State::Judging { .. }
@@ -411,7 +429,11 @@ impl Machine {
                 self.announce();
             }
             SessionReport::Window { tokens } => self.on_window(tokens),
-            SessionReport::Context { tokens, model, table_window } => {
+            SessionReport::Context {
+                tokens,
+                model,
+                table_window,
+            } => {
                 self.on_context(tokens, model, table_window);
             }
             SessionReport::Spent { spend } => {
@@ -439,7 +461,12 @@ impl Machine {
                 let text = format!("the CLI compacted the context ({trigger}) before a checkpoint");
                 self.tell(Notice::Warning { text });
             }
-            SessionReport::Exited { exit, killed, survivors, screen } => {
+            SessionReport::Exited {
+                exit,
+                killed,
+                survivors,
+                screen,
+            } => {
                 self.on_exited(now, exit, killed, survivors, &screen);
             }
         }
@@ -474,7 +501,9 @@ impl Machine {
     }
 
     fn pressure(&self) -> Option<super::pressure::Pressure> {
-        self.live.as_ref().and_then(|c| c.gauge.pressure(&self.params))
+        self.live
+            .as_ref()
+            .and_then(|c| c.gauge.pressure(&self.params))
     }
 
     /// The context or its window changed.
@@ -519,7 +548,11 @@ impl Machine {
     }
 
     fn on_prompt(&mut self, text: &str, queued: bool) {
-        if self.typed.as_ref().is_some_and(|t| is_same_text(&t.text, text)) {
+        if self
+            .typed
+            .as_ref()
+            .is_some_and(|t| is_same_text(&t.text, text))
+        {
             self.typed = None;
         }
         let State::Checkpointing { ask } = &mut self.state else {
@@ -545,7 +578,11 @@ impl Machine {
     }
 
     fn on_turn_ended(&mut self, end: TurnEnd) {
-        if let TurnEnd::ApiError { error, status, text } = &end
+        if let TurnEnd::ApiError {
+            error,
+            status,
+            text,
+        } = &end
             && (error == "authentication_failed" || matches!(status, Some(401 | 403)))
             && !matches!(self.state, State::Ending { .. })
         {
@@ -597,7 +634,10 @@ impl Machine {
         }
         let attempt = self.api_failures_in_a_row;
         let ms = doubling(COOL_MS, attempt - 1);
-        self.tell(Notice::Waiting { reason: format!("API error ({error})"), ms });
+        self.tell(Notice::Waiting {
+            reason: format!("API error ({error})"),
+            ms,
+        });
         self.enter(State::Cooling { attempt });
         self.timer(Timer::Cool, ms);
     }
@@ -638,8 +678,12 @@ impl Machine {
         self.close_cycle();
         let cycle = self.past.len() as u32 + 1;
         let session_id = session_id(self.run_id, cycle);
-        self.live =
-            Some(CycleRecord::new(cycle, session_id, now, (self.tasks_done, self.tasks_total)));
+        self.live = Some(CycleRecord::new(
+            cycle,
+            session_id,
+            now,
+            (self.tasks_done, self.tasks_total),
+        ));
         self.alive = true;
         self.announced = false;
         self.reason = None;
@@ -653,7 +697,11 @@ impl Machine {
             None => self.params.init_prompt.clone(),
         };
         self.enter(State::Starting);
-        self.out.push(Action::Launch { cycle, session_id, prompt });
+        self.out.push(Action::Launch {
+            cycle,
+            session_id,
+            prompt,
+        });
         self.timer(Timer::Start, self.params.start_timeout_ms);
     }
 
@@ -661,9 +709,18 @@ impl Machine {
         if self.announced {
             return;
         }
-        if let Some(CycleRecord { pid: Some(pid), session_id, model, .. }) = &self.live {
-            let notice =
-                Notice::SessionStarted { session_id: *session_id, pid: *pid, model: model.clone() };
+        if let Some(CycleRecord {
+            pid: Some(pid),
+            session_id,
+            model,
+            ..
+        }) = &self.live
+        {
+            let notice = Notice::SessionStarted {
+                session_id: *session_id,
+                pid: *pid,
+                model: model.clone(),
+            };
             self.announced = true;
             self.tell(notice);
         }
@@ -708,7 +765,12 @@ impl Machine {
         if reason == EndReason::DeadStart {
             self.dead_starts_in_a_row += 1;
         }
-        self.tell(Notice::SessionEnded { reason, exit, killed, survivors });
+        self.tell(Notice::SessionEnded {
+            reason,
+            exit,
+            killed,
+            survivors,
+        });
         if survivors > 0 {
             let text = format!("{survivors} process(es) of the session could not be ended");
             self.tell(Notice::Warning { text });
@@ -726,7 +788,9 @@ impl Machine {
             self.timer(Timer::Answer, ANSWER_MS);
         } else if let Some(why) = self.needs_brief() {
             let cycle = self.live.as_ref().map_or(0, |c| c.cycle);
-            self.enter(State::Between { step: Between::Briefing });
+            self.enter(State::Between {
+                step: Between::Briefing,
+            });
             self.out.push(Action::WriteHandoff { cycle, why });
             self.timer(Timer::Answer, ANSWER_MS);
         } else {
@@ -751,7 +815,10 @@ impl Machine {
             EndReason::Done | EndReason::Blocked | EndReason::DeadStart => None,
             reason => Some(match &live.checkpoint.trouble {
                 Some(trouble) => trouble.clone(),
-                None => format!("the session ended without a checkpoint ({})", reason.as_str()),
+                None => format!(
+                    "the session ended without a checkpoint ({})",
+                    reason.as_str()
+                ),
             }),
         }
     }
@@ -840,7 +907,6 @@ impl Machine {
             State::Between {
                 step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
-            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
             | State::Working
             | State::Held
@@ -857,11 +923,20 @@ impl Machine {
     }
 
     fn on_task_read(&mut self, now: Timestamp, reading: &TaskReading) {
-        if let TaskReading::Read { digest, ticked, total, .. } = reading {
+        if let TaskReading::Read {
+            digest,
+            ticked,
+            total,
+            ..
+        } = reading
+        {
             let (ticked, total) = (*ticked, *total);
             if self.tasks_digest.is_none() || (self.tasks_done, self.tasks_total) != (ticked, total)
             {
-                self.tell(Notice::Tasks { done: ticked, total });
+                self.tell(Notice::Tasks {
+                    done: ticked,
+                    total,
+                });
             }
             let is_new = self.tasks_digest.as_ref().is_some_and(|old| old != digest);
             // The answer to a checkpoint request always touches the task file.
@@ -882,13 +957,25 @@ impl Machine {
         }
         // The run's end is settled, and a person who pressed Ctrl-C does not wait
         // for a verify command; only a spent budget may still meet a finished task.
-        let settled = self.verdict.as_ref().is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
-        if settled && matches!(self.state, State::Between { step: Between::Judging { .. } }) {
+        let settled = self
+            .verdict
+            .as_ref()
+            .is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
+        if settled
+            && matches!(
+                self.state,
+                State::Between {
+                    step: Between::Judging { .. }
+                }
+            )
+        {
             self.finish_with_verdict(now);
             return;
         }
         let verify = self.params.verify;
-        self.with_judge(now, |judge, out, epoch| judge.on_read(reading, verify, epoch, out));
+        self.with_judge(now, |judge, out, epoch| {
+            judge.on_read(reading, verify, epoch, out)
+        });
     }
 
     fn mark_progress(&mut self) {
@@ -907,7 +994,6 @@ impl Machine {
             State::Between {
                 step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
             }
-            State::Between { step: Between::Briefing | Between::Backoff | Between::Held }
             | State::Starting
             | State::Working
             | State::Held
@@ -935,7 +1021,9 @@ impl Machine {
                 self.end_session(EndReason::Done);
             }
             Verdict::Blocked { reason } => {
-                self.verdict = Some(Outcome::NeedsPerson { why: blocked(&reason) });
+                self.verdict = Some(Outcome::NeedsPerson {
+                    why: blocked(&reason),
+                });
                 self.end_session(EndReason::Blocked);
             }
             Verdict::Open { note, progress } => self.go_on(now, note, progress),
@@ -999,12 +1087,19 @@ impl Machine {
         let (note, progress) = match verdict {
             Verdict::Done => return self.finish(now, Outcome::Done),
             Verdict::Blocked { reason } => {
-                return self.finish(now, Outcome::NeedsPerson { why: blocked(&reason) });
+                return self.finish(
+                    now,
+                    Outcome::NeedsPerson {
+                        why: blocked(&reason),
+                    },
+                );
             }
             Verdict::Unreadable { problem, .. } => {
                 let why = format!("the task file cannot be read: {problem}");
-                return self
-                    .finish(now, self.verdict.clone().unwrap_or(Outcome::NeedsPerson { why }));
+                return self.finish(
+                    now,
+                    self.verdict.clone().unwrap_or(Outcome::NeedsPerson { why }),
+                );
             }
             Verdict::Open { note, progress } => (note, progress),
         };
@@ -1019,7 +1114,9 @@ impl Machine {
             return self.finish(now, outcome);
         }
         if self.paused {
-            return self.enter(State::Between { step: Between::Held });
+            return self.enter(State::Between {
+                step: Between::Held,
+            });
         }
         let failures = self.live.as_ref().map_or(0, |c| match c.end_reason {
             Some(EndReason::DeadStart) => self.dead_starts_in_a_row,
@@ -1028,8 +1125,13 @@ impl Machine {
         });
         if failures > 0 {
             let ms = doubling(BACKOFF_MS, failures - 1);
-            self.tell(Notice::Waiting { reason: "the session failed".into(), ms });
-            self.enter(State::Between { step: Between::Backoff });
+            self.tell(Notice::Waiting {
+                reason: "the session failed".into(),
+                ms,
+            });
+            self.enter(State::Between {
+                step: Between::Backoff,
+            });
             self.timer(Timer::Backoff, ms);
         } else {
             self.launch(now);
@@ -1061,7 +1163,11 @@ impl Machine {
             let why = format!(
                 "{} sessions in a row ended without one reply; the last thing seen: {}",
                 self.dead_starts_in_a_row,
-                if self.last_activity.is_empty() { "nothing" } else { &self.last_activity }
+                if self.last_activity.is_empty() {
+                    "nothing"
+                } else {
+                    &self.last_activity
+                }
             );
             return Some(Outcome::NeedsPerson { why });
         }
@@ -1073,7 +1179,9 @@ impl Machine {
         }
         let launched = self.past.len() + usize::from(self.live.is_some());
         if launched >= self.params.max_sessions as usize {
-            return Some(Outcome::Budget { which: Budget::Sessions });
+            return Some(Outcome::Budget {
+                which: Budget::Sessions,
+            });
         }
         None
     }
@@ -1100,7 +1208,12 @@ impl Machine {
         let reason = self.reason.unwrap_or(EndReason::Threshold);
         self.out.push(Action::Type { text: text.clone() });
         self.tell(Notice::CheckpointRequested { attempt, reason });
-        let ask = Ask { attempt, text, phase: AskPhase::Typed, retries: 0 };
+        let ask = Ask {
+            attempt,
+            text,
+            phase: AskPhase::Typed,
+            retries: 0,
+        };
         self.enter(State::Checkpointing { ask });
         self.timer(Timer::Delivery, DELIVERY_MS);
         let after_ms = if self.verdict.is_some() {
@@ -1117,8 +1230,10 @@ impl Machine {
             return;
         };
         if ask.attempt == 1 && self.verdict.is_none() {
-            let text =
-                format!("CHECKPOINT, second request: {missing}. {}", self.params.checkpoint_prompt);
+            let text = format!(
+                "CHECKPOINT, second request: {missing}. {}",
+                self.params.checkpoint_prompt
+            );
             self.ask(2, text);
         } else {
             self.give_up_asking(missing);
@@ -1127,7 +1242,9 @@ impl Machine {
 
     fn give_up_asking(&mut self, missing: &str) {
         self.with_live(|c| c.checkpoint.trouble = Some(missing.to_owned()));
-        self.tell(Notice::CheckpointFailed { reason: missing.to_owned() });
+        self.tell(Notice::CheckpointFailed {
+            reason: missing.to_owned(),
+        });
         self.end_session(self.reason.unwrap_or(EndReason::Threshold));
     }
 
@@ -1393,7 +1510,11 @@ impl Machine {
     }
 
     fn timer(&mut self, timer: Timer, after_ms: u64) {
-        self.out.push(Action::SetTimer { timer, epoch: self.epoch, after_ms });
+        self.out.push(Action::SetTimer {
+            timer,
+            epoch: self.epoch,
+            after_ms,
+        });
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -1413,7 +1534,9 @@ impl Machine {
 
     /// Tokens of all kinds, of all cycles.
     pub fn tokens_total(&self) -> u64 {
-        self.cycles().map(|c| c.spend.tokens.total()).fold(0, u64::saturating_add)
+        self.cycles()
+            .map(|c| c.spend.tokens.total())
+            .fold(0, u64::saturating_add)
     }
 
     /// Dollars of all cycles.
@@ -1479,7 +1602,9 @@ fn is_context_full(end: &TurnEnd) -> bool {
 
 /// `base`, doubled `times` times, capped.
 fn doubling(base_ms: u64, times: u32) -> u64 {
-    base_ms.saturating_mul(1_u64 << times.min(20)).min(MAX_PAUSE_MS)
+    base_ms
+        .saturating_mul(1_u64 << times.min(20))
+        .min(MAX_PAUSE_MS)
 }
 
 fn blocked(reason: &str) -> String {
@@ -1495,7 +1620,10 @@ fn blocked(reason: &str) -> String {
 fn is_same_text(typed: &str, shown: &str) -> bool {
     const ENOUGH: usize = 160;
     let fold = |s: &str| -> String {
-        s.chars().filter(|c| !c.is_whitespace() && !c.is_control()).take(ENOUGH).collect()
+        s.chars()
+            .filter(|c| !c.is_whitespace() && !c.is_control())
+            .take(ENOUGH)
+            .collect()
     };
     let (typed, shown) = (fold(typed), fold(shown));
     !typed.is_empty() && typed == shown

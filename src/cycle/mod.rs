@@ -30,7 +30,7 @@ pub mod params;
 pub mod pressure;
 pub mod record;
 #[cfg(test)]
-pub(crate) mod sim;
+mod sim;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]

@@ -8,38 +8,7 @@ use super::pressure::{Gauge, WindowSource};
 use super::state::EndReason;
 use crate::clock::Timestamp;
 
-/// Tokens by kind. Counts are of responses, each counted once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tokens {
-    /// Uncached input.
-    pub input: u64,
-    /// Output.
-    pub output: u64,
-    /// Cache writes kept for five minutes.
-    pub cache_write_5m: u64,
-    /// Cache writes kept for an hour.
-    pub cache_write_1h: u64,
-    /// Cache reads.
-    pub cache_read: u64,
-}
-
-impl Tokens {
-    /// All kinds together.
-    pub fn total(&self) -> u64 {
-        [self.input, self.output, self.cache_write_5m, self.cache_write_1h, self.cache_read]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Adds another count.
-    pub fn add(&mut self, other: &Tokens) {
-        self.input = self.input.saturating_add(other.input);
-        self.output = self.output.saturating_add(other.output);
-        self.cache_write_5m = self.cache_write_5m.saturating_add(other.cache_write_5m);
-        self.cache_write_1h = self.cache_write_1h.saturating_add(other.cache_write_1h);
-        self.cache_read = self.cache_read.saturating_add(other.cache_read);
-    }
-}
+pub use crate::models::TokenCounts as Tokens;
 
 /// What a session used, from its own transcripts (subagents included).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use super::state::{Outcome, State};
 use crate::clock::Timestamp;
 
 /// A policy for tests.
-pub(crate) fn params() -> Params {
+pub(super) fn params() -> Params {
     Params {
         threshold_percent: 70.0,
         threshold_tokens: None,
@@ -111,7 +111,11 @@ impl World {
         let mut rng = Rng(seed);
         let nasty = rng.below(4);
         let pick = |rng: &mut Rng, most: u64| {
-            if nasty == 0 { 0 } else { rng.below(most * nasty / 3 + 1) }
+            if nasty == 0 {
+                0
+            } else {
+                rng.below(most * nasty / 3 + 1)
+            }
         };
         let temper = Temper {
             refuses_checkpoint: pick(&mut rng, 60),
@@ -130,7 +134,10 @@ impl World {
         Self {
             rng,
             temper,
-            now: Timestamp { unix_ms: 1_800_000_000_000, boot_ms: 1_000 },
+            now: Timestamp {
+                unix_ms: 1_800_000_000_000,
+                boot_ms: 1_000,
+            },
             queue: BinaryHeap::new(),
             events: Vec::new(),
             cli: None,
@@ -148,7 +155,8 @@ impl World {
     fn later(&mut self, ms: u64, event: Event) {
         let index = self.events.len();
         self.events.push(Some(event));
-        self.queue.push(Reverse((self.now.boot_ms + ms, index as u64, index)));
+        self.queue
+            .push(Reverse((self.now.boot_ms + ms, index as u64, index)));
     }
 
     fn report(&mut self, ms: u64, cycle: u32, report: SessionReport) {
@@ -157,7 +165,9 @@ impl World {
 
     fn perform(&mut self, action: Action, params: &Params) {
         match action {
-            Action::Launch { cycle, session_id, .. } => self.launch(cycle, session_id, params),
+            Action::Launch {
+                cycle, session_id, ..
+            } => self.launch(cycle, session_id, params),
             Action::TakeBaseline => self.baseline = self.docs,
             Action::Type { text } => self.take_text(text),
             Action::PressEnter | Action::ClearInput => {}
@@ -177,7 +187,11 @@ impl World {
                 let fails = self.temper.verify_fails;
                 let passed = !self.rng.chance(fails);
                 self.temper.verify_fails /= 2;
-                let tail = if passed { String::new() } else { "1 test failed".into() };
+                let tail = if passed {
+                    String::new()
+                } else {
+                    "1 test failed".into()
+                };
                 self.later(5_000, Event::VerifyEnded { passed, tail });
             }
             Action::CancelVerify => {}
@@ -188,17 +202,35 @@ impl World {
             Action::Prove => {
                 let proven = self.docs != self.baseline;
                 let event = Event::Proof {
-                    changed: if proven { vec!["dev-docs/tasks.md".into()] } else { vec![] },
-                    shortfalls: if proven { vec![] } else { vec!["nothing changed".into()] },
+                    changed: if proven {
+                        vec!["dev-docs/tasks.md".into()]
+                    } else {
+                        vec![]
+                    },
+                    shortfalls: if proven {
+                        vec![]
+                    } else {
+                        vec!["nothing changed".into()]
+                    },
                     digest: self.docs.to_string(),
                 };
                 self.later(3, event);
             }
             Action::KeepCheckpoint { .. } => {
-                self.later(20, Event::CheckpointKept { folder: "c".into(), trouble: None });
+                self.later(
+                    20,
+                    Event::CheckpointKept {
+                        folder: "c".into(),
+                        trouble: None,
+                    },
+                );
             }
             Action::WriteHandoff { .. } => self.later(10, Event::HandoffWritten { trouble: None }),
-            Action::SetTimer { timer, epoch, after_ms } => {
+            Action::SetTimer {
+                timer,
+                epoch,
+                after_ms,
+            } => {
                 self.later(after_ms, Event::Deadline { timer, epoch });
             }
             Action::Tell(Notice::RunFinished { outcome }) => {
@@ -217,7 +249,10 @@ impl World {
         assert!(self.cli.is_none(), "two sessions at once");
         assert!(self.ids.insert(session_id), "a session id was used twice");
         self.launches += 1;
-        assert!(self.launches <= params.max_sessions, "more sessions than the budget allows");
+        assert!(
+            self.launches <= params.max_sessions,
+            "more sessions than the budget allows"
+        );
         let dead = self.temper.dead_start;
         let stubborn = self.temper.ignores_term;
         self.cli = Some(Cli {
@@ -236,7 +271,13 @@ impl World {
                 self.die(300, Exit::Code(1));
             }
         } else {
-            self.report(200, cycle, SessionReport::Ready { model: Some("m".into()) });
+            self.report(
+                200,
+                cycle,
+                SessionReport::Ready {
+                    model: Some("m".into()),
+                },
+            );
             self.report(210, cycle, SessionReport::Window { tokens: 200_000 });
             self.schedule_step();
         }
@@ -247,7 +288,13 @@ impl World {
         if let Some(cli) = &self.cli {
             let cycle = cli.cycle;
             let ms = 300 + self.rng.below(20_000);
-            self.report(ms, cycle, SessionReport::Tool { summary: "step".into() });
+            self.report(
+                ms,
+                cycle,
+                SessionReport::Tool {
+                    summary: "step".into(),
+                },
+            );
         }
     }
 
@@ -270,7 +317,15 @@ impl World {
         let (tokens, spend) = (cli.tokens, cli.spend.clone());
         self.spent.insert(cycle, spend.tokens.total());
         let model = "m".to_owned();
-        self.report(0, cycle, SessionReport::Context { tokens, model, table_window: None });
+        self.report(
+            0,
+            cycle,
+            SessionReport::Context {
+                tokens,
+                model,
+                table_window: None,
+            },
+        );
         self.report(0, cycle, SessionReport::Spent { spend });
         if self.rng.chance(self.temper.dies) {
             return self.die(1, Exit::Signal(11));
@@ -321,7 +376,14 @@ impl World {
         let heard = std::mem::take(&mut cli.queued);
         cli.checkpointing |= heard.iter().any(|text| text.starts_with("CHECKPOINT"));
         for text in heard {
-            self.report(0, cycle, SessionReport::PromptArrived { text, queued: false });
+            self.report(
+                0,
+                cycle,
+                SessionReport::PromptArrived {
+                    text,
+                    queued: false,
+                },
+            );
         }
     }
 
@@ -342,10 +404,21 @@ impl World {
         let cycle = cli.cycle;
         if cli.busy {
             cli.queued.push(text.clone());
-            self.report(10, cycle, SessionReport::PromptArrived { text, queued: true });
+            self.report(
+                10,
+                cycle,
+                SessionReport::PromptArrived { text, queued: true },
+            );
         } else {
             cli.checkpointing = text.starts_with("CHECKPOINT");
-            self.report(10, cycle, SessionReport::PromptArrived { text, queued: false });
+            self.report(
+                10,
+                cycle,
+                SessionReport::PromptArrived {
+                    text,
+                    queued: false,
+                },
+            );
             self.begin_turn();
         }
     }
@@ -358,23 +431,37 @@ impl World {
 
     fn die(&mut self, ms: u64, exit: Exit) {
         if let Some(cli) = self.cli.take() {
-            let bill = Bill { cost_usd: cli.spend.cost_usd, source: CostSource::CostState };
+            let bill = Bill {
+                cost_usd: cli.spend.cost_usd,
+                source: CostSource::CostState,
+            };
             self.report(ms, cli.cycle, SessionReport::Billed { bill });
             self.report(
                 ms,
                 cli.cycle,
-                SessionReport::Exited { exit, killed: 0, survivors: 0, screen: "blank".into() },
+                SessionReport::Exited {
+                    exit,
+                    killed: 0,
+                    survivors: 0,
+                    screen: "blank".into(),
+                },
             );
         }
     }
 
     fn reading(&mut self) -> TaskReading {
         if self.rng.chance(self.temper.dies) {
-            return TaskReading::Unreadable { problem: "half-written".into() };
+            return TaskReading::Unreadable {
+                problem: "half-written".into(),
+            };
         }
         TaskReading::Read {
             digest: format!("{}/{}", self.ticked, self.total),
-            says: if self.ticked == self.total { TaskSays::Done } else { TaskSays::Open },
+            says: if self.ticked == self.total {
+                TaskSays::Done
+            } else {
+                TaskSays::Open
+            },
             ticked: self.ticked,
             total: self.total,
         }
@@ -409,10 +496,16 @@ fn run(seed: u64) -> (Outcome, u32, u32) {
                     )
                 };
                 world.now = world.now.plus_ms(at.saturating_sub(world.now.boot_ms));
-                world.events[index].take().expect("each event is taken once")
+                world.events[index]
+                    .take()
+                    .expect("each event is taken once")
             }
         };
-        if let Event::Session { cycle, report: SessionReport::Tool { .. } } = &event {
+        if let Event::Session {
+            cycle,
+            report: SessionReport::Tool { .. },
+        } = &event
+        {
             let cycle = *cycle;
             world.step_cli(cycle);
         }
@@ -446,7 +539,12 @@ fn run(seed: u64) -> (Outcome, u32, u32) {
             };
             let ms = world.rng.below(60_000);
             world.later(ms, Event::Operator { command });
-            world.later(ms + 90_000, Event::Operator { command: Command::Resume });
+            world.later(
+                ms + 90_000,
+                Event::Operator {
+                    command: Command::Resume,
+                },
+            );
         }
         if let Some(outcome) = world.finished.clone() {
             check_end(&world, &mut machine, &p, run_id, begun, &journal, &outcome);
@@ -486,7 +584,12 @@ fn recover(
         }),
     };
     world.now = world.now.plus_ms(5_000);
-    let event = Event::Recovered { params: Box::new(p.clone()), spend, bill: None, killed };
+    let event = Event::Recovered {
+        params: Box::new(p.clone()),
+        spend,
+        bill: None,
+        killed,
+    };
     (machine, Some(event))
 }
 
@@ -500,15 +603,27 @@ fn check_end(
     outcome: &Outcome,
 ) {
     if *outcome == Outcome::Done {
-        assert_eq!(world.ticked, world.total, "done was claimed with open tasks");
+        assert_eq!(
+            world.ticked, world.total,
+            "done was claimed with open tasks"
+        );
     }
     assert!(matches!(machine.state(), State::Finished { .. }));
-    assert!(machine.step(world.now, Event::Signal { number: 2 }).is_empty(), "finished is final");
+    assert!(
+        machine
+            .step(world.now, Event::Signal { number: 2 })
+            .is_empty(),
+        "finished is final"
+    );
     let cycles: Vec<u32> = machine.cycles().map(|c| c.cycle).collect();
     let expected: Vec<u32> = (1..=cycles.len() as u32).collect();
     assert_eq!(cycles, expected, "cycles are numbered without a gap");
     let spent: u64 = world.spent.values().sum();
-    assert_eq!(machine.tokens_total(), spent, "tokens were lost or counted twice");
+    assert_eq!(
+        machine.tokens_total(),
+        spent,
+        "tokens were lost or counted twice"
+    );
     // Replay tells the same story as the live run.
     let mut replayed = Machine::new(run_id, p.clone(), begun);
     for (at, event) in journal {
@@ -520,9 +635,13 @@ fn check_end(
 
 #[test]
 fn thousands_of_runs_end_well() {
-    let only: Option<u64> = std::env::var("LONGHAUL_SIM_SEED").ok().and_then(|s| s.parse().ok());
-    let runs: u64 =
-        std::env::var("LONGHAUL_SIM_RUNS").ok().and_then(|s| s.parse().ok()).unwrap_or(4_000);
+    let only: Option<u64> = std::env::var("LONGHAUL_SIM_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    let runs: u64 = std::env::var("LONGHAUL_SIM_RUNS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(4_000);
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     let (mut launches, mut crashes) = (0, 0);
     let seeds = only.map_or(0..runs, |seed| seed..seed + 1);
@@ -542,8 +661,14 @@ fn thousands_of_runs_end_well() {
     if only.is_none() && runs >= 1_000 {
         // The simulation must visit what it is there to check.
         for outcome in ["done", "budget", "no_progress", "needs_person"] {
-            assert!(outcomes.contains_key(outcome), "no run ended with {outcome}: {outcomes:?}");
+            assert!(
+                outcomes.contains_key(outcome),
+                "no run ended with {outcome}: {outcomes:?}"
+            );
         }
-        assert!(launches > 2_000 && crashes > 200, "{launches} launches, {crashes} crashes");
+        assert!(
+            launches > 2_000 && crashes > 200,
+            "{launches} launches, {crashes} crashes"
+        );
     }
 }

@@ -122,8 +122,8 @@ impl Lost {
         };
         for entry in &facts {
             memory.learn(&entry.fact);
-            if let Fact::CostState { total_cost_usd, .. } = entry.fact {
-                bill = Some(Bill { cost_usd: total_cost_usd, source: CostSource::CostState });
+            if let Fact::CostState(state) = &entry.fact {
+                bill = Some(Bill { cost_usd: state.total_cost_usd, source: CostSource::CostState });
             }
         }
         let spend = (transcript.usage().responses() > 0).then(|| spend_of(transcript.usage()));
@@ -160,7 +160,7 @@ impl Memory {
             | Fact::Context { .. }
             | Fact::ToolResult { .. }
             | Fact::TurnEnded(_)
-            | Fact::CostState { .. }
+            | Fact::CostState(_)
             | Fact::Compacted { .. }
             | Fact::Moved { .. } => {}
         }

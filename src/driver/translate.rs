@@ -222,15 +222,17 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
         }
         Fact::TurnEnded(end) => SessionReport::TurnEnded {
             end: match end {
-                transcript::TurnEnd::Completed => TurnEnd::Completed,
+                // Its subagents still work, and start the next turn when they end.
+                transcript::TurnEnd::Completed { background_agents: 1.. } => return None,
+                transcript::TurnEnd::Completed { background_agents: 0 } => TurnEnd::Completed,
                 transcript::TurnEnd::Interrupted => TurnEnd::Interrupted,
                 transcript::TurnEnd::ApiError { error, status, text } => {
                     TurnEnd::ApiError { error, status, text }
                 }
             },
         },
-        Fact::CostState { total_cost_usd, .. } => SessionReport::Billed {
-            bill: Bill { cost_usd: total_cost_usd, source: CostSource::CostState },
+        Fact::CostState(state) => SessionReport::Billed {
+            bill: Bill { cost_usd: state.total_cost_usd, source: CostSource::CostState },
         },
         Fact::Compacted { trigger, .. } => SessionReport::Compacted { trigger },
         Fact::AssistantText { .. } | Fact::ToolResult { .. } | Fact::Moved { .. } => return None,
@@ -241,7 +243,7 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
 pub(super) fn spend_of(ledger: &Ledger) -> Spend {
     let cost = ledger.cost(Models::builtin());
     Spend {
-        tokens: ledger.total(),
+        tokens: *ledger.total(),
         cost_usd: cost.usd,
         unpriced_tokens: cost.unpriced_tokens,
         unpriced_ceiling_usd: cost.at_most_usd - cost.usd,
