@@ -98,3 +98,44 @@ fn as_text(findings: &[Finding]) -> String {
 fn number(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(id: &'static str, severity: Severity, exit: Option<ErrorKind>) -> Finding {
+        Finding {
+            id,
+            severity,
+            title: "a\u{1b}[31mb".into(),
+            detail: String::new(),
+            mend: "do x".into(),
+            exit,
+        }
+    }
+
+    #[test]
+    fn the_list_is_aligned_counted_and_harmless() {
+        let findings = [
+            finding("one", Severity::Ok, None),
+            finding("longer", Severity::Warning, None),
+            finding("two", Severity::Error, Some(ErrorKind::NeedsPerson)),
+            finding("three", Severity::Error, Some(ErrorKind::Usage)),
+        ];
+        insta::assert_snapshot!(as_text(&findings), @r"
+        ✓ one     a\u{1b}[31mb
+                  -> do x
+        ! longer  a\u{1b}[31mb
+                  -> do x
+        ✗ two     a\u{1b}[31mb
+                  -> do x
+        ✗ three   a\u{1b}[31mb
+                  -> do x
+
+        2 errors, 1 warning: a run is refused
+        ");
+        assert_eq!(exit_code(&findings), 10, "the first error decides");
+        assert_eq!(exit_code(&findings[..2]), 0);
+        assert!(as_text(&findings[..2]).ends_with("\nready to run; 1 warning\n"));
+    }
+}

@@ -126,13 +126,12 @@ fn task(settings: &Settings) -> Result<Task> {
 }
 
 fn limits(settings: &Settings) -> Result<Limits> {
-    // A run shorter than a second is a slip of units, not a limit.
-    let hours = settings.read("limits.max_hours").number(1.0 / 3600.0, HOURS_MAX)?;
+    let hours = settings.read("limits.max_hours").positive(HOURS_MAX)?;
     Ok(Limits {
         max_sessions: small(settings.read("limits.max_sessions").whole(1, SESSIONS_MAX)?),
-        max_ms: (hours * MS_PER_HOUR).round() as u64,
+        max_ms: (hours * MS_PER_HOUR).ceil() as u64,
         max_tokens: settings.read("limits.max_tokens").whole(1, TOKENS_MAX)?,
-        max_cost_usd: settings.read("limits.max_cost_usd").number(0.01, COST_MAX_USD)?,
+        max_cost_usd: settings.read("limits.max_cost_usd").positive(COST_MAX_USD)?,
         no_progress_cycles: small(settings.read("limits.no_progress_cycles").whole(1, 1000)?),
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! Three layers, the later wins: `config/default.toml` (compiled in, the only
 //! place where defaults live), `longhaul.toml` of the project or `--config
-//! FILE`, and `--set section.key=value`. [`layers`] reads them and knows which
-//! keys exist, [`setting`] turns one value into one type and words the
+//! FILE`, and `--set section.key=value`. `layers` reads them and knows which
+//! keys exist, `setting` turns one value into one type and words the
 //! complaint, `build` puts the [`Config`] together.
 
 mod build;

@@ -111,22 +111,41 @@ impl Reader<'_> {
         Ok(n as u64)
     }
 
-    /// A number above or equal to `min` and up to `max`.
+    /// A number in `min..=max`.
     pub fn number(&self, min: f64, max: f64) -> Result<f64> {
-        let n = match self.typed.value {
-            Value::Integer(n) => n as f64,
-            Value::Float(f) => f,
-            _ => return Err(self.expected("a number")),
-        };
+        let n = self.any_number()?;
         if !(n >= min && n <= max) {
             return Err(self.range(min, max));
         }
         Ok(n)
     }
 
+    /// A number above 0 and up to `max`.
+    pub fn positive(&self, max: f64) -> Result<f64> {
+        let n = self.any_number()?;
+        if !(n > 0.0 && n <= max) {
+            let shown = bare(&self.typed.value);
+            return Err(
+                self.finite(self.wrong(format!("must be above 0 and at most {max}, not {shown}")))
+            );
+        }
+        Ok(n)
+    }
+
+    fn any_number(&self) -> Result<f64> {
+        match self.typed.value {
+            Value::Integer(n) => Ok(n as f64),
+            Value::Float(f) => Ok(f),
+            _ => Err(self.expected("a number")),
+        }
+    }
+
     fn range(&self, min: impl std::fmt::Display, max: impl std::fmt::Display) -> Error {
-        let err =
-            self.wrong(format!("must be from {min} to {max}, not {}", bare(&self.typed.value)));
+        let shown = bare(&self.typed.value);
+        self.finite(self.wrong(format!("must be from {min} to {max}, not {shown}")))
+    }
+
+    fn finite(&self, err: Error) -> Error {
         if self.key.starts_with("limits.") {
             return err.hint("every limit is finite on purpose: give the most you would accept");
         }

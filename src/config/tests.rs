@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::ErrorKind;
 
@@ -194,7 +196,7 @@ fn out_of_range_is_refused() {
         refused(set(&[flag]));
     }
     insta::assert_snapshot!(refused(set(&["limits.max_cost_usd=0"])), @"
-    error: --set: `limits.max_cost_usd` must be from 0.01 to 1000000, not 0
+    error: --set: `limits.max_cost_usd` must be above 0 and at most 1000000, not 0
       help: every limit is finite on purpose: give the most you would accept
     ");
 }
@@ -261,4 +263,29 @@ fn the_redacted_form_reads_back_without_secrets() {
     back.claude.env = config.claude.env.clone();
     back.claude.args = config.claude.args.clone();
     assert_eq!(back, config);
+}
+
+proptest! {
+    /// Whatever is in the file or on the command line: a configuration or an error of usage.
+    #[test]
+    fn no_input_panics(
+        text in "(\\[(limits|claude|task|x)\\]\n)?([a-z_.]{1,12} ?= ?[\"\\[\\{0-9a-z.,\\-]{0,8}\n){0,4}.*",
+        flag in "(claude\\.env\\.|limits\\.max_hours|checkpoint\\.files)?[a-z.]{0,8}=?.{0,12}",
+    ) {
+        if let Err(err) = Config::from_text("f", &text, &[flag]) {
+            prop_assert_eq!(err.kind(), ErrorKind::Usage);
+        }
+    }
+
+    /// Every number of a limit is taken as it is or refused; none becomes unlimited.
+    #[test]
+    fn limits_stay_finite(n in any::<f64>(), key in 0usize..5) {
+        let name = ["max_sessions", "max_hours", "max_tokens", "max_cost_usd", "no_progress_cycles"][key];
+        if let Ok(config) = set(&[&format!("limits.{name}={n:?}")]) {
+            let limits = &config.limits;
+            prop_assert!(limits.max_ms > 0 && limits.max_ms < 400 * 86_400_000);
+            prop_assert!(limits.max_cost_usd > 0.0 && limits.max_cost_usd.is_finite());
+            prop_assert!(limits.max_sessions > 0 && limits.max_tokens > 0 && limits.no_progress_cycles > 0);
+        }
+    }
 }

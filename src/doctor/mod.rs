@@ -1,6 +1,6 @@
 //! What would stop a run, or surprise its owner, found before it starts.
 //!
-//! Each check is a function from [`Patient`] to findings; the order here is
+//! Each check is a function from `Patient` to findings; the order here is
 //! the order they are shown in, and the first error is the one `run` refuses
 //! with, in the same words.
 
