@@ -678,20 +678,24 @@ fn prompt_text(text: String) -> String {
     if let Some(command) = slash_command(&text) {
         return command;
     }
-    const OPEN: &str = "<pasted_content id=\"";
-    const CLOSE: &str = "</pasted_content>";
+    const OPEN: &str = "<pasted_content";
+    const CLOSE: &str = "</pasted_content";
     let mut typed = String::new();
     let mut rest = text.as_str();
-    while let Some(start) = rest.find(OPEN) {
-        let Some(body) = rest[start..].find('>').map(|end| start + end + 1) else {
+    while let Some((before, tagged)) = rest.split_once(OPEN) {
+        // Both tags carry an id: `<pasted_content id="5b27">`.
+        let Some((_, tagged)) = tagged.split_once('>') else {
             break;
         };
-        let Some(end) = rest[body..].find(CLOSE).map(|end| body + end) else {
+        let Some((pasted, behind)) = tagged.split_once(CLOSE) else {
             break;
         };
-        typed.push_str(rest[..start].trim_end_matches('\n'));
-        typed.push_str(rest[body..end].trim_matches('\n'));
-        rest = rest[end + CLOSE.len()..].trim_start_matches('\n');
+        let Some((_, behind)) = behind.split_once('>') else {
+            break;
+        };
+        typed.push_str(before.trim_end_matches('\n'));
+        typed.push_str(pasted.trim_matches('\n'));
+        rest = behind.trim_start_matches('\n');
     }
     let mut typed = if typed.is_empty() { text } else { typed + rest };
     truncate(&mut typed, MAX_PROMPT_BYTES);
