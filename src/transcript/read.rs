@@ -17,24 +17,44 @@ use super::wording::{one_line, prompt_text, truncate};
 
 /// Row types that are known and say nothing to longhaul.
 const QUIET_TYPES: &[&str] = &[
+    "agent-color",
     "agent-name",
     "agent-setting",
     "ai-title",
     "api-request",
     "api-request-blob",
+    "api-request-resumed",
     "api-request-shape",
+    "artifact-autoreact-ledger",
+    "artifact-comment-monitor",
     "atis-latch",
     "attribution-snapshot",
     "bridge-session",
     "content-replacement",
     "custom-title",
+    "data-flow-incomplete",
+    "data-flow-records",
+    "derived-from",
+    "dev-mods",
+    "ended-by-model",
     "file-history-delta",
     "file-history-snapshot",
+    "fork-context-ref",
+    "frame-link",
+    "history-suppression",
+    "hybrid-organization",
+    "isolation-latch",
     "last-prompt",
+    "memory-mode",
     "mode",
+    "observer-ref",
     "permission-mode",
     "pr-link",
     "progress",
+    "relocated",
+    "repl-mode",
+    "resume-head-vouch",
+    "session-owner",
     "summary",
     "tag",
     "tools-used",
@@ -91,9 +111,7 @@ struct RawRow<'a> {
     #[serde(borrow)]
     has_unknown_model_cost: Raw<'a>,
     #[serde(borrow)]
-    session_id: Raw<'a>,
-    #[serde(borrow)]
-    continued_in: Raw<'a>,
+    continued_in_session_id: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -206,8 +224,7 @@ impl RawRow<'_> {
             "attachment" => self.attachment(),
             "cost-state" => Body::CostState(self.cost_state()),
             "continued-in" => {
-                let other = string(self.continued_in).or_else(|| string(self.session_id));
-                other.map_or(Body::Quiet, Body::ContinuedIn)
+                string(self.continued_in_session_id).map_or(Body::Quiet, Body::ContinuedIn)
             }
             _ if QUIET_TYPES.contains(&kind) => Body::Quiet,
             _ => Body::Unknown,
@@ -628,6 +645,12 @@ mod tests {
         );
         let quoted = "what is <command-name>/x</command-name>?";
         assert_eq!(typed(quoted), quoted);
+    }
+
+    #[test]
+    fn a_conversation_that_moves_says_where() {
+        let row = r#"{"type":"continued-in","timestamp":"2026-11-20T10:00:00.000Z","sessionId":"a","continuedInSessionId":"b"}"#;
+        assert_eq!(body(row), Body::ContinuedIn("b".into()));
     }
 
     #[test]
