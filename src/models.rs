@@ -103,6 +103,21 @@ pub struct Billable {
     pub us_inference: bool,
 }
 
+/// How full a window is, in whole percent, exactly as the CLI's status line
+/// says it: the quotient times 100 in double precision, halves up, at most 100.
+/// (Of 200,000, 1,000 is 1 % and 75,000 is 38 %, but 29,000 is 14 %, since
+/// 0.145 has no exact double.)
+pub fn used_percent(tokens: u64, window_tokens: u64) -> u64 {
+    let percent = tokens as f64 / window_tokens.max(1) as f64 * 100.0;
+    let whole = percent.floor();
+    let rounded = if percent - whole >= 0.5 {
+        whole + 1.0
+    } else {
+        whole
+    };
+    rounded.min(100.0) as u64
+}
+
 /// The table of windows and prices.
 #[derive(Debug)]
 pub struct Models {
@@ -516,6 +531,39 @@ mod tests {
             assert_eq!(usd(model, counts(1, 1, 1, 1, 1)), None, "{model}");
             assert_eq!(Models::builtin().window(model), None, "{model}");
         }
+    }
+
+    #[test]
+    fn percent_is_that_of_the_status_line() {
+        let seen = [
+            (1, 0),
+            (800, 0),
+            (999, 0),
+            (1000, 1),
+            (1001, 1),
+            (2999, 1),
+            (3000, 2),
+            (5000, 3),
+            (29_000, 14),
+            (57_000, 28),
+            (74_800, 37),
+            (75_000, 38),
+            (75_200, 38),
+            (113_000, 56),
+            (115_000, 57),
+            (124_999, 62),
+            (125_000, 63),
+            (150_999, 75),
+            (151_000, 76),
+            (174_003, 87),
+            (199_000, 100),
+            (201_000, 100),
+            (250_000, 100),
+        ];
+        for (tokens, percent) in seen {
+            assert_eq!(used_percent(tokens, 200_000), percent, "{tokens}");
+        }
+        assert_eq!(used_percent(7, 0), 100);
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! The transcript room: what a session's own record says about it.
 //!
 //! ```text
-//! tail (bytes of files) -> parse (lines) -> record (rows) -+-> facts  -> the cycle
-//!                                                          `-> ledger -> budgets, report
+//! tail (bytes) -> parse (lines) -> read (fields) -> record (rows)
+//!                                                     |-> facts -> the cycle
+//!                                                     `-> usage -> budgets, report
 //! ```
 //!
 //! Only `tail` and the folder listing here touch the file system. Nothing of
 //! a transcript is kept but totals and where reading stands.
 
 pub mod facts;
+mod json;
 pub mod parse;
+mod read;
 pub mod record;
 mod subagents;
 pub mod tail;
 pub mod usage;
+mod wording;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -145,3 +145,184 @@ fn deliver(row: Row, damage: &mut Damage, each: &mut impl FnMut(Row)) {
     }
     each(row);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROW: &str = r#"{"type":"user","timestamp":"2026-11-20T10:00:00.000Z","message":{"role":"user","content":"héllo"}}"#;
+    const REPLY: &str = r#"{"parentUuid":null,"isSidechain":false,"message":{"id":"m","model":"x","content":[{"type":"text","text":"a {\"type\": b"}],"usage":{"input_tokens":3}},"requestId":"r","type":"assistant"}"#;
+
+    fn read(line: impl AsRef<[u8]>) -> (Vec<Row>, Damage) {
+        let (mut found, mut damage) = (Vec::new(), Damage::default());
+        rows(line.as_ref(), &mut damage, |row| found.push(row));
+        (found, damage)
+    }
+
+    fn bodies(line: impl AsRef<[u8]>) -> Vec<Body> {
+        read(line).0.into_iter().map(|row| row.body).collect()
+    }
+
+    #[test]
+    fn a_whole_row_is_read_with_or_without_spaces_and_carriage_return() {
+        let plain = bodies(ROW);
+        assert!(
+            matches!(&plain[..], [Body::User(user)] if user.prompt.as_deref() == Some("héllo"))
+        );
+        let spaced = format!(
+            "  {}\r",
+            ROW.replace("\":", "\" : ").replace(",\"", " , \"")
+        );
+        assert_eq!(bodies(&spaced)[0], plain[0]);
+        assert_eq!(read("  \r"), (vec![], Damage::default()));
+    }
+
+    #[test]
+    fn two_rows_without_a_newline_are_both_read() {
+        let (found, damage) = read(format!("{ROW}{REPLY}{ROW}"));
+        assert_eq!(found.len(), 3);
+        assert_eq!((damage.bad_rows, damage.salvaged_rows), (0, 3));
+    }
+
+    #[test]
+    fn what_stands_behind_a_torn_row_is_saved() {
+        for torn in [20, 60, 90, REPLY.len() - 40, REPLY.len() - 1] {
+            let line = format!("{}{ROW}", &REPLY[..torn]);
+            let (found, damage) = read(&line);
+            assert_eq!(found.len(), 1, "{line}");
+            assert!(matches!(found[0].body, Body::User(_)), "{line}");
+            assert_eq!((damage.bad_rows, damage.salvaged_rows), (1, 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_torn_row_alone_is_counted() {
+        for torn in 1..REPLY.len() {
+            let (found, damage) = read(&REPLY[..torn]);
+            assert_eq!((found.len(), damage.bad_rows), (0, 1), "{torn}");
+        }
+    }
+
+    #[test]
+    fn runs_of_nul_do_not_hide_rows() {
+        let (found, damage) = read(format!("\0\0\0{ROW}\0\0{}", &REPLY[..50]));
+        assert_eq!((found.len(), damage.bad_rows), (1, 2));
+    }
+
+    #[test]
+    fn invalid_utf8_costs_a_character_and_not_the_row() {
+        let mut line = ROW.as_bytes().to_vec();
+        line[ROW.find('é').unwrap()] = 0xff;
+        let (found, damage) = read(&line);
+        assert!(matches!(&found[0].body, Body::User(user) if user.prompt.is_some()));
+        assert_eq!(damage, Damage::default());
+    }
+
+    #[test]
+    fn half_a_surrogate_costs_a_character_and_not_the_text() {
+        let found = bodies(ROW.replace('é', "\\ud83d"));
+        let Body::User(user) = &found[0] else {
+            panic!("{found:?}")
+        };
+        let prompt = user.prompt.as_deref().unwrap();
+        assert!(
+            prompt.starts_with('h') && prompt.ends_with("llo"),
+            "{prompt}"
+        );
+    }
+
+    #[test]
+    fn deep_nesting_and_wrong_types_are_harmless() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let odd = [
+            format!(r#"{{"type":"user","message":{deep}}}"#),
+            format!(
+                r#"{{"type":"assistant","extra":{deep},"message":{{"content":7,"usage":[]}}}}"#
+            ),
+            r#"{"type":"user","message":"text","isMeta":"yes","origin":1}"#.into(),
+            r#"{"type":"system","subtype":7}"#.into(),
+            r#"{"type":"attachment","attachment":null}"#.into(),
+            r#"{"type":"cost-state","modelUsage":[1],"totalCostUSD":1e999}"#.into(),
+        ];
+        for line in odd {
+            let (found, damage) = read(&line);
+            assert_eq!(
+                (found.len(), damage.bad_rows),
+                (1, 0),
+                "{}",
+                &line[..60.min(line.len())]
+            );
+        }
+        for no_row in ["[]", "7", "null", "{}", r#"{"type":7}"#, &deep] {
+            let (found, damage) = read(no_row);
+            assert_eq!(
+                (found.len(), damage.bad_rows),
+                (0, 1),
+                "{}",
+                &no_row[..9.min(no_row.len())]
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_types_are_counted() {
+        let (found, damage) = read(r#"{"type":"from-the-future","x":1}"#);
+        assert_eq!(found[0].body, Body::Unknown);
+        assert_eq!((damage.bad_rows, damage.unknown_rows), (0, 1));
+    }
+
+    #[test]
+    fn numbers_that_are_no_counts_are_taken_as_zero_and_counted() {
+        for number in [
+            "-5",
+            "1e300",
+            "1e999",
+            "99999999999999999999",
+            "\"7\"",
+            "null",
+            "[]",
+        ] {
+            let usage = format!("\"input_tokens\":{number},\"output_tokens\":2");
+            let (found, damage) = read(REPLY.replace("\"input_tokens\":3", &usage));
+            let Body::Assistant(reply) = &found[0].body else {
+                panic!("{found:?}")
+            };
+            let usage = reply.usage.as_ref().unwrap();
+            assert_eq!((usage.input, usage.output), (0, 2), "{number}");
+            assert_eq!(damage.bad_numbers, u64::from(number != "null"), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_line_yields_nothing() {
+        let (found, damage) = read("{\"type\"".repeat(200_000));
+        assert_eq!((found.len(), damage.salvaged_rows), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            read(&bytes);
+        }
+
+        /// Whatever is cut out of a line of rows, the rows behind it are found.
+        #[test]
+        fn a_hole_costs_only_what_it_touches(start in 0_usize..500, len in 1_usize..60) {
+            let line = format!("{REPLY}{REPLY}{ROW}{ROW}").into_bytes();
+            let last = line.len() - ROW.len();
+            let start = start.min(last - 1);
+            let end = (start + len).min(last);
+            let touched = [0, REPLY.len(), 2 * REPLY.len()]
+                .into_iter()
+                .zip([REPLY.len(), 2 * REPLY.len(), last])
+                .filter(|&(from, to)| start < to && from < end)
+                .count();
+            let holed = [&line[..start], &line[end..]].concat();
+            let found = bodies(&holed);
+            prop_assert!(matches!(found.last(), Some(Body::User(_))));
+            prop_assert!(found.len() >= 4 - touched, "{} of {touched}", found.len());
+        }
+    }
+}

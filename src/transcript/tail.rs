@@ -41,6 +41,8 @@ pub struct Tail {
     keep_open: bool,
     id: Option<(u64, u64)>,
     offset: u64,
+    /// When the file was last changed, as of the last poll.
+    changed: (i64, u64),
     /// The last bytes before `offset`.
     mark: Vec<u8>,
     partial: Vec<u8>,
@@ -58,6 +60,7 @@ impl Tail {
             keep_open: true,
             id: None,
             offset: 0,
+            changed: (0, 0),
             mark: Vec::new(),
             partial: Vec::new(),
             skipping: false,
@@ -94,9 +97,10 @@ impl Tail {
         if self.id != Some(identity(&stat)) {
             self.drain(&mut each)?;
             self.switch(&mut each)?;
-        } else if stat.st_size as u64 == self.offset {
+        } else if stat.st_size as u64 == self.offset && changed(&stat) == self.changed {
             return Ok(());
         }
+        self.changed = changed(&stat);
         self.drain(&mut each)?;
         if !self.keep_open {
             self.file = None;
@@ -173,9 +177,6 @@ impl Tail {
         end: u64,
         each: &mut impl FnMut(Event<'_>),
     ) -> io::Result<()> {
-        if end == self.offset {
-            return Ok(());
-        }
         let mut chunk = vec![0; MARK_BYTES + CHUNK_BYTES];
         if end < self.offset || !self.mark_stands(file, &mut chunk)? {
             each(Event::Restarted);
@@ -247,10 +248,229 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
+fn changed(stat: &Stat) -> (i64, u64) {
+    (stat.st_mtime, stat.st_mtime_nsec)
+}
+
 /// Opens for reading; does not follow a link in the last place, does not block
 /// on a pipe and does not hand the descriptor to children.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
     Ok(File::from(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a tail said: lines, and `None` where it started again.
+    fn read(tail: &mut Tail) -> Vec<Option<String>> {
+        let mut heard = Vec::new();
+        tail.poll(|event| match event {
+            Event::Line(line) => heard.push(Some(String::from_utf8(line.to_vec()).unwrap())),
+            Event::Restarted => heard.push(None),
+            Event::Skipped => heard.push(Some("SKIPPED".into())),
+        })
+        .unwrap();
+        heard
+    }
+
+    fn append(path: &Path, bytes: &[u8]) {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Append(Vec<u8>),
+        Truncate,
+        Replace(Vec<u8>),
+        Unlink,
+        Poll,
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        // Few different bytes, so that lines are often the same.
+        proptest::collection::vec(
+            prop_oneof![3 => Just(b'a'), 1 => Just(b'b'), 2 => Just(b'\n')],
+            0..20,
+        )
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => text().prop_map(Op::Append),
+            1 => Just(Op::Truncate),
+            1 => text().prop_map(Op::Replace),
+            1 => Just(Op::Unlink),
+            6 => Just(Op::Poll),
+        ]
+    }
+
+    /// One file from its birth to its end, and how far it was read.
+    #[derive(Debug, Default)]
+    struct Life {
+        content: Vec<u8>,
+        read_to: usize,
+        line_start: usize,
+    }
+
+    impl Life {
+        fn new_lines(&mut self) -> Vec<Option<String>> {
+            let mut lines = Vec::new();
+            while let Some(len) = self.content[self.line_start..]
+                .iter()
+                .position(|b| *b == b'\n')
+            {
+                let line = &self.content[self.line_start..self.line_start + len];
+                lines.push(Some(String::from_utf8(line.to_vec()).unwrap()));
+                self.line_start += len + 1;
+            }
+            self.read_to = self.content.len();
+            lines
+        }
+    }
+
+    proptest! {
+        /// Against a model: every line once, whatever happens to the file
+        /// between polls. After a cut, reading starts again.
+        #[test]
+        fn every_line_is_read_once(ops in proptest::collection::vec(op(), 0..40)) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("t");
+            let mut tail = Tail::new(path.clone());
+            // The life that is open, and the one at the path if it is another.
+            let (mut open, mut at_path): (Option<Life>, Option<Life>) = (None, None);
+            let mut on_disk = false;
+            let mut same = true;
+            for op in ops.into_iter().chain([Op::Poll]) {
+                match op {
+                    Op::Append(bytes) => {
+                        append(&path, &bytes);
+                        if !on_disk {
+                            (on_disk, at_path, same) = (true, Some(Life::default()), false);
+                        }
+                        let life = if same { open.as_mut() } else { at_path.as_mut() };
+                        life.unwrap().content.extend(bytes);
+                    }
+                    Op::Truncate => {
+                        if !on_disk { continue }
+                        fs::write(&path, b"").unwrap();
+                        if same {
+                            // Read to the end first: what is cut unread is lost.
+                            let life = open.as_mut().unwrap();
+                            let had = life.read_to > 0;
+                            prop_assert_eq!(read(&mut tail), if had { vec![None] } else { vec![] });
+                            *life = Life::default();
+                        } else {
+                            at_path = Some(Life::default());
+                        }
+                    }
+                    Op::Replace(bytes) => {
+                        let other = dir.path().join("other");
+                        fs::write(&other, &bytes).unwrap();
+                        fs::rename(&other, &path).unwrap();
+                        at_path = Some(Life { content: bytes, ..Life::default() });
+                        (on_disk, same) = (true, false);
+                    }
+                    Op::Unlink => {
+                        if on_disk { fs::remove_file(&path).unwrap(); }
+                        on_disk = false;
+                        at_path = None;
+                        same = false;
+                    }
+                    Op::Poll => {
+                        let mut expected = open.as_mut().map(Life::new_lines).unwrap_or_default();
+                        if on_disk && !same {
+                            if open.is_some() { expected.push(None); }
+                            open = at_path.take();
+                            same = true;
+                            expected.extend(open.as_mut().unwrap().new_lines());
+                        }
+                        prop_assert_eq!(read(&mut tail), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_cut_and_written_past_the_old_end_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        for mut tail in [Tail::new(path.clone()), Tail::closing(path.clone())] {
+            fs::write(&path, "one\ntwo\npart").unwrap();
+            assert_eq!(read(&mut tail), [Some("one".into()), Some("two".into())]);
+            fs::write(&path, "other\nlines\nand more\n").unwrap();
+            let lines = ["other", "lines", "and more"].map(|line| Some(line.to_owned()));
+            assert_eq!(read(&mut tail), [&[None], &lines[..]].concat());
+            assert_eq!(read(&mut tail), []);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_skipped_and_the_next_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut tail = Tail {
+            max_line_bytes: 1000,
+            ..Tail::new(path.clone())
+        };
+        append(&path, &[b'x'; 900]);
+        assert_eq!(read(&mut tail), []);
+        append(&path, &[b'x'; 200]);
+        assert_eq!(read(&mut tail), [Some("SKIPPED".into())]);
+        append(&path, &[b'x'; 5000]);
+        assert_eq!(read(&mut tail), []);
+        append(&path, b"\nnext\n");
+        assert_eq!(read(&mut tail), [Some("next".into())]);
+        assert!(tail.partial.capacity() <= CHUNK_BYTES);
+    }
+
+    #[test]
+    fn a_line_over_many_chunks_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut tail = Tail::new(path.clone());
+        let line = "y".repeat(3 * CHUNK_BYTES + 7);
+        append(&path, format!("{line}\nz\n").as_bytes());
+        assert_eq!(read(&mut tail), [Some(line), Some("z".into())]);
+        assert!(tail.partial.capacity() <= CHUNK_BYTES);
+    }
+
+    #[test]
+    fn links_pipes_and_folders_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        fs::write(dir.path().join("file"), "x\n").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("file"), &path).unwrap();
+        assert!(Tail::new(path.clone()).poll(|_| {}).is_err());
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(Tail::new(path.clone()).poll(|_| {}).is_err());
+        assert!(Tail::new(dir.path().to_path_buf()).poll(|_| {}).is_err());
+    }
+
+    #[test]
+    fn what_a_deleted_file_still_gets_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut writer = fs::File::create(&path).unwrap();
+        let mut tail = Tail::new(path.clone());
+        writer.write_all(b"one\n").unwrap();
+        assert_eq!(read(&mut tail), [Some("one".into())]);
+        fs::remove_file(&path).unwrap();
+        writer.write_all(b"two\n").unwrap();
+        assert_eq!(read(&mut tail), [Some("two".into())]);
+    }
 }

@@ -1,43 +1,270 @@
+//! The room against transcripts of the real CLI (2.1.329), and `SessionTranscript` as a whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::*;
-#[test]
-fn lab() {
-    let Ok(dir) = std::env::var("LAB_RUNS") else {
-        return;
+use crate::models::{Models, TokenCounts};
+
+fn golden(name: &str) -> (Vec<Seen>, SessionTranscript) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/transcripts")
+        .join(name);
+    let mut transcript = SessionTranscript::with_path(folder.join("main.jsonl"));
+    let seen = transcript.poll().unwrap();
+    assert_eq!(transcript.usage().damage(), Default::default(), "{name}");
+    (seen, transcript)
+}
+
+fn bill(seen: &[Seen]) -> &CostState {
+    let bills = seen.iter().rev().filter_map(|seen| match &seen.fact {
+        Fact::CostState(bill) => Some(bill),
+        _ => None,
+    });
+    { bills }.next().expect("the session ended with a bill")
+}
+
+fn lines(seen: &[Seen]) -> String {
+    let line = |seen: &Seen| match &seen.fact {
+        Fact::PromptArrived { text, how } if text.len() > 100 => {
+            let (start, end) = (&text[..20], &text[text.len() - 20..]);
+            format!(
+                "PromptArrived {how:?} {} bytes {start:?}…{end:?}\n",
+                text.len()
+            )
+        }
+        Fact::CostState(bill) => format!("CostState {}\n", bill.total_cost_usd),
+        fact => format!("{fact:?}\n"),
     };
-    let mut n = 0;
-    for run in std::fs::read_dir(dir).unwrap().flatten() {
-        let projects = run.path().join("home/.claude/projects");
-        let Ok(rd) = std::fs::read_dir(&projects) else {
-            continue;
-        };
-        for p in rd.flatten() {
-            for f in std::fs::read_dir(p.path()).unwrap().flatten() {
-                if f.path().extension().is_none_or(|e| e != "jsonl") {
-                    continue;
-                }
-                let mut t = SessionTranscript::with_path(f.path());
-                let facts = t.poll().unwrap();
-                let bill = facts.iter().rev().find_map(|s| match &s.fact {
-                    Fact::CostState(c) => Some(c.clone()),
-                    _ => None,
-                });
-                let cost = t.usage().cost(crate::models::Models::builtin());
-                let same = bill
-                    .as_ref()
-                    .is_some_and(|b| (b.total_cost_usd - cost.usd).abs() < 1e-9);
-                n += 1;
-                if !same || t.usage().damage() != Default::default() {
-                    println!(
-                        "{} bill {:?} cost {:?} responses {} {:?}",
-                        run.path().file_name().unwrap().to_string_lossy(),
-                        bill,
-                        cost,
-                        t.usage().responses(),
-                        t.usage().damage()
-                    );
-                }
-            }
+    seen.iter().map(line).collect()
+}
+
+#[test]
+fn our_cost_equals_the_bill_of_the_cli() {
+    for name in [
+        "advisor_fast_us",
+        "advisor_prompt_band",
+        "background_subagent",
+        "constant_message_ids",
+        "error_rate_limit",
+        "haiku_above_band",
+        "interrupted_and_queued",
+        "interrupted_in_mid_reply",
+        "long_window_requested",
+        "other_model_answers",
+        "slash_command",
+        "typed_and_pasted_prompts",
+        "web_searches",
+    ] {
+        let (seen, transcript) = golden(name);
+        let bill = bill(&seen);
+        let cost = transcript.usage().cost(Models::builtin());
+        assert!(
+            (cost.usd - bill.total_cost_usd).abs() < 1e-9,
+            "{name}: {cost:?} {bill:?}"
+        );
+        assert_eq!(cost.unpriced_tokens, 0, "{name}");
+        assert_eq!(cost.at_most_usd, cost.usd, "{name}");
+        assert!(!bill.has_unknown_model_cost, "{name}");
+
+        let total = transcript.usage().total();
+        let (input, output) = bill
+            .models
+            .iter()
+            .fold((0, 0), |(i, o), m| (i + m.input, o + m.output));
+        assert_eq!((total.input, total.output), (input, output), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_model_is_reported_as_unpriced() {
+    let (seen, transcript) = golden("unknown_model");
+    assert!(bill(&seen).has_unknown_model_cost);
+    let cost = transcript.usage().cost(Models::builtin());
+    assert_eq!((cost.usd, cost.unpriced_tokens), (0.0, 10_000));
+    assert!(cost.at_most_usd > bill(&seen).total_cost_usd);
+}
+
+/// The request that writes the summary is billed and leaves no row.
+#[test]
+fn a_compaction_costs_what_no_row_shows() {
+    let (seen, transcript) = golden("compacted_then_interrupted_in_tool");
+    let unseen = bill(&seen).total_cost_usd - transcript.usage().cost(Models::builtin()).usd;
+    let summary = TokenCounts {
+        input: 10,
+        output: 500,
+        cache_read: 90_000,
+        ..Default::default()
+    };
+    let price = Models::builtin()
+        .cost("claude-opus-5-5", 0, &summary)
+        .unwrap();
+    assert!((unseen - price).abs() < 1e-9, "{unseen} {price}");
+}
+
+#[test]
+fn facts_of_the_golden_transcripts() {
+    for name in [
+        "background_subagent",
+        "compacted_then_interrupted_in_tool",
+        "error_authentication",
+        "error_billing",
+        "error_invalid_request",
+        "error_overloaded",
+        "error_rate_limit",
+        "interrupted_and_queued",
+        "interrupted_in_mid_reply",
+        "long_window_requested",
+        "other_model_answers",
+        "slash_command",
+        "typed_and_pasted_prompts",
+    ] {
+        insta::assert_snapshot!(name, lines(&golden(name).0));
+    }
+}
+
+#[test]
+fn subagents_count_for_usage_and_not_for_context() {
+    let (seen, transcript) = golden("background_subagent");
+    assert_eq!(transcript.usage().responses(), 5);
+    assert_eq!(transcript.usage().total().cache_write_5m, 2000);
+    for seen in seen {
+        if let Fact::Context { tokens, .. } = seen.fact {
+            assert_eq!(tokens, 20_010);
         }
     }
-    println!("{n} transcripts");
+}
+
+fn project() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("projects/-home-user-project");
+    fs::create_dir_all(&path).unwrap();
+    (dir, path)
+}
+
+fn assistant(id: &str, context: u64, ms: u64) -> String {
+    format!(
+        r#"{{"type":"assistant","timestamp":"2026-11-20T10:00:00.{ms:03}Z","requestId":"req_{id}","message":{{"id":"{id}","model":"claude-opus-5-5","stop_reason":"end_turn","content":[{{"type":"text","text":"hi"}}],"usage":{{"input_tokens":{context},"output_tokens":1}}}}}}"#
+    ) + "\n"
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_is_fine() {
+    let (dir, folder) = project();
+    let id = Uuid::new_v4();
+    let mut transcript = SessionTranscript::new(dir.path(), Path::new("/home/user/project"), id);
+    assert_eq!(transcript.poll().unwrap(), vec![]);
+    assert_eq!(transcript.watch_dirs(), vec![folder.clone()]);
+    fs::write(folder.join(format!("{id}.jsonl")), assistant("a", 7, 1)).unwrap();
+    assert_eq!(transcript.poll().unwrap().len(), 2);
+    assert_eq!(transcript.poll().unwrap(), vec![]);
+    assert_eq!(transcript.usage().total().input, 7);
+}
+
+#[test]
+fn a_file_under_another_folder_is_found() {
+    let (dir, folder) = project();
+    let id = Uuid::new_v4();
+    let mut transcript = SessionTranscript::new(dir.path(), Path::new("/elsewhere"), id);
+    assert_eq!(transcript.poll().unwrap(), vec![]);
+    fs::write(folder.join(format!("{id}.jsonl")), assistant("a", 7, 1)).unwrap();
+    assert_eq!(transcript.poll().unwrap().len(), 2);
+    assert_eq!(transcript.path(), folder.join(format!("{id}.jsonl")));
+}
+
+#[test]
+fn a_rewritten_file_counts_nothing_twice_and_tells_nothing_twice() {
+    let (dir, folder) = project();
+    let path = folder.join("s.jsonl");
+    let first = assistant("a", 7, 1) + &assistant("b", 8, 2);
+    fs::write(&path, &first).unwrap();
+    let mut transcript = SessionTranscript::with_path(path.clone());
+    assert_eq!(transcript.poll().unwrap().len(), 4);
+
+    fs::write(dir.path().join("new"), first + &assistant("c", 9, 3)).unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    let seen = transcript.poll().unwrap();
+    assert_eq!(
+        seen[0].fact,
+        Fact::Context {
+            tokens: 9,
+            model: "claude-opus-5-5".into()
+        }
+    );
+    assert_eq!(seen.len(), 2);
+    assert_eq!(transcript.usage().total().input, 24);
+}
+
+#[test]
+fn old_rows_behind_a_compaction_do_not_set_the_context() {
+    let (_dir, folder) = project();
+    let path = folder.join("s.jsonl");
+    let boundary = r#"{"type":"system","subtype":"compact_boundary","timestamp":"2026-11-20T10:00:00.003Z","compactMetadata":{"trigger":"auto","preTokens":900,"postTokens":50}}"#;
+    let rows = [
+        assistant("a", 700, 1),
+        assistant("b", 900, 2),
+        format!("{boundary}\n"),
+    ];
+    fs::write(
+        &path,
+        rows.concat() + &assistant("b", 900, 4) + &assistant("c", 60, 5),
+    )
+    .unwrap();
+    let seen = SessionTranscript::with_path(path).poll().unwrap();
+    let contexts: Vec<u64> = seen
+        .iter()
+        .filter_map(|seen| match seen.fact {
+            Fact::Context { tokens, .. } => Some(tokens),
+            Fact::Compacted { post_tokens, .. } => post_tokens,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(contexts, [700, 900, 50, 60]);
+}
+
+#[test]
+fn a_last_line_without_a_newline_counts_once_the_writer_is_gone() {
+    let (_dir, folder) = project();
+    let path = folder.join("s.jsonl");
+    fs::write(&path, assistant("a", 7, 1).trim_end()).unwrap();
+    let mut transcript = SessionTranscript::with_path(path);
+    assert_eq!(transcript.poll().unwrap(), vec![]);
+    assert_eq!(transcript.finish().unwrap().len(), 2);
+    assert_eq!(transcript.usage().total().input, 7);
+}
+
+#[test]
+fn nested_subagent_files_are_found_as_they_appear() {
+    let (_dir, folder) = project();
+    let path = folder.join("s.jsonl");
+    let mut transcript = SessionTranscript::with_path(path.clone());
+    fs::write(&path, assistant("a", 1, 1)).unwrap();
+    transcript.poll().unwrap();
+    let nested = folder.join("s/subagents/workflows/w1");
+    for (at, id) in ["b", "c", "d"].into_iter().enumerate() {
+        fs::create_dir_all(&nested).unwrap();
+        fs::write(
+            nested.join(format!("agent-{id}.jsonl")),
+            assistant(id, 10, 2),
+        )
+        .unwrap();
+        assert_eq!(transcript.poll().unwrap(), vec![]);
+        assert_eq!(transcript.usage().total().input, 11 + 10 * at as u64);
+    }
+    // The parent's rows again, as a fork of the conversation writes them.
+    fs::write(nested.join("agent-e.jsonl"), assistant("a", 1, 1)).unwrap();
+    transcript.poll().unwrap();
+    assert_eq!(transcript.usage().total().input, 31);
+    assert!(transcript.watch_dirs().contains(&nested));
+}
+
+#[test]
+fn folder_names_are_those_of_the_cli() {
+    let slug = |path: &str| super::slug(Path::new(path));
+    assert_eq!(slug("/home/user/project"), "-home-user-project");
+    assert_eq!(slug("/srv/pläin ü"), "-srv-pl-in--");
+    assert_eq!(slug("/srv/em😀ji_x.y"), "-srv-em--ji-x-y");
+    let long = format!("/tmp/L{}/{}/é", "o".repeat(120), "n".repeat(120));
+    let cut = format!("-tmp-L{}-{}", "o".repeat(120), "n".repeat(73));
+    assert_eq!(slug(&long), format!("{cut}-5wfh24"));
 }

@@ -417,3 +417,215 @@ fn digest(text: &str) -> Digest128 {
     short.copy_from_slice(&hash[..16]);
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::record::{ApiError, Body};
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    struct Line {
+        id: Option<u8>,
+        request: Option<u8>,
+        sidechain: bool,
+        finished: bool,
+        block: u64,
+        chars: u64,
+        counts: [u64; 5],
+    }
+
+    impl Line {
+        /// What groups it; without a message id the request stands for it.
+        fn group(&self) -> Option<u8> {
+            self.id.or(self.request.map(|request| 100 + request))
+        }
+    }
+
+    fn line() -> impl Strategy<Value = Line> {
+        let some = proptest::option::weighted;
+        let ids = (some(0.95, 0..6_u8), some(0.9, 0..3_u8));
+        let flags = (
+            any::<bool>(),
+            proptest::bool::weighted(0.8),
+            0..3_u64,
+            0..900_u64,
+        );
+        (ids, flags, proptest::array::uniform5(0..1000_u64)).prop_map(|(ids, flags, counts)| Line {
+            id: ids.0,
+            request: ids.1,
+            sidechain: flags.0,
+            finished: flags.1,
+            block: flags.2,
+            chars: flags.3,
+            counts,
+        })
+    }
+
+    fn count(ledger: &mut Ledger, line: &Line) {
+        let usage = Usage {
+            input: line.counts[0],
+            output: line.counts[1],
+            cache_write: line.counts[2],
+            cache_write_1h: line.counts[3],
+            cache_read: line.counts[4],
+            ..Usage::default()
+        };
+        let request = line.request.map(|id| format!("req_{id}"));
+        let assistant = Assistant {
+            message_id: line
+                .group()
+                .filter(|_| line.id.is_some())
+                .map(|id| format!("msg_{id}")),
+            request_id: request,
+            model: "claude-opus-5-5".into(),
+            finished: line.finished,
+            block: line.block,
+            visible_chars: line.chars,
+            usage: Some(usage),
+            ..Assistant::default()
+        };
+        let row = Row {
+            unix_ms: Some(0),
+            sidechain: line.sidechain,
+            body: Body::Quiet,
+        };
+        ledger.count(&row, &assistant);
+    }
+
+    fn ledger<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Ledger {
+        let mut ledger = Ledger::new();
+        lines.into_iter().for_each(|line| count(&mut ledger, line));
+        ledger
+    }
+
+    /// The rules, told by looking at all rows at once.
+    fn reference(lines: &[Line]) -> (u64, TokenCounts) {
+        let mut keys: Vec<(u8, Option<u8>)> = lines
+            .iter()
+            .filter_map(|line| Some((line.group()?, line.request)))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let of = |id: u8, request: Option<u8>| {
+            lines
+                .iter()
+                .filter(move |l| l.group() == Some(id) && l.request == request)
+        };
+        let in_main = |id, request: Option<u8>| {
+            request.is_some() && of(id, request).any(|line| !line.sidechain)
+        };
+        let mut sum = (0, TokenCounts::default());
+        for &(id, request) in &keys {
+            let same: Vec<_> = keys.iter().filter(|key| key.0 == id).collect();
+            let mains = same.iter().filter(|key| in_main(id, key.1)).count();
+            let counts = match request {
+                None => same.len() == 1,
+                Some(_) => in_main(id, request) || mains != 1,
+            };
+            if !counts {
+                continue;
+            }
+            let max = |field: usize| of(id, request).map(|l| l.counts[field]).max().unwrap_or(0);
+            let mut output = max(1);
+            if !of(id, request).any(|line| line.finished) {
+                let block = |b| {
+                    of(id, request)
+                        .filter(|l| l.block == b)
+                        .map(|l| l.chars)
+                        .max()
+                };
+                let chars: u64 = (0..3).filter_map(block).sum();
+                output = output.max((chars as f64 / 3.0).round() as u64);
+            }
+            let long = max(3).min(max(2));
+            sum.0 += 1;
+            sum.1.add(&TokenCounts {
+                input: max(0),
+                output,
+                cache_write_5m: max(2) - long,
+                cache_write_1h: long,
+                cache_read: max(4),
+            });
+        }
+        sum
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_repetition_do_not_matter(
+            (lines, shuffled) in proptest::collection::vec(line(), 0..40)
+                .prop_flat_map(|lines| (Just(lines.clone()), Just(lines).prop_shuffle())),
+        ) {
+            let (responses, total) = reference(&lines);
+            let once = ledger(&lines);
+            prop_assert_eq!(once.responses(), responses);
+            prop_assert_eq!(once.total(), &total);
+            let again = ledger(shuffled.iter().chain(&lines).chain(shuffled.iter().rev()));
+            prop_assert_eq!(again.responses(), responses);
+            prop_assert_eq!(again.total(), &total);
+            let models = Models::builtin();
+            prop_assert_eq!(again.cost(models), once.cost(models));
+            let by_model: u64 = again.by_model().map(|(_, tokens)| tokens.total()).sum();
+            prop_assert_eq!(by_model, total.total());
+        }
+    }
+
+    #[test]
+    fn failed_and_made_up_rows_count_nothing() {
+        let row = Row {
+            unix_ms: None,
+            sidechain: false,
+            body: Body::Quiet,
+        };
+        let counted = Assistant {
+            message_id: Some("m".into()),
+            usage: Some(Usage {
+                input: 5,
+                ..Usage::default()
+            }),
+            ..Assistant::default()
+        };
+        let api_error = Some(ApiError {
+            error: "x".into(),
+            status: None,
+        });
+        let failed = Assistant {
+            api_error,
+            ..counted.clone()
+        };
+        let made_up = Assistant {
+            model: SYNTHETIC_MODEL.into(),
+            ..counted.clone()
+        };
+        let mut ledger = Ledger::new();
+        assert!(!ledger.count(&row, &failed));
+        assert!(!ledger.count(&row, &made_up));
+        assert_eq!((ledger.responses(), ledger.total().total()), (0, 0));
+        assert!(ledger.count(&row, &counted));
+        assert_eq!((ledger.responses(), ledger.total().total()), (1, 5));
+    }
+
+    #[test]
+    fn rows_without_any_id_stand_apart() {
+        let line = Line {
+            id: None,
+            request: None,
+            sidechain: false,
+            finished: true,
+            block: 0,
+            chars: 0,
+            counts: [1, 2, 0, 0, 0],
+        };
+        let ledger = ledger([&line, &line]);
+        assert_eq!(ledger.responses(), 0);
+        assert_eq!(
+            (
+                ledger.unidentified().rows,
+                ledger.unidentified().tokens.total()
+            ),
+            (2, 6)
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! JSON values taken as they come: a field that is missing or of another type
+//! is as good as absent.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use serde_json::value::RawValue;
+
+/// Counts above this are damage, not tokens.
+const MAX_COUNT: f64 = 1e12;
+
+/// A field that has not been looked into: skipped over without a copy.
+pub(super) type Raw<'a> = Option<&'a RawValue>;
+
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: Raw<'a>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+pub(super) fn array<'a>(raw: Raw<'a>) -> Vec<&'a RawValue> {
+    object(raw).unwrap_or_default()
+}
+
+pub(super) fn is_true(raw: Raw<'_>) -> bool {
+    raw.is_some_and(|raw| raw.get() == "true")
+}
+
+/// A count: whole, not negative, within reason. JSON has no NaN; fractions are
+/// cut off.
+pub(super) fn number(raw: Raw<'_>) -> Option<u64> {
+    let text = raw?.get();
+    let value: f64 = match text.parse::<u64>() {
+        Ok(whole) if (whole as f64) <= MAX_COUNT => return Some(whole),
+        _ => text.parse().ok()?,
+    };
+    (0.0..=MAX_COUNT).contains(&value).then_some(value as u64)
+}
+
+pub(super) fn dollars(raw: Raw<'_>) -> f64 {
+    raw.and_then(|raw| raw.get().parse::<f64>().ok())
+        .filter(|usd| usd.is_finite())
+        .unwrap_or(0.0)
+}
+
+/// A JSON string, even with unpaired surrogates, which JavaScript writes when
+/// it cuts text in the middle of a character.
+pub(super) fn string(raw: Raw<'_>) -> Option<String> {
+    struct Lossy;
+    impl Visitor<'_> for Lossy {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        }
+    }
+    let text = raw?.get();
+    if !text.starts_with('"') {
+        return None;
+    }
+    serde_json::Deserializer::from_str(text)
+        .deserialize_bytes(Lossy)
+        .ok()
+}
