@@ -36,6 +36,11 @@ const SIGNS: &[(Dialog, &[&str])] = &[
     (Dialog::NoConnection, &["UnabletoconnecttoAnthropicservices"]),
 ];
 
+/// Between two keys given to a dialog. One that has just appeared ignores keys
+/// for a moment, and keys that follow each other faster than about a fifth of
+/// a second are taken for a paste and never confirm anything.
+pub const KEY_PAUSE_MS: u64 = 500;
+
 /// The mark in front of the option Enter would take.
 const POINTER: char = '❯';
 
@@ -51,10 +56,9 @@ pub fn classify(screen: &str) -> Option<Dialog> {
 /// The one key that brings a trust dialog nearer to "Yes, I trust this folder";
 /// `None` when the screen is not exactly understood.
 ///
-/// One key at a time, each on a fresh screen: a dialog that has just appeared
-/// does not listen yet, and keys sent together are lost one without the other.
-/// The default is "No, exit", so Enter is given only on a screen that shows
-/// "Yes" selected.
+/// One key at a time, [`KEY_PAUSE_MS`] apart and each on a fresh screen, since
+/// any of them may be ignored. The default is "No, exit", so Enter is given only
+/// on a screen that shows "Yes" selected.
 pub fn answer_trust(screen: &str) -> Option<Key> {
     if classify(screen) != Some(Dialog::Trust) {
         return None;

@@ -352,8 +352,8 @@ impl Room {
     /// nothing does; a scan of `/proc` can miss a process that forks while it
     /// is made, so an empty one is made again.
     fn living_below(&mut self) -> Vec<Process> {
-        const SCANS_MAX: u32 = 50;
-        for _ in 0..SCANS_MAX {
+        let start = Timestamp::now();
+        while Timestamp::now().ms_since(start) < sweep::KILL_LIMIT_MS {
             if self.reap() == Below::Nothing {
                 break;
             }
