@@ -268,10 +268,9 @@ impl Room {
 
     fn drain_if_due(&mut self) {
         let now_ms = Timestamp::now().boot_ms;
-        if let Some(terminal) = &mut self.terminal
-            && now_ms >= self.drain_at_ms
-            && terminal.drain() < FLOOD_BYTES
-        {
+        let Some(terminal) = &mut self.terminal else { return };
+        // Nothing read is no reason to wake up again later: `poll` will tell.
+        if now_ms >= self.drain_at_ms && (1..FLOOD_BYTES).contains(&terminal.drain()) {
             self.drain_at_ms = now_ms + DRAIN_PAUSE_MS;
         }
     }

@@ -610,3 +610,22 @@ fn the_tree_below_a_process_is_found_and_ended_except_what_is_to_stay() {
     root.wait().unwrap();
     assert_eq!(tagged(&tag), [""; 0]);
 }
+
+#[test]
+fn a_keeper_with_nothing_to_do_sleeps() {
+    run(async {
+        let mut room = Room::script("echo READY; sleep TAG");
+        room.shows("READY").await;
+        let status = format!("/proc/{}/status", room.keeper.keeper_pid());
+        let wake_ups = || -> u64 {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+            line.split_whitespace().last().unwrap().parse().unwrap()
+        };
+        // The last answer is behind it; what follows is at most the end of a pause.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = wake_ups();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(wake_ups() - before <= 1, "it woke up {} times", wake_ups() - before);
+    });
+}
