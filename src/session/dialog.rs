@@ -4,6 +4,8 @@
 //! The words are those of 2.1.329; blanks and line breaks are left out of the
 //! comparison, since a narrow terminal or a new release wraps them elsewhere.
 
+use std::cmp::Ordering;
+
 use super::wire::Key;
 
 /// A question that keeps a session from starting.
@@ -48,6 +50,11 @@ const SIGNS: &[(Dialog, &[&str])] = &[
     (Dialog::NoConnection, &["UnabletoconnecttoAnthropicservices"]),
 ];
 
+/// Between two keys given to a dialog. One that has just appeared ignores keys
+/// for a moment, and keys that follow each other faster than about a fifth of
+/// a second are taken for a paste and never confirm anything.
+pub const KEY_PAUSE_MS: u64 = 500;
+
 /// The mark in front of the option Enter would take.
 const POINTER: char = '❯';
 
@@ -60,13 +67,16 @@ pub fn classify(screen: &str) -> Option<Dialog> {
         .map(|(dialog, _)| *dialog)
 }
 
-/// The keys that take "Yes, I trust this folder" on a trust dialog, whichever
-/// option is selected; `None` when the screen is not exactly understood.
-pub fn answer_trust(screen: &str) -> Option<Vec<Key>> {
+/// The one key that brings a trust dialog nearer to "Yes, I trust this folder";
+/// `None` when the screen is not exactly understood.
+///
+/// One key at a time, [`KEY_PAUSE_MS`] apart and each on a fresh screen, since
+/// any of them may be ignored. The default is "No, exit", so Enter is given only
+/// on a screen that shows "Yes" selected.
+pub fn answer_trust(screen: &str) -> Option<Key> {
     if classify(screen) != Some(Dialog::Trust) {
         return None;
     }
-    // Only lines after the question: a prompt line elsewhere has a pointer too.
     let options: Vec<(bool, Answer)> = screen.lines().filter_map(option_line).collect();
     let only = |wanted: &dyn Fn(&(bool, Answer)) -> bool| {
         let mut at = options.iter().enumerate().filter(|(_, o)| wanted(o)).map(|(i, _)| i);
@@ -74,10 +84,11 @@ pub fn answer_trust(screen: &str) -> Option<Vec<Key>> {
     };
     let selected = only(&|(selected, _)| *selected)?;
     let yes = only(&|(_, answer)| *answer == Answer::Yes)?;
-    let step = if yes > selected { Key::Down } else { Key::Up };
-    let mut keys = vec![step; yes.abs_diff(selected)];
-    keys.push(Key::Enter);
-    Some(keys)
+    Some(match yes.cmp(&selected) {
+        Ordering::Greater => Key::Down,
+        Ordering::Less => Key::Up,
+        Ordering::Equal => Key::Enter,
+    })
 }
 
 #[derive(PartialEq, Eq)]
@@ -128,19 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn trust_is_answered_from_either_option() {
-        assert_eq!(answer_trust(TRUST_NO), Some(vec![Key::Down, Key::Enter]));
-        assert_eq!(answer_trust(TRUST_YES), Some(vec![Key::Enter]));
+    fn trust_is_answered_step_by_step_from_either_option() {
+        assert_eq!(answer_trust(TRUST_NO), Some(Key::Down));
+        assert_eq!(answer_trust(TRUST_YES), Some(Key::Enter));
     }
 
     #[test]
     fn options_in_another_order_or_numbered_are_answered_too() {
-        let swapped = TRUST_NO
-            .replace("❯ No, exit", "  1. Yes, I trust this folder")
-            .replacen("   Yes, I trust this folder", " ❯ 2. No, exit", 2)
-            .replacen(" ❯ 2. No, exit", "   1. Yes, I trust this folder", 0);
-        let lines: Vec<&str> = swapped.lines().collect();
-        assert_eq!(answer_trust(&lines.join("\n")), Some(vec![Key::Up, Key::Enter]), "{swapped}");
+        let yes_first = TRUST_NO
+            .replace("   Yes, I trust this folder", "   @")
+            .replace(" ❯ No, exit", "   1. Yes, I trust this folder")
+            .replace("   @", " ❯ 2. No, exit");
+        assert_eq!(answer_trust(&yes_first), Some(Key::Up), "{yes_first}");
+        let numbered = TRUST_YES.replace("❯ Yes", "❯ 2. Yes");
+        assert_eq!(answer_trust(&numbered), Some(Key::Enter));
     }
 
     #[test]

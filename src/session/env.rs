@@ -79,7 +79,7 @@ pub fn child_env(
 ) -> Vec<(OsString, OsString)> {
     let mut env: BTreeMap<OsString, OsString> =
         parent.into_iter().filter(|(name, _)| is_passed_on(name, &config.pass_env)).collect();
-    let own: [(&str, &OsStr); 6] = [
+    let own: [(&str, &OsStr); 7] = [
         ("TERM", OsStr::new("xterm-256color")),
         ("PWD", run.cwd.as_os_str()),
         ("TMPDIR", run.tmp_dir.as_os_str()),
@@ -87,6 +87,8 @@ pub fn child_env(
         ("DISABLE_AUTOUPDATER", OsStr::new("1")),
         // A session with work in the background has no clear end.
         ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", OsStr::new("1")),
+        // A survey waits for an answer on the input line.
+        ("CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY", OsStr::new("1")),
         (RUN_VARIABLE, OsStr::new(run.run_id)),
     ];
     env.extend(own.map(|(name, value)| (name.into(), value.to_owned())));
@@ -160,6 +162,7 @@ mod tests {
         let expected = [
             ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1"),
             ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
+            ("CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY", "1"),
             ("CLAUDE_CONFIG_DIR", "/c"),
             ("DISABLE_AUTOUPDATER", "1"),
             ("HOME", "/home/me"),

@@ -64,6 +64,7 @@ impl Keeper {
         ours.set_nonblocking(true).map_err(failed)?;
         let mut command = Command::new(program);
         command
+            .arg0("longhaul")
             .arg(KEEPER_COMMAND)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 //!
 //! - [`Keeper`]: longhaul's handle on a keeper process, which holds the pty,
 //!   the CLI and the leash ([`keeper_main`]).
-//! - [`settings`] and [`env`]: what the CLI is started with.
+//! - [`mod@settings`] and [`mod@env`]: what the CLI is started with.
 //! - [`sink`]: what its statusline and hooks report.
 //! - [`dialog`]: what its screen asks before it starts to work.
 //! - [`sweep`]: making sure that nothing of it lives on.

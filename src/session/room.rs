@@ -268,10 +268,9 @@ impl Room {
 
     fn drain_if_due(&mut self) {
         let now_ms = Timestamp::now().boot_ms;
-        if let Some(terminal) = &mut self.terminal
-            && now_ms >= self.drain_at_ms
-            && terminal.drain() < FLOOD_BYTES
-        {
+        let Some(terminal) = &mut self.terminal else { return };
+        // Nothing read is no reason to wake up again later: `poll` will tell.
+        if now_ms >= self.drain_at_ms && (1..FLOOD_BYTES).contains(&terminal.drain()) {
             self.drain_at_ms = now_ms + DRAIN_PAUSE_MS;
         }
     }
@@ -352,8 +351,8 @@ impl Room {
     /// nothing does; a scan of `/proc` can miss a process that forks while it
     /// is made, so an empty one is made again.
     fn living_below(&mut self) -> Vec<Process> {
-        const SCANS_MAX: u32 = 50;
-        for _ in 0..SCANS_MAX {
+        let start = Timestamp::now();
+        while Timestamp::now().ms_since(start) < sweep::KILL_LIMIT_MS {
             if self.reap() == Below::Nothing {
                 break;
             }

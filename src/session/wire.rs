@@ -33,7 +33,7 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Its whole environment: nothing else is inherited.
     pub env: Vec<(OsString, OsString)>,
-    /// Its working directory.
+    /// Its working directory, absolute.
     pub cwd: PathBuf,
     /// Height of the terminal.
     pub rows: u16,

@@ -175,6 +175,12 @@ const TREES: &[(&str, &str)] = &[
     ),
     ("a stopped one", "setsid sleep TAG & kill -STOP $!; echo READY; sleep TAG"),
     (
+        "one that hops: forks, exits, and goes on in its child",
+        "hop='setsid sh -c \"$HOP\" TAG & exit'; export HOP=\"$hop\"; \
+         sh -c \"$HOP\" TAG & echo READY; sleep TAG",
+    ),
+    ("the program itself stopped", "setsid sleep TAG & echo READY; kill -STOP $$; sleep TAG"),
+    (
         "a chain of sessions",
         "setsid sh -c 'setsid sh -c \"setsid sleep TAG & sleep TAG\" & sleep TAG' & echo READY; sleep TAG",
     ),
@@ -204,15 +210,20 @@ fn every_tree_is_gone_after_a_polite_end() {
             room.spawned().await;
             room.shows("READY").await;
             room.keeper.send(&KeeperCommand::End(Ending::Terminate)).unwrap();
-            let (code, signal, killed, survivors) = room.ends().await;
+            let (code, signal, _, survivors) = room.ends().await;
             assert_eq!((code, signal, survivors), (None, Some(15), 0), "{name}");
-            // The kernel hangs up on the terminal's own group when its leader
-            // dies; only what left that group is left for the keeper.
-            if script.contains("setsid") {
-                assert!(killed >= 1, "{name}: at least one was left and counted");
-            }
             assert_eq!(room.left_over(), [""; 0], "{name}");
         }
+    });
+}
+
+#[test]
+fn what_outlives_the_program_is_counted() {
+    run(async {
+        let mut room = Room::script("setsid sh -c 'echo READY; exec sleep TAG' & sleep TAG");
+        room.shows("READY").await;
+        room.keeper.send(&KeeperCommand::End(Ending::Terminate)).unwrap();
+        assert_eq!(room.ends().await, (None, Some(15), 1, 0));
     });
 }
 
@@ -572,5 +583,49 @@ fn a_large_environment_reaches_the_program_whole() {
         room.spawned().await;
         let screen = room.shows("READY").await;
         assert!(screen.contains("100000 100000"), "{screen}");
+    });
+}
+
+#[test]
+fn the_tree_below_a_process_is_found_and_ended_except_what_is_to_stay() {
+    let (tag, staying) = (new_tag(), new_tag());
+    let script = format!("sh -c 'sleep {tag} & wait' & sleep {tag} & sleep {staying}");
+    let mut root = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let below = |except: &[u32]| sweep::descendants_of(root.id(), except);
+    until("the tree stands", || below(&[]).len() == 4 && tagged(&staying).len() == 2);
+    let stays = below(&[])
+        .into_iter()
+        .find(|process| {
+            let line = std::fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap();
+            line.starts_with("sleep") && line.contains(&staying)
+        })
+        .unwrap();
+    // Zombies of the shell's are the shell's to reap.
+    let swept = sweep::kill_all(0, || {
+        below(&[stays.pid]).into_iter().filter(|process| !process.zombie).collect()
+    });
+    assert_eq!(swept, sweep::Swept { killed: 3, survivors: 0 });
+    assert!(stays.alive());
+    assert!(stays.signal(rustix::process::Signal::KILL));
+    root.wait().unwrap();
+    assert_eq!(tagged(&tag), [""; 0]);
+}
+
+#[test]
+fn a_keeper_with_nothing_to_do_sleeps() {
+    run(async {
+        let mut room = Room::script("echo READY; sleep TAG");
+        room.shows("READY").await;
+        let status = format!("/proc/{}/status", room.keeper.keeper_pid());
+        let wake_ups = || -> u64 {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let line = status.lines().find(|l| l.starts_with("voluntary_ctxt_switches")).unwrap();
+            line.split_whitespace().last().unwrap().parse().unwrap()
+        };
+        // The last answer is behind it; what follows is at most the end of a pause.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = wake_ups();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(wake_ups() - before <= 1, "it woke up {} times", wake_ups() - before);
     });
 }

@@ -6,4 +6,5 @@ mod cli_speaks_to_the_scripted_api;
 mod demo_worker_goes_by_the_files;
 mod keeper;
 mod lab_leaves_nothing_behind;
+mod sink;
 mod support;
