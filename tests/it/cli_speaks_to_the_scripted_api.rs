@@ -61,6 +61,35 @@ fn nothing_is_written_outside_the_private_home_and_the_project() {
     );
 }
 
+#[test]
+fn the_cli_tries_again_after_an_overload_and_after_a_cut_stream() {
+    let lab = Lab::new(|request: &Request| {
+        let mut reply = Reply::text("at last", Usage::of_context(20_000, 20_000, 50));
+        match request.index_in_session {
+            0 => return Reply::overloaded(),
+            1 => reply.cut_after = Some(2),
+            _ => {}
+        }
+        reply
+    });
+    let result = print(&lab, &["--model", "claude-haiku-4-5", "go"]);
+    assert_eq!(result["result"], "at last");
+    assert!(lab.api.requests().len() >= 3);
+    assert!(lab.api.requests().iter().all(|request| request.new_user_text == "go"));
+}
+
+#[test]
+fn a_refused_key_ends_the_turn_with_an_error() {
+    let lab = Lab::new(|_: &Request| Reply::unauthorized());
+    let mut command = lab.claude();
+    // Without this the CLI tries a refused key ten times, for three minutes.
+    command.env("CLAUDE_CODE_MAX_RETRIES", "0");
+    let output = command.args(["-p", "--output-format", "json", "go"]).output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!output.status.success() && result["is_error"] == true, "{result}");
+    assert_eq!(result["api_error_status"], 401, "{result}");
+}
+
 /// A session on a terminal, its statusline watched.
 fn on_terminal(lab: &mut Lab, session: &str, model: &str) -> Terminal {
     lab.watch_statusline();

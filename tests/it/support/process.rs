@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,12 +27,34 @@ impl Survivor {
 
 /// All processes whose environment says `name=value`, this one excepted.
 pub fn with_variable(name: &str, value: &str) -> Vec<Survivor> {
+    let found = scan(name, value);
+    // A child forked behind the scan's back shows in a second one.
+    if found.is_empty() { scan(name, value) } else { found }
+}
+
+/// A process in the middle of `exec` has no environment for a moment; one
+/// started with an empty environment has none for good.
+const EXEC_READS: u32 = 200;
+
+/// `None`: it ended meanwhile, is a zombie, a kernel thread or not ours to read.
+fn environment_of(process: &Path) -> Option<Vec<u8>> {
+    for _ in 0..EXEC_READS {
+        let environment = fs::read(process.join("environ")).ok()?;
+        if !environment.is_empty() {
+            return Some(environment);
+        }
+        fs::read_link(process.join("exe")).ok()?;
+        std::thread::yield_now();
+    }
+    None
+}
+
+fn scan(name: &str, value: &str) -> Vec<Survivor> {
     let wanted = format!("{name}={value}").into_bytes();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        // A process that ended meanwhile, or another user's, is none of ours.
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        let Some(environment) = environment_of(&entry.path()) else { continue };
         if pid as u32 == std::process::id()
             || !environment.split(|b| *b == 0).any(|pair| pair == wanted)
         {
