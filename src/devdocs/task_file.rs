@@ -22,6 +22,10 @@ const TAB_COLUMNS: usize = 4;
 /// CommonMark's limit for the digits of an ordered list marker.
 const MAX_MARKER_DIGITS: usize = 9;
 
+/// Lists opened on one line. Nobody writes two; without a bound, a line of
+/// nothing but markers takes quadratic time.
+const MAX_MARKERS_PER_LINE: u32 = 8;
+
 /// Why bytes are not a task file at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
@@ -314,7 +318,7 @@ struct Scan {
     items: Vec<Item>,
     said: Vec<(u32, Said)>,
     hidden: Option<HiddenBlock>,
-    /// Column where the text of each enclosing list item starts.
+    /// Column where the text of each enclosing list item starts, ascending.
     lists: Vec<usize>,
     /// The line before was blank, or there is none.
     after_blank: bool,
@@ -345,16 +349,16 @@ impl Scan {
             self.end_paragraph();
             return;
         }
-        let enclosing = self.lists.iter().rev().find(|column| **column <= indent);
-        let beyond = indent - enclosing.copied().unwrap_or(0);
+        let enclosing = self.lists.partition_point(|column| *column <= indent);
+        let beyond = indent - enclosing.checked_sub(1).map_or(0, |at| self.lists[at]);
         if beyond >= CODE_INDENT_COLUMNS && (after_blank || self.lists.is_empty()) {
             self.leave_lists(indent);
             return;
         }
-        if is_thematic_break(text) {
-            self.leave_lists(indent);
-            self.end_paragraph();
-        } else if beyond < CODE_INDENT_COLUMNS && self.opens_hidden(number, indent, text) {
+        let interrupts = is_thematic_break(text)
+            || is_heading(text)
+            || beyond < CODE_INDENT_COLUMNS && self.opens_hidden(number, indent, text);
+        if interrupts {
             self.leave_lists(indent);
             self.end_paragraph();
         } else if text.starts_with('>') {
@@ -364,9 +368,6 @@ impl Scan {
         } else if let Some(content) = marker(text, indent) {
             self.end_paragraph();
             self.list_item(number, indent, content);
-        } else if is_heading(text) {
-            self.leave_lists(indent);
-            self.end_paragraph();
         } else {
             if after_blank {
                 self.leave_lists(indent);
@@ -438,9 +439,10 @@ impl Scan {
         let (mut column, mut text) = content;
         self.lists.push(column);
         // `- 1. [ ] task` is a list in a list.
-        while !is_thematic_break(text)
-            && let Some(inner) = marker(text, column)
-        {
+        for _ in 1..MAX_MARKERS_PER_LINE {
+            let Some(inner) = marker(text, column).filter(|_| !is_thematic_break(text)) else {
+                break;
+            };
             (column, text) = inner;
             self.lists.push(column);
         }

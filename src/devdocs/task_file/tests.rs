@@ -294,6 +294,24 @@ fn the_digest_is_sha256_of_the_bytes() {
     );
 }
 
+/// Quadratic time would make this run for hours.
+#[test]
+fn a_mebibyte_of_anything_is_read_at_once() {
+    let size = MAX_TASK_FILE_BYTES as usize;
+    for unit in [
+        "- ", "1. ", "- x\n", "<!--", "<!-- -->", "`", "* * x", "> ", "[", "\t", "\r", "- [ ]\n ",
+        "_", "#",
+    ] {
+        let mut text = unit.repeat(size / unit.len() - 1);
+        text.push('x');
+        assert!(TaskFile::parse(text.as_bytes()).is_ok(), "{unit:?}");
+    }
+    let stairs: String = (0..1000)
+        .map(|n| format!("{}- [ ]\n", " ".repeat(n * 2 % 1024)))
+        .collect();
+    assert_eq!(counts(&(stairs + &"x\n".repeat(size / 4))), (0, 1000));
+}
+
 /// Lines that exercise every rule, put together at random.
 fn markdown() -> impl Strategy<Value = String> {
     let line = prop_oneof![
