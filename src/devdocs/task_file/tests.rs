@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::syntax::lines;
 use super::*;
 
 fn parse(text: &str) -> TaskFile {
