@@ -424,6 +424,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_came_with_an_old_time_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = std::fs::File::create(dir.path().join("f")).unwrap();
+        unpacked.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(change(dir.path(), Head::NoRepository, HOUR_MS), file("f"));
+    }
+
+    #[test]
     fn a_walk_is_bounded_and_can_be_stopped() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "x").unwrap();

@@ -504,12 +504,14 @@ pub(crate) mod tests {
         git(dir.path(), &["init", "-q"]);
         let root = dir.path().join("sub");
         std::fs::create_dir(&root).unwrap();
-        std::fs::write(root.join("a :*.md"), "x").unwrap();
-        let outcome = commit_files(&root, &["a :*.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
+        // A name that git would take for a pattern.
+        std::fs::write(root.join("*.md"), "x").unwrap();
+        std::fs::write(root.join("other.md"), "x").unwrap();
+        let outcome = commit_files(&root, &["*.md"]);
+        let CommitOutcome::Committed { files, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(files, [PathBuf::from("*.md")]);
         std::fs::write(root.join("b.md"), "x").unwrap();
         git(&root, &["add", "b.md"]);
         let outcome = commit_files(&root, &["b.md"]);

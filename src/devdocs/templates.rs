@@ -176,6 +176,14 @@ mod tests {
             .map(|i| (i.text.as_str(), i.ticked, i.depth))
             .collect();
         assert_eq!(shown, [("a", true, 0), ("d", false, 1), ("e", false, 2)]);
+        let text = content(
+            Some("- [x] a\n- b\n  - c\n    - [ ] d\n"),
+            "dev-docs/tasks.md",
+        );
+        assert!(
+            text.ends_with("\n- [x] a\n  - [ ] d\n"),
+            "no depth is skipped: {text}"
+        );
         for text in ["two\nlines", &"long ".repeat(50), "- [x] all\n- [x] ticked"] {
             assert!(
                 tasks(Some(text)).items[0]

@@ -74,6 +74,7 @@ fn near_misses_are_no_checkboxes() {
         "- a\n\n      - [x] code in an item",
         "- > [x] quote in an item",
         "- - -\n\n    - [x] b",
+        "- a\n\npara\n    - [x] b",
     ] {
         assert_eq!(counts(text), (0, 0), "{text:?}");
     }
@@ -99,6 +100,7 @@ fn nested_items_count_at_any_usual_indentation() {
     }
     assert_eq!(parse("- a\n  - b\n    1. [ ] c\n- [ ] d").items[0].depth, 2);
     assert_eq!(parse("- 1. [ ] a").items[0].depth, 1);
+    assert_eq!(parse("-\n  - [ ] a").items[0].depth, 1);
 }
 
 #[test]
