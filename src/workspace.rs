@@ -37,8 +37,28 @@ const FILE_CLOCK_SLACK_MS: i64 = 20;
 pub struct Marker {
     /// When it was taken, milliseconds since the Unix epoch.
     pub unix_ms: i64,
-    /// The commit checked out then, if there was one.
-    pub head: Option<String>,
+    /// What was checked out then.
+    pub head: Head,
+}
+
+/// What is checked out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Head {
+    /// No work tree of git, or no git.
+    NoRepository,
+    /// A repository without a commit.
+    Unborn,
+    /// A commit.
+    At {
+        /// Its id.
+        id: String,
+    },
+    /// Git did not say.
+    Unknown {
+        /// Why, as a clause.
+        why: String,
+    },
 }
 
 /// The first trace found, if any.
@@ -66,11 +86,14 @@ pub enum Change {
     },
 }
 
+/// A trace if there is one, or why that was not found out.
+type Found = Result<Option<Change>, String>;
+
 /// Takes the marker of a cycle that starts now.
 pub async fn mark(root: &Path) -> Marker {
     Marker {
         unix_ms: Timestamp::now().unix_ms,
-        head: head(root).await.unwrap_or(None),
+        head: head(root).await,
     }
 }
 
@@ -85,81 +108,82 @@ pub async fn changed_since(root: &Path, marker: &Marker, excluded: &[PathBuf]) -
         stop: Arc::new(AtomicBool::new(false)),
     };
     let _stop = StopOnDrop(question.stop.clone());
-    match commits_and_files(&question, marker).await {
-        Ok(Some(Change::Unknown { why })) | Err(Failure::Git(why)) => Change::Unknown { why },
-        Ok(Some(change)) => change,
-        Ok(None) => Change::Nothing,
-        Err(Failure::NoRepository) => {
-            let walk = move || question.walk(Path::new(""), &mut 0);
-            match tokio::task::spawn_blocking(walk).await {
-                Ok(found) => found.unwrap_or(Change::Nothing),
-                Err(err) => Change::Unknown {
-                    why: err.to_string(),
-                },
-            }
+    let now = head(root).await;
+    let no_git = matches!(now, Head::NoRepository | Head::Unknown { .. })
+        || matches!(marker.head, Head::Unknown { .. });
+    let found = if no_git {
+        walk(question).await
+    } else {
+        match commits(&question, &marker.head, &now).await {
+            Ok(None) => files(question).await,
+            found => found,
         }
-    }
-}
-
-enum Failure {
-    NoRepository,
-    Git(String),
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::NoGit => Failure::NoRepository,
-            Problem::TimedOut => Failure::Git(String::from("git did not answer in time")),
-            Problem::Io(message) => Failure::Git(format!("git failed: {message}")),
-        }
+    };
+    match found {
+        Ok(found) => found.unwrap_or(Change::Nothing),
+        Err(why) => Change::Unknown { why },
     }
 }
 
 /// The commit checked out, if there is one.
-async fn head(root: &Path) -> Result<Option<String>, Failure> {
+async fn head(root: &Path) -> Head {
     let inside = git::run(
         root,
         &git::args(&["rev-parse", "--is-inside-work-tree"], &[]),
     )
-    .await?;
-    if !inside.ok() || !inside.stdout.starts_with(b"true") {
-        return Err(Failure::NoRepository);
-    }
-    let words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
-    let head = git::run(root, &git::args(&words, &[])).await?;
-    Ok(head
-        .ok()
-        .then(|| String::from_utf8_lossy(&head.stdout).trim().to_owned()))
-}
-
-async fn commits_and_files(
-    question: &Question,
-    marker: &Marker,
-) -> Result<Option<Change>, Failure> {
-    let root = &question.root;
-    let now = head(root).await?;
-    if let Some(head) = now.filter(|now| marker.head.as_ref() != Some(now)) {
-        let words = match &marker.head {
-            Some(before) => {
-                vec![
-                    "diff",
-                    "--name-only",
-                    "--relative",
-                    "--no-renames",
-                    "--no-ext-diff",
-                    "-z",
-                    before,
-                    &head,
-                ]
-            }
-            None => vec!["ls-tree", "-r", "--name-only", "-z", &head],
-        };
-        let differs = git::run(root, &git::args(&words, &[])).await?;
-        if let Some(path) = differs.paths().find(|path| question.counts(path)) {
-            return Ok(Some(Change::Commit { head, path }));
+    .await;
+    match inside {
+        Ok(inside) if inside.ok() && inside.stdout.starts_with(b"true") => {}
+        Ok(_) | Err(Problem::NoGit) => return Head::NoRepository,
+        Err(problem) => {
+            return Head::Unknown {
+                why: problem.to_string(),
+            };
         }
     }
+    let words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
+    match git::run(root, &git::args(&words, &[])).await {
+        Ok(head) if head.ok() => Head::At {
+            id: String::from_utf8_lossy(&head.stdout).trim().to_owned(),
+        },
+        Ok(_) => Head::Unborn,
+        Err(problem) => Head::Unknown {
+            why: problem.to_string(),
+        },
+    }
+}
+
+/// A commit since `before` that changes a file that counts.
+async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
+    let Head::At { id: head } = now else {
+        return Ok(None);
+    };
+    let words = match before {
+        _ if before == now => return Ok(None),
+        Head::At { id } => {
+            let diff = [
+                "diff",
+                "--name-only",
+                "--relative",
+                "--no-renames",
+                "--no-ext-diff",
+                "-z",
+            ];
+            [&diff[..], &[id, head]].concat()
+        }
+        _ => vec!["ls-tree", "-r", "--name-only", "-z", head],
+    };
+    let differs = git::run(&question.root, &git::args(&words, &[])).await;
+    let differs = differs.map_err(|problem| problem.to_string())?;
+    let path = differs.paths().find(|path| question.counts(path));
+    Ok(path.map(|path| Change::Commit {
+        head: head.clone(),
+        path,
+    }))
+}
+
+/// A file that git lists as modified or untracked, and that is new.
+async fn files(question: Question) -> Found {
     let words = [
         "ls-files",
         "--modified",
@@ -167,19 +191,25 @@ async fn commits_and_files(
         "--exclude-standard",
         "-z",
     ];
-    let listed = git::run(root, &git::args(&words, &[])).await?;
+    let listed = git::run(&question.root, &git::args(&words, &[])).await;
+    let listed = listed.map_err(|problem| problem.to_string())?;
     if !listed.ok() && !listed.cut {
-        return Err(Failure::Git(format!("git ls-files: {}", listed.stderr)));
+        return Err(format!("git ls-files failed: {}", listed.stderr));
     }
-    let (question, paths) = (question.clone(), listed.paths().collect::<Vec<_>>());
-    let cut = listed.cut;
     let look = move || {
-        let found = question.look(&paths);
-        found.or_else(|| cut.then(too_large))
+        let paths: Vec<_> = listed.paths().collect();
+        question.look(&paths).or_else(|| listed.cut.then(too_large))
     };
     tokio::task::spawn_blocking(look)
         .await
-        .map_err(|err| Failure::Git(err.to_string()))
+        .map_err(|err| err.to_string())
+}
+
+async fn walk(question: Question) -> Found {
+    let walk = move || question.walk(Path::new(""), &mut 0);
+    tokio::task::spawn_blocking(walk)
+        .await
+        .map_err(|err| err.to_string())
 }
 
 /// Tells the walking thread that nobody waits for it any more.
@@ -291,7 +321,7 @@ mod tests {
 
     /// The answer for a cycle that started `ago_ms` before now. Tests shift
     /// the start instead of waiting, since ctime cannot be set.
-    fn change(root: &Path, head: Option<String>, ago_ms: i64) -> Change {
+    fn change(root: &Path, head: Head, ago_ms: i64) -> Change {
         let marker = Marker {
             unix_ms: Timestamp::now().unix_ms - ago_ms,
             head,
@@ -308,7 +338,7 @@ mod tests {
         let dir = repository();
         let root = dir.path();
         let head = block_on(mark(root)).head;
-        assert!(head.is_some());
+        assert!(matches!(head, Head::At { .. }));
         let change = |ago_ms| change(root, head.clone(), ago_ms);
         assert_eq!(
             change(HOUR_MS),
@@ -358,14 +388,16 @@ mod tests {
         commit("dev-docs/plan.md");
         assert_eq!(change(root, before.clone(), -HOUR_MS), Change::Nothing);
         commit("code.rs");
-        let head = block_on(mark(root)).head.unwrap();
+        let Head::At { id: head } = block_on(mark(root)).head else {
+            panic!("no commit")
+        };
         let expected = Change::Commit {
             head,
             path: "code.rs".into(),
         };
         assert_eq!(change(root, before, -HOUR_MS), expected);
         assert!(matches!(
-            change(root, None, -HOUR_MS),
+            change(root, Head::NoRepository, -HOUR_MS),
             Change::Commit { .. }
         ));
     }
@@ -385,10 +417,18 @@ mod tests {
             std::fs::write(path, "x").unwrap();
         }
         std::os::unix::fs::symlink("/", root.join("link")).unwrap();
-        assert_eq!(change(root, None, HOUR_MS), Change::Nothing);
+        assert_eq!(change(root, Head::NoRepository, HOUR_MS), Change::Nothing);
         std::fs::write(root.join("a/code.rs"), "x").unwrap();
-        assert_eq!(change(root, None, HOUR_MS), file("a/code.rs"));
-        assert_eq!(change(root, None, -HOUR_MS), Change::Nothing);
+        assert_eq!(change(root, Head::NoRepository, HOUR_MS), file("a/code.rs"));
+        assert_eq!(change(root, Head::NoRepository, -HOUR_MS), Change::Nothing);
+    }
+
+    #[test]
+    fn a_file_that_came_with_an_old_time_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = std::fs::File::create(dir.path().join("f")).unwrap();
+        unpacked.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(change(dir.path(), Head::NoRepository, HOUR_MS), file("f"));
     }
 
     #[test]
@@ -415,7 +455,11 @@ mod tests {
     #[test]
     fn a_missing_project_is_nothing() {
         assert_eq!(
-            change(Path::new("/nonexistent/project"), None, HOUR_MS),
+            change(
+                Path::new("/nonexistent/project"),
+                Head::NoRepository,
+                HOUR_MS
+            ),
             Change::Nothing
         );
     }

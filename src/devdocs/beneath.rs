@@ -91,7 +91,7 @@ pub(super) fn open_or_create_folder(
     path: &Path,
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
-    let mut folder = open(root, Path::new("."), FOLDER).or_else(|_| rustix::io::dup(root))?;
+    let mut folder = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
     let mut so_far = std::path::PathBuf::new();
     for part in path.components() {
         let Component::Normal(name) = part else {

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest run of one git command. A commit of three files takes milliseconds;
 /// this is for a slow disk.
@@ -103,7 +103,7 @@ pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
     /// Start of standard error.
     pub(crate) stderr: String,
-    /// There was more output than is kept, and the command was killed.
+    /// There was more output than is kept; the command was cut short.
     pub(crate) cut: bool,
 }
 
@@ -139,6 +139,16 @@ pub(crate) enum Problem {
     Io(String),
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Problem::NoGit => f.write_str("there is no git"),
+            Problem::TimedOut => f.write_str("git did not answer in time"),
+            Problem::Io(message) => write!(f, "git failed: {message}"),
+        }
+    }
+}
+
 impl From<Problem> for CommitOutcome {
     fn from(problem: Problem) -> Self {
         match problem {
@@ -163,6 +173,8 @@ fn command(root: &Path, args: &[OsString], environment: &[OsString]) -> std::pro
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_LITERAL_PATHSPECS", "1")
         .env("GIT_EDITOR", "true")
+        // Reading must not take the lock that the session's own git may want.
+        .env("GIT_OPTIONAL_LOCKS", "0")
         .arg("--no-pager");
     for setting in HARDENING {
         command.args(["-c", setting]);
@@ -191,16 +203,17 @@ pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Proble
         return Err(Problem::Io(String::from("git has no output")));
     };
     let work = async {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut stdout = stdout.take(MAX_OUTPUT_BYTES);
-        let mut stderr = stderr.take(MAX_STDERR_BYTES);
-        tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err))?;
+        let read = async |pipe: &mut (dyn AsyncRead + Unpin), most| {
+            let mut bytes = Vec::new();
+            pipe.take(most).read_to_end(&mut bytes).await.map(|_| bytes)
+        };
+        // Each pipe is closed as soon as enough is read, so that a command with
+        // more to say ends instead of waiting for a reader.
+        let (out, err) = tokio::try_join!(
+            async { read(&mut { stdout }, MAX_OUTPUT_BYTES).await },
+            async { read(&mut { stderr }, MAX_STDERR_BYTES).await },
+        )?;
         let cut = out.len() as u64 == MAX_OUTPUT_BYTES;
-        if cut {
-            child.start_kill()?;
-        }
-        // Closed pipes let a command that has more to say come to its end.
-        drop((stdout, stderr));
         let code = child.wait().await?.code();
         let stderr = String::from_utf8_lossy(&err).trim().to_owned();
         Ok::<_, std::io::Error>(Output {
@@ -310,6 +323,20 @@ async fn commit(
         .await?
         .first_line();
     Ok(CommitOutcome::Committed { id, files: touched })
+}
+
+/// The lines of `git status --short`, at most `most`; empty without a
+/// repository or when git fails.
+pub async fn short_status(root: &Path, most: usize) -> Vec<String> {
+    let words = ["status", "--short", "--untracked-files=normal"];
+    let Ok(output) = run(root, &args(&words, &[])).await else {
+        return Vec::new();
+    };
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .take(most)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Runs a command that writes the index, again while the index is locked.
@@ -477,12 +504,14 @@ pub(crate) mod tests {
         git(dir.path(), &["init", "-q"]);
         let root = dir.path().join("sub");
         std::fs::create_dir(&root).unwrap();
-        std::fs::write(root.join("a :*.md"), "x").unwrap();
-        let outcome = commit_files(&root, &["a :*.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
+        // A name that git would take for a pattern.
+        std::fs::write(root.join("*.md"), "x").unwrap();
+        std::fs::write(root.join("other.md"), "x").unwrap();
+        let outcome = commit_files(&root, &["*.md"]);
+        let CommitOutcome::Committed { files, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(files, [PathBuf::from("*.md")]);
         std::fs::write(root.join("b.md"), "x").unwrap();
         git(&root, &["add", "b.md"]);
         let outcome = commit_files(&root, &["b.md"]);
@@ -565,6 +594,45 @@ pub(crate) mod tests {
             matches!(outcome, CommitOutcome::Committed { .. }),
             "{outcome:?}"
         );
+    }
+
+    #[test]
+    fn a_person_without_a_name_gets_one() {
+        let dir = repository();
+        git(dir.path(), &["config", "user.name", ""]);
+        git(dir.path(), &["config", "user.email", ""]);
+        std::fs::write(dir.path().join("dev-docs/plan.md"), "new").unwrap();
+        let outcome = commit_files(dir.path(), &["dev-docs/plan.md"]);
+        assert!(
+            matches!(outcome, CommitOutcome::Committed { .. }),
+            "{outcome:?}"
+        );
+        let author = git(dir.path(), &["log", "-1", "--format=%an <%ae>"]);
+        assert_eq!(author.trim(), "longhaul <longhaul@localhost>");
+    }
+
+    #[test]
+    fn a_flood_of_output_is_cut_and_does_not_hang() {
+        let dir = repository();
+        let size = MAX_OUTPUT_BYTES as usize * 2;
+        std::fs::write(dir.path().join("big"), vec![b'x'; size]).unwrap();
+        git(dir.path(), &["add", "big"]);
+        let output = block_on(run(dir.path(), &args(&["show", ":big"], &[]))).unwrap();
+        assert!(output.cut && !output.ok());
+        assert_eq!(output.stdout.len() as u64, MAX_OUTPUT_BYTES);
+    }
+
+    #[test]
+    fn the_status_is_short() {
+        let dir = repository();
+        std::fs::write(dir.path().join("code.rs"), "new").unwrap();
+        std::fs::write(dir.path().join("other.rs"), "new").unwrap();
+        assert_eq!(
+            block_on(short_status(dir.path(), 9)),
+            [" M code.rs", "?? other.rs"]
+        );
+        assert_eq!(block_on(short_status(dir.path(), 1)).len(), 1);
+        assert!(block_on(short_status(Path::new("/"), 9)).is_empty());
     }
 
     #[test]

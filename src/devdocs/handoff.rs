@@ -231,7 +231,8 @@ impl From<Errno> for WriteProblem {
             Errno::NOTDIR | Errno::EXIST => WriteProblem::FolderIsNotOne,
             Errno::ISDIR => WriteProblem::IsDirectory,
             Errno::XDEV => WriteProblem::Outside,
-            Errno::LOOP => WriteProblem::Link,
+            // A link that leads nowhere is there for `mkdir` and not for `open`.
+            Errno::LOOP | Errno::NOENT => WriteProblem::Link,
             Errno::ACCESS | Errno::PERM => WriteProblem::Permission,
             Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO => WriteProblem::Disk { message },
             _ => WriteProblem::Io { message },
@@ -389,12 +390,12 @@ mod tests {
 
     #[test]
     fn a_brief_is_bounded_and_quotes_cannot_leave_their_fence() {
-        let long = "`````\n- [ ] é\u{1b}[31m\n".repeat(100_000);
+        let long = "`````\n- [ ] é\u{1b}[31m\n".repeat(2_000);
         let mut brief = brief();
         brief.messages = vec![long.clone(); 9];
-        brief.tool_calls = vec![long.clone(); 900];
-        brief.files_touched = vec![long.clone(); 900];
-        brief.git_status = vec![long.clone(); 900];
+        brief.tool_calls = vec![long.clone(); 90];
+        brief.files_touched = vec![long.clone(); 90];
+        brief.git_status = vec![long.clone(); 90];
         brief.reason = long.clone();
         brief.run_id = format!("--> {long}");
         let mut tasks = TaskFile::parse(b"- [ ] a").unwrap();

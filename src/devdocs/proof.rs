@@ -95,6 +95,17 @@ impl Snapshot {
         }
     }
 
+    /// Ticked and all checkboxes of the task file, if it was read.
+    pub fn task_counts(&self) -> Option<(u32, u32)> {
+        self.files.iter().find_map(|entry| match &entry.state {
+            FileState::Present {
+                content: Content::Tasks { ticked, total, .. },
+                ..
+            } => Some((*ticked, *total)),
+            _ => None,
+        })
+    }
+
     /// The state of `path`; absent if it was not asked about.
     pub fn get(&self, path: &Path) -> &FileState {
         let found = self.files.iter().find(|entry| entry.path == path);
@@ -345,20 +356,17 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir(dir.path().join("dev-docs")).unwrap();
             let project = Project(dir);
-            project
-                .write(PLAN, "plan")
-                .write(TASKS, "- [ ] a\n- [x] b\n");
+            project.write(PLAN, "plan");
+            project.write(TASKS, "- [ ] a\n- [x] b\n");
             project
         }
 
-        fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> &Project {
+        fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
             std::fs::write(self.0.path().join(path), bytes).unwrap();
-            self
         }
 
-        fn remove(&self, path: &str) -> &Project {
+        fn remove(&self, path: &str) {
             std::fs::remove_file(self.0.path().join(path)).unwrap();
-            self
         }
 
         fn look(&self) -> Snapshot {
@@ -383,16 +391,13 @@ mod tests {
 
     #[test]
     fn a_changed_file_or_a_new_one_is_a_checkpoint() {
+        assert_eq!(told(|p| p.write(PLAN, "new plan")), ["ok dev-docs/plan.md"]);
         assert_eq!(
-            told(|p| drop(p.write(PLAN, "new plan"))),
-            ["ok dev-docs/plan.md"]
-        );
-        assert_eq!(
-            told(|p| drop(p.write("dev-docs/SUMMARY.md", "s"))),
+            told(|p| p.write("dev-docs/SUMMARY.md", "s")),
             ["ok dev-docs/SUMMARY.md"]
         );
         assert_eq!(
-            told(|p| drop(p.write(TASKS, "Status: blocked"))),
+            told(|p| p.write(TASKS, "Status: blocked")),
             ["ok dev-docs/tasks.md"]
         );
     }
@@ -401,34 +406,34 @@ mod tests {
     fn rewriting_the_same_bytes_is_none() {
         let same = "none of dev-docs/SUMMARY.md, dev-docs/plan.md, dev-docs/tasks.md has changed since the request";
         assert_eq!(told(|_| {}), [same]);
-        assert_eq!(told(|p| drop(p.write(PLAN, "plan"))), [same]);
+        assert_eq!(told(|p| p.write(PLAN, "plan")), [same]);
     }
 
     #[test]
     fn each_shortfall_is_named() {
         let said = |phrase: &str| vec![phrase.to_owned()];
         assert_eq!(
-            told(|p| drop(p.write(PLAN, " \n"))),
+            told(|p| p.write(PLAN, " \n")),
             said("dev-docs/plan.md is empty")
         );
         assert_eq!(
-            told(|p| drop(p.write(PLAN, [0xff]))),
+            told(|p| p.write(PLAN, [0xff])),
             said("dev-docs/plan.md is not UTF-8 text")
         );
         assert_eq!(
-            told(|p| drop(p.remove(PLAN))),
+            told(|p| p.remove(PLAN)),
             said("dev-docs/plan.md has been deleted")
         );
         assert_eq!(
-            told(|p| drop(p.write(TASKS, ""))),
+            told(|p| p.write(TASKS, "")),
             said("dev-docs/tasks.md is empty")
         );
         assert_eq!(
-            told(|p| drop(p.write(TASKS, "all gone"))),
+            told(|p| p.write(TASKS, "all gone")),
             said("dev-docs/tasks.md has lost its 2 checkboxes")
         );
         assert_eq!(
-            told(|p| drop(p.write(TASKS, "- [x] a\0"))),
+            told(|p| p.write(TASKS, "- [x] a\0")),
             said("dev-docs/tasks.md holds a NUL byte at offset 7, so it is not text")
         );
         assert_eq!(
@@ -442,7 +447,10 @@ mod tests {
 
     #[test]
     fn one_good_change_does_not_excuse_a_ruined_file() {
-        let told = told(|p| drop(p.write(PLAN, "new").write(TASKS, "\n")));
+        let told = told(|p| {
+            p.write(PLAN, "new");
+            p.write(TASKS, "\n");
+        });
         assert_eq!(told, ["dev-docs/tasks.md is empty"]);
     }
 
@@ -450,7 +458,9 @@ mod tests {
     fn snapshots_and_proofs_survive_the_journal() {
         let project = Project::new();
         let before = project.look();
-        project.write(PLAN, [0xff]).remove(TASKS);
+        assert_eq!(before.task_counts(), Some((1, 2)));
+        project.write(PLAN, [0xff]);
+        project.remove(TASKS);
         let now = project.look();
         for snapshot in [&before, &now] {
             let json = serde_json::to_string(snapshot).unwrap();

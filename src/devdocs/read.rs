@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::beneath;
+use super::task_file::{MAX_TASK_FILE_BYTES, TaskFile, TaskFileError};
 
 /// Why a file of the project could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,34 @@ pub fn read_content(
     })
 }
 
+/// Why there is no task file to go by. Such a task file is not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", content = "problem", rename_all = "snake_case")]
+pub enum TaskProblem {
+    /// It cannot be read.
+    Read(ReadProblem),
+    /// It can be read but is not one.
+    Parse(TaskFileError),
+}
+
+impl fmt::Display for TaskProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskProblem::Read(problem) => problem.fmt(f),
+            TaskProblem::Parse(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TaskProblem {}
+
+/// Reads and parses the task file at `relative` beneath `project_root`.
+pub fn read_task_file(project_root: &Path, relative: &Path) -> Result<TaskFile, TaskProblem> {
+    let bytes = read_project_file(project_root, relative, MAX_TASK_FILE_BYTES)
+        .map_err(TaskProblem::Read)?;
+    TaskFile::parse(&bytes).map_err(TaskProblem::Parse)
+}
+
 fn kind_of(kind: FileType) -> &'static str {
     match kind {
         FileType::Fifo => "a FIFO",
@@ -221,6 +250,21 @@ mod tests {
         for path in ["absolute", "up", absolute, "../x", "d/../d/ok", ".", ""] {
             assert_eq!(read(root, path), Err(ReadProblem::Outside), "{path}");
         }
+    }
+
+    #[test]
+    fn a_task_file_that_is_none_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = || read_task_file(dir.path(), Path::new("tasks.md"));
+        assert_eq!(read().unwrap_err().to_string(), "is missing");
+        std::fs::write(dir.path().join("tasks.md"), "\n").unwrap();
+        assert_eq!(read(), Err(TaskProblem::Parse(TaskFileError::Empty)));
+        for problem in [read().unwrap_err(), TaskProblem::Read(ReadProblem::Missing)] {
+            let json = serde_json::to_string(&problem).unwrap();
+            assert_eq!(serde_json::from_str::<TaskProblem>(&json).unwrap(), problem);
+        }
+        std::fs::write(dir.path().join("tasks.md"), "- [x] a").unwrap();
+        assert!(read().unwrap().is_done());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::syntax::lines;
 use super::*;
 
 fn parse(text: &str) -> TaskFile {
@@ -73,6 +74,7 @@ fn near_misses_are_no_checkboxes() {
         "- a\n\n      - [x] code in an item",
         "- > [x] quote in an item",
         "- - -\n\n    - [x] b",
+        "- a\n\npara\n    - [x] b",
     ] {
         assert_eq!(counts(text), (0, 0), "{text:?}");
     }
@@ -98,6 +100,7 @@ fn nested_items_count_at_any_usual_indentation() {
     }
     assert_eq!(parse("- a\n  - b\n    1. [ ] c\n- [ ] d").items[0].depth, 2);
     assert_eq!(parse("- 1. [ ] a").items[0].depth, 1);
+    assert_eq!(parse("-\n  - [ ] a").items[0].depth, 1);
 }
 
 #[test]
@@ -292,6 +295,24 @@ fn the_digest_is_sha256_of_the_bytes() {
         parse("abc").digest,
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
+}
+
+/// Quadratic time would make this run for hours.
+#[test]
+fn a_mebibyte_of_anything_is_read_at_once() {
+    let size = MAX_TASK_FILE_BYTES as usize;
+    for unit in [
+        "- ", "1. ", "- x\n", "<!--", "<!-- -->", "`", "* * x", "> ", "[", "\t", "\r", "- [ ]\n ",
+        "_", "#",
+    ] {
+        let mut text = unit.repeat(size / unit.len() - 1);
+        text.push('x');
+        assert!(TaskFile::parse(text.as_bytes()).is_ok(), "{unit:?}");
+    }
+    let stairs: String = (0..1000)
+        .map(|n| format!("{}- [ ]\n", " ".repeat(n * 2 % 1024)))
+        .collect();
+    assert_eq!(counts(&(stairs + &"x\n".repeat(size / 4))), (0, 1000));
 }
 
 /// Lines that exercise every rule, put together at random.
