@@ -180,6 +180,18 @@ struct Watch {
     /// Time supervised by processes that are gone, and when this one began.
     supervised_ms: u64,
     process_since: u64,
+    /// What this process found in the journal.
+    journal_found: usize,
+}
+
+impl Watch {
+    /// Time supervised, as far as the journal tells.
+    fn supervised_ms(&self, journal: &[(Timestamp, Event)]) -> u64 {
+        let by_this_process = journal[self.journal_found..]
+            .last()
+            .map_or(0, |(at, _)| at.boot_ms - self.process_since);
+        self.supervised_ms + by_this_process
+    }
 }
 
 struct World {
@@ -813,6 +825,7 @@ fn run(seed: u64) -> Seen {
             crashes += 1;
             let kept = durable + world.rng.below((journal.len() - durable) as u64 + 1) as usize;
             journal.truncate(kept);
+            durable = kept;
             machine = replay(run_id, &p, begun, &journal);
             if let Some(outcome) = machine.outcome() {
                 // It died between noting the end and telling it.
@@ -860,9 +873,9 @@ fn recover(
     let killed = u32::from(world.cli.take().is_some());
     world.queue.clear();
     world.timers.clear();
-    let last = journal.last().map_or(0, |(at, _)| at.boot_ms);
     let mut watch = std::mem::take(&mut world.watch);
-    watch.supervised_ms += last.saturating_sub(watch.process_since);
+    watch.supervised_ms = watch.supervised_ms(journal);
+    watch.journal_found = journal.len();
     (watch.stops, watch.hurried) = (0, false);
     (watch.copying_since, watch.polite_since) = (None, None);
     world.now = world.now.plus_ms(5_000);
@@ -920,8 +933,7 @@ fn check_end(
     );
     // The time is up, a last checkpoint, the end of the session, and the
     // deadlines of the work on files in between.
-    let last = journal.last().map_or(0, |(at, _)| at.boot_ms);
-    let supervised = world.watch.supervised_ms + last.saturating_sub(world.watch.process_since);
+    let supervised = world.watch.supervised_ms(journal);
     assert!(
         supervised <= p.max_ms + 15 * 60_000,
         "{supervised} ms supervised, {} allowed",
