@@ -752,7 +752,11 @@ impl Machine {
 
     fn session_is_gone(&mut self, now: Timestamp, exit: Exit, killed: u32, survivors: u32) {
         self.announce();
-        let reason = self.reason.unwrap_or(EndReason::Exited);
+        let reason = match self.reason.unwrap_or(EndReason::Exited) {
+            // The reply came after all, while the session was being ended.
+            EndReason::DeadStart if self.has_replied() => EndReason::NoProgress,
+            reason => reason,
+        };
         self.with_live(|c| {
             c.ended_at = Some(now);
             c.end_reason = Some(reason);
@@ -812,7 +816,8 @@ impl Machine {
         }
         match live.end_reason? {
             // The task file itself tells all there is to tell.
-            EndReason::Done | EndReason::Blocked | EndReason::DeadStart => None,
+            // Unless longhaul died before the run's end was noted.
+            EndReason::Done | EndReason::Blocked if self.verdict.is_some() => None,
             reason => Some(match &live.checkpoint.trouble {
                 Some(trouble) => trouble.clone(),
                 None => format!(
