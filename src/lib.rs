@@ -9,7 +9,10 @@ pub mod demo;
 pub mod devdocs;
 pub mod error;
 pub mod models;
+pub mod report;
 pub mod session;
+pub mod show;
+pub mod text;
 pub mod transcript;
 
 pub use error::{Error, ErrorKind, Result};
