@@ -292,3 +292,24 @@ pub fn bad_night() -> Stage {
         .wait(1_000);
     s
 }
+
+/// The second session in the middle of its work.
+pub fn mid_night() -> Stage {
+    let mut s = Stage::new(params());
+    s.begin(2, 12)
+        .session(4_000, 200_000, 18_000)
+        .wait(2_400_000)
+        .spend(4.306)
+        .context(142_000)
+        .checkpoint()
+        .bill(4.306, CostSource::CostState)
+        .exited(Exit::Code(143), 0, 0)
+        .open(6, 12, true)
+        .session(4_001, 200_000, 18_000)
+        .wait(600_000)
+        .spend(1.5)
+        .bill(1.52, CostSource::Statusline)
+        .context(96_000)
+        .tool("Bash: cargo test --workspace");
+    s
+}

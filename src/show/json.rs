@@ -245,3 +245,184 @@ fn context<'a>(pressure: &Pressure) -> Body<'a> {
         window_source: pressure.source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::Outcome;
+    use crate::cycle::event::Exit;
+    use crate::report::staged;
+    use uuid::Uuid;
+
+    /// Which notice this is. A notice added later does not compile until it
+    /// has a seat here, and fails until it is in `all`.
+    fn seat(notice: &Notice) -> usize {
+        match notice {
+            Notice::RunStarted => 0,
+            Notice::RunResumed { .. } => 1,
+            Notice::SessionStarted { .. } => 2,
+            Notice::Context(_) => 3,
+            Notice::ThresholdReached(_) => 4,
+            Notice::CheckpointRequested { .. } => 5,
+            Notice::CheckpointDelivered { .. } => 6,
+            Notice::CheckpointVerified { .. } => 7,
+            Notice::CheckpointFailed { .. } => 8,
+            Notice::HandoffWritten { .. } => 9,
+            Notice::Nudged { .. } => 10,
+            Notice::Tasks { .. } => 11,
+            Notice::Verified { .. } => 12,
+            Notice::Waiting { .. } => 13,
+            Notice::Activity { .. } => 14,
+            Notice::Spent { .. } => 15,
+            Notice::SessionEnded { .. } => 16,
+            Notice::Warning { .. } => 17,
+            Notice::Obeyed { .. } => 18,
+            Notice::RunFinished { .. } => 19,
+        }
+    }
+
+    #[test]
+    fn the_list_has_every_notice() {
+        let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
+        assert!(seats.into_iter().eq(0..20));
+    }
+
+    fn all() -> Vec<Notice> {
+        let pressure = Pressure {
+            tokens: 142_000,
+            window: 200_000,
+            source: WindowSource::Statusline,
+        };
+        vec![
+            Notice::RunStarted,
+            Notice::RunResumed {
+                lost_cycle: Some(3),
+                killed: 2,
+            },
+            Notice::SessionStarted {
+                session_id: Uuid::nil(),
+                pid: 4711,
+                model: None,
+            },
+            Notice::Context(pressure),
+            Notice::ThresholdReached(pressure),
+            Notice::CheckpointRequested {
+                attempt: 1,
+                reason: EndReason::Threshold,
+            },
+            Notice::CheckpointDelivered { attempt: 1 },
+            Notice::CheckpointVerified {
+                files: vec!["dev-docs/tasks.md".into()],
+            },
+            Notice::CheckpointFailed {
+                reason: "nothing \u{1b}[2J changed".into(),
+            },
+            Notice::HandoffWritten { trouble: None },
+            Notice::Nudged { count: 2 },
+            Notice::Tasks { done: 3, total: 9 },
+            Notice::Verified { passed: false },
+            Notice::Waiting {
+                reason: "API error (server_error)".into(),
+                ms: 5_000,
+            },
+            Notice::Activity {
+                summary: "Bash: \u{202e}ls\u{9b}31m\n".into(),
+            },
+            Notice::Spent {
+                tokens: 12,
+                cost_usd: 0.1 + 0.2,
+            },
+            Notice::SessionEnded {
+                reason: EndReason::Threshold,
+                exit: Exit::Signal(15),
+                killed: 1,
+                survivors: 0,
+            },
+            Notice::SessionEnded {
+                reason: EndReason::SupervisorLost,
+                exit: Exit::Unknown,
+                killed: 0,
+                survivors: 0,
+            },
+            Notice::Warning { text: "w".into() },
+            Notice::Obeyed { text: "o".into() },
+            Notice::RunFinished {
+                outcome: Outcome::Stopped { signal: 15 },
+            },
+        ]
+    }
+
+    #[test]
+    fn every_event_is_written_as_promised() {
+        let stage = staged::mid_night();
+        let lines: String = all()
+            .iter()
+            .map(|notice| line(stage.now, notice, &stage.view()))
+            .collect();
+        let head = format!(
+            r#""ts":"{}","run_id":"1a2b3c4d-0000-4000-8000-000000000001","cycle":2"#,
+            stage.now.rfc3339()
+        );
+        assert_eq!(lines.matches(&head).count(), all().len());
+        insta::assert_snapshot!(lines.replace(&head, "HEAD"), @r#"
+        {"event":"run_started",HEAD}
+        {"event":"run_resumed",HEAD,"lost_cycle":3,"killed":2}
+        {"event":"session_started",HEAD,"session_id":"00000000-0000-0000-0000-000000000000","pid":4711,"model":null}
+        {"event":"context",HEAD,"tokens":142000,"window":200000,"percent":71,"window_source":"statusline"}
+        {"event":"threshold_reached",HEAD,"tokens":142000,"window":200000,"percent":71,"window_source":"statusline"}
+        {"event":"checkpoint_requested",HEAD,"attempt":1,"reason":"threshold"}
+        {"event":"checkpoint_delivered",HEAD,"attempt":1}
+        {"event":"checkpoint_verified",HEAD,"files":["dev-docs/tasks.md"]}
+        {"event":"checkpoint_failed",HEAD,"reason":"nothing \u001b[2J changed"}
+        {"event":"handoff_written",HEAD,"trouble":null}
+        {"event":"nudged",HEAD,"count":2}
+        {"event":"tasks",HEAD,"done":3,"total":9}
+        {"event":"verified",HEAD,"passed":false}
+        {"event":"waiting",HEAD,"reason":"API error (server_error)","ms":5000}
+        {"event":"activity",HEAD,"summary":"Bash: \u202els\u009b31m\n"}
+        {"event":"spent",HEAD,"tokens":12,"cost_usd":0.3,"cost_source":"cli"}
+        {"event":"session_ended",HEAD,"reason":"threshold","exit":143,"killed":1,"survivors":0}
+        {"event":"session_ended",HEAD,"reason":"supervisor_lost","exit":null,"killed":0,"survivors":0}
+        {"event":"warning",HEAD,"text":"w"}
+        {"event":"obeyed",HEAD,"text":"o"}
+        {"event":"run_finished",HEAD,"outcome":"stopped","exit_code":143,"message":"stopped (signal 15)"}
+        "#);
+    }
+
+    #[test]
+    fn every_event_is_documented_with_every_field() {
+        let doc = include_str!("../../dev-docs/EVENTS.md");
+        let stage = staged::mid_night();
+        for notice in all() {
+            let written = line(stage.now, &notice, &stage.view());
+            let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+            let fields = value.as_object().unwrap();
+            let event = fields["event"].as_str().unwrap();
+            let section = doc
+                .split("\n### ")
+                .find(|s| s.starts_with(&format!("`{event}`\n")));
+            let section = section.unwrap_or_else(|| panic!("{event} is not in EVENTS.md"));
+            for field in fields.keys() {
+                let is_common = ["event", "ts", "run_id", "cycle"].contains(&field.as_str());
+                assert!(
+                    is_common || section.contains(&format!("| `{field}` |")),
+                    "{event}.{field} is not in EVENTS.md"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_first_session_the_cycle_is_0() {
+        let stage = staged::Stage::new(staged::params());
+        let written = line(stage.now, &Notice::RunStarted, &stage.view());
+        assert_eq!(
+            written,
+            concat!(
+                r#"{"event":"run_started","ts":"2027-01-15T08:00:00.000Z","#,
+                r#""run_id":"1a2b3c4d-0000-4000-8000-000000000001","cycle":0}"#,
+                "\n"
+            )
+        );
+    }
+}

@@ -61,7 +61,12 @@ impl Teller for Plain {
         let mut lines = String::new();
         if self.lost > 0 {
             let n = text::count(self.lost, "line was", "lines were");
-            lines = stamped(at, view, &format!("({n} left out: nobody read)"), &self.zone);
+            lines = stamped(
+                at,
+                view,
+                &format!("({n} left out: nobody read)"),
+                &self.zone,
+            );
         }
         lines.push_str(&stamped(at, view, &words, &self.zone));
         if self.outlet.offer(&lines) {
