@@ -57,6 +57,12 @@ impl<'a> Snapshot<'a> {
         self.machine.elapsed_ms(self.machine.last_now)
     }
 
+    /// Milliseconds supervised at `now`; stands still once the run is over.
+    pub fn elapsed_ms_at(&self, now: Timestamp) -> u64 {
+        self.machine
+            .elapsed_ms(self.machine.ended_at.unwrap_or(now))
+    }
+
     /// The state's name.
     pub fn state(&self) -> &'static str {
         self.machine.state.name()
@@ -70,6 +76,11 @@ impl<'a> Snapshot<'a> {
     /// How it ended.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.machine.outcome()
+    }
+
+    /// What the run will end with, once the session is down.
+    pub fn verdict(&self) -> Option<&Outcome> {
+        self.machine.verdict.as_ref()
     }
 
     /// All cycles, the live one last.

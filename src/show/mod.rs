@@ -1,12 +1,58 @@
-//! stub
-use crate::clock::Timestamp; use crate::cycle::{Notice, Snapshot};
-/// stub
-pub trait Teller { /// x
- fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>); /// x
- fn tick(&mut self, now: Timestamp, view: &Snapshot<'_>); /// x
- fn finish(&mut self, view: &Snapshot<'_>); /// x
- fn wants_tick_ms(&self) -> Option<u64>; }
-struct P;
-impl Teller for P { fn tell(&mut self, at: Timestamp, n: &Notice, v: &Snapshot<'_>) { use std::io::Write; let _ = writeln!(std::io::stdout(), "{} {} {:?} [{}]", at.rfc3339(), v.cycle(), n, v.state()); } fn tick(&mut self,_:Timestamp,_:&Snapshot<'_>){} fn finish(&mut self,_:&Snapshot<'_>){} fn wants_tick_ms(&self)->Option<u64>{None} }
-/// x
-pub fn teller(_json: bool) -> Box<dyn Teller> { Box::new(P) }
+//! The display of a running run. Everything here reads the snapshot and the
+//! notices; nothing here can delay, change or fail the run.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `outlet` | how to write without ever waiting or failing |
+//! | `line` | a notice in one line of words, and how much it matters |
+//! | `json` | a notice as one JSON object (`dev-docs/EVENTS.md`) |
+//! | `plain` | a log for a file: one line per notice that matters |
+//! | `panel` | the few lines of state at the bottom of a terminal |
+//! | `live` | drawing that panel in place, with the log scrolling above it |
+//! | `look` | what the terminal can do: size, colour, glyphs, foreground |
+
+mod json;
+mod line;
+mod live;
+mod look;
+mod outlet;
+mod panel;
+mod plain;
+
+use std::io::IsTerminal as _;
+
+use jiff::tz::TimeZone;
+
+use crate::clock::Timestamp;
+use crate::cycle::{Notice, Snapshot};
+
+/// Tells a person or a program what goes on.
+pub trait Teller {
+    /// Something happened; `view` is the run after it.
+    fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>);
+
+    /// Time passed; to be called every [`Teller::tick_ms`].
+    fn tick(&mut self, now: Timestamp, view: &Snapshot<'_>);
+
+    /// How often `tick` is wanted, milliseconds; `None` if never, so that
+    /// nobody wakes up for it.
+    fn tick_ms(&self) -> Option<u64>;
+
+    /// The last word. Waits for what is still on its way, two seconds at most.
+    fn finish(&mut self, now: Timestamp, view: &Snapshot<'_>);
+}
+
+/// The teller for standard output: events for `--json`, a live panel for a
+/// terminal that can redraw, plain lines for everything else.
+pub fn teller(json: bool) -> Box<dyn Teller> {
+    let stdout = std::io::stdout();
+    let outlet = outlet::Outlet::new(Box::new(std::io::stdout()));
+    if json {
+        return Box::new(json::Json::new(outlet));
+    }
+    let zone = TimeZone::system();
+    match look::Look::of_environment() {
+        Some(look) if stdout.is_terminal() => Box::new(live::Live::new(outlet, look, zone)),
+        Some(_) | None => Box::new(plain::Plain::new(outlet, zone)),
+    }
+}

@@ -1,0 +1,357 @@
+//! The report as a tired person reads it at seven in the morning: what
+//! happened and what to do on the first line, figures after it, then what went
+//! wrong, and where everything lies.
+
+use jiff::tz::TimeZone;
+
+use super::{CycleReport, Ended, Report, words};
+use crate::cycle::Outcome;
+use crate::cycle::record::CostSource;
+use crate::text::{self, Side};
+
+/// Nothing but a path or an id is wider than this.
+const COLUMNS: usize = 100;
+/// A foreign text longer than this is cut; the JSON report has all of it.
+const LONGEST: usize = 1_000;
+/// Where the second column begins.
+const LABEL: usize = 13;
+/// The CLI's count and ours may differ by rounding; more than this is told.
+const GAP_USD: f64 = 0.01;
+
+impl Report {
+    /// The report in words; times are local to `zone`.
+    pub fn human(&self, zone: &TimeZone) -> String {
+        let mut page = Page::default();
+        page.paragraph(&self.headline());
+        page.blank();
+        self.facts(&mut page, zone);
+        if !self.cycles.is_empty() {
+            page.blank();
+            self.table(&mut page, zone);
+        }
+        if !self.warnings.is_empty() {
+            page.blank();
+            page.line("Look at this:");
+            for warning in &self.warnings {
+                page.item(warning);
+            }
+        }
+        page.blank();
+        self.places(&mut page);
+        page.text
+    }
+
+    /// How it ended, and whether the reader must do something.
+    fn headline(&self) -> String {
+        let tally = match self.tasks_total {
+            0 => "no task boxes seen".to_owned(),
+            total => format!("{} of {total} tasks ticked", self.tasks_done_after),
+        };
+        match &self.ended {
+            Ended::With(Outcome::Done) => {
+                let proof = if self.verify {
+                    ", and the verify command passed"
+                } else {
+                    ""
+                };
+                let after = if self.warnings.is_empty() {
+                    "There is nothing you must do."
+                } else {
+                    "Look at the warnings below."
+                };
+                format!("DONE: the task file says done ({tally}){proof}. {after}")
+            }
+            Ended::With(Outcome::NeedsPerson { why }) => {
+                format!("NOT DONE, YOU ARE NEEDED: {why} ({tally}).")
+            }
+            Ended::With(Outcome::Budget { which }) => format!(
+                "NOT DONE: the budget {} is spent ({tally}). Raise it to go on.",
+                which.key()
+            ),
+            Ended::With(Outcome::NoProgress) => format!(
+                "NOT DONE: the last sessions made no progress, so longhaul stopped ({tally}). \
+                 See what they were stuck on before you go on."
+            ),
+            Ended::With(Outcome::Authentication { why }) => format!(
+                "NOT DONE, YOU ARE NEEDED: the API refused the login: {why} ({tally}). \
+                 Log in again, then go on."
+            ),
+            Ended::With(Outcome::Stopped { signal }) => format!(
+                "STOPPED by {} before the task was done ({tally}). Nothing is broken; go on when you like.",
+                signal_name(*signal)
+            ),
+            Ended::Running => format!("RUNNING: {} ({tally}).", self.message),
+            Ended::Interrupted => format!(
+                "INTERRUPTED: {} ({tally}). The next `longhaul run` carries on with this run.",
+                self.message
+            ),
+        }
+    }
+
+    fn facts(&self, page: &mut Page, zone: &TimeZone) {
+        page.fact("project", &self.project);
+        let began = text::local(self.started_at.unix_ms, zone, "%a %Y-%m-%d %H:%M");
+        let ended = match self.ended_at {
+            Some(at) => format!("to {}", text::local(at.unix_ms, zone, "%a %Y-%m-%d %H:%M")),
+            None => "without an end so far".into(),
+        };
+        page.fact(
+            "time",
+            &format!("{} ({began} {ended})", text::span(self.elapsed_ms)),
+        );
+        page.fact(
+            "tasks",
+            &words::tasks(
+                self.tasks_done_before,
+                self.tasks_done_after,
+                self.tasks_total,
+            ),
+        );
+        page.fact("sessions", &self.session_words());
+        let u = &self.totals.usage;
+        page.fact(
+            "tokens",
+            &format!(
+                "{}: input {}, output {}, cache read {}, cache write {} (5 min) and {} (1 h)",
+                text::grouped(self.totals.tokens),
+                text::grouped(u.input),
+                text::grouped(u.output),
+                text::grouped(u.cache_read),
+                text::grouped(u.cache_write_5m),
+                text::grouped(u.cache_write_1h)
+            ),
+        );
+        page.fact("cost", &self.cost_words());
+    }
+
+    fn session_words(&self) -> String {
+        let mut words = self.totals.sessions.to_string();
+        let models = self.models();
+        if !models.is_empty() {
+            words.push_str(&format!(" on {}", models.join(", ")));
+        }
+        let nudges: u32 = self.cycles.iter().map(|c| c.nudges).sum();
+        if nudges > 0 {
+            let times = text::count(nudges.into(), "time", "times");
+            words.push_str(&format!("; told to go on {times}"));
+        }
+        words
+    }
+
+    fn models(&self) -> Vec<&str> {
+        let mut models: Vec<&str> = Vec::new();
+        for model in self.cycles.iter().filter_map(|c| c.model.as_deref()) {
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        models
+    }
+
+    fn cost_words(&self) -> String {
+        let mut words = format!(
+            "{}{}",
+            text::usd(self.totals.cost_usd.0),
+            words::cost_origin(self.totals.cost_source)
+        );
+        let apart: Vec<&CycleReport> = self.cycles.iter().filter(|c| c.gap_usd() != 0.0).collect();
+        let gap: f64 = apart.iter().map(|c| c.gap_usd()).sum();
+        if !apart.is_empty() {
+            let numbers: Vec<String> = apart.iter().map(|c| c.cycle.to_string()).collect();
+            let more_or_less = if gap < 0.0 { "more" } else { "less" };
+            let noun = if apart.len() == 1 { "cycle" } else { "cycles" };
+            words.push_str(&format!(
+                "; our own count from the transcripts of {noun} {} is {} {more_or_less}",
+                numbers.join(", "),
+                text::usd(gap.abs())
+            ));
+        }
+        if self.totals.unpriced_tokens > 0 {
+            words.push_str(&format!(
+                "; {} tokens have no known price",
+                text::grouped(self.totals.unpriced_tokens)
+            ));
+        }
+        words
+    }
+
+    fn table(&self, page: &mut Page, zone: &TimeZone) {
+        const HEAD: [(&str, Side); 9] = [
+            ("#", Side::Right),
+            ("began", Side::Left),
+            ("took", Side::Right),
+            ("ended because", Side::Left),
+            ("peak context", Side::Right),
+            ("tasks", Side::Right),
+            ("tokens", Side::Right),
+            ("cost", Side::Right),
+            ("checkpoint", Side::Left),
+        ];
+        let rows: Vec<[String; 9]> = self.cycles.iter().map(|c| self.row(c, zone)).collect();
+        let widths: [usize; 9] = std::array::from_fn(|i| {
+            let cells = rows.iter().map(|r| text::width(&r[i])).max().unwrap_or(0);
+            cells.max(text::width(HEAD[i].0))
+        });
+        let mut put = |cells: [&str; 9]| {
+            let cells: Vec<String> = std::iter::zip(cells, std::iter::zip(widths, HEAD))
+                .map(|(cell, (width, (_, side)))| text::pad(cell, width, side))
+                .collect();
+            page.line(cells.join("  ").trim_end());
+        };
+        put(HEAD.map(|(name, _)| name));
+        for row in &rows {
+            put(std::array::from_fn(|i| row[i].as_str()));
+        }
+        let is_computed = |c: &CycleReport| c.cost_source == Some(CostSource::Transcript);
+        if self.cycles.iter().any(is_computed) {
+            page.line("~ computed from the transcript; the CLI left no bill");
+        }
+        if self.cycles.iter().any(|c| c.unpriced_tokens > 0) {
+            page.line("+ and tokens of models without a known price on top");
+        }
+    }
+
+    fn row(&self, c: &CycleReport, zone: &TimeZone) -> [String; 9] {
+        let took = match c.ended_at {
+            Some(end) => text::span(
+                u64::try_from(end.unix_ms.saturating_sub(c.started_at.unix_ms)).unwrap_or(0),
+            ),
+            None => "-".into(),
+        };
+        let why = match (c.reason, &self.ended) {
+            (Some(reason), _) => words::end_reason(reason),
+            (None, Ended::Running) => "still runs",
+            (None, Ended::Interrupted | Ended::With(_)) => "not known",
+        };
+        let peak = match (c.peak_context_percent, c.window_tokens) {
+            (Some(percent), Some(window)) => format!("{percent} % of {}", text::tokens(window)),
+            _ => "-".into(),
+        };
+        let cost = match c.cost_source {
+            Some(CostSource::Transcript) => {
+                let more = if c.unpriced_tokens > 0 { "+" } else { "" };
+                format!("~{}{more}", text::usd(c.cost_usd.0))
+            }
+            Some(CostSource::CostState | CostSource::Statusline) => text::usd(c.cost_usd.0),
+            None => "-".into(),
+        };
+        [
+            c.cycle.to_string(),
+            text::local(c.started_at.unix_ms, zone, "%H:%M"),
+            took,
+            why.to_owned(),
+            peak,
+            format!("{}>{}", c.tasks_done_before, c.tasks_done_after),
+            text::tokens(c.usage.total()),
+            cost,
+            words::checkpoint(&c.checkpoint.status).to_owned(),
+        ]
+    }
+
+    fn places(&self, page: &mut Page) {
+        page.fact("run", &self.run_id);
+        let places = [
+            ("journal", &self.places.journal),
+            ("checkpoints", &self.places.checkpoints),
+            ("transcripts", &self.places.transcripts),
+        ];
+        for (name, place) in places {
+            if let Some(place) = place {
+                page.path(name, place);
+            }
+        }
+        for c in &self.cycles {
+            page.path(&format!("session {}", c.cycle), &c.session_id);
+        }
+        let (name, command) = match &self.ended {
+            Ended::With(Outcome::Done) => return,
+            Ended::Running => ("watch", "longhaul status"),
+            Ended::Interrupted
+            | Ended::With(
+                Outcome::NeedsPerson { .. }
+                | Outcome::Budget { .. }
+                | Outcome::NoProgress
+                | Outcome::Authentication { .. }
+                | Outcome::Stopped { .. },
+            ) => ("go on", "longhaul run"),
+        };
+        page.path(
+            name,
+            &format!("{command} --project {}", quoted(&self.project)),
+        );
+    }
+}
+
+impl CycleReport {
+    /// The CLI's bill less our own count, if they differ by more than rounding.
+    fn gap_usd(&self) -> f64 {
+        let is_final = self.cost_source == Some(CostSource::CostState);
+        match self.billed_cost_usd {
+            Some(bill) if is_final => {
+                let gap = bill.0 - self.computed_cost_usd.0;
+                if gap.abs() > GAP_USD { gap } else { 0.0 }
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    match number {
+        1 => "SIGHUP".into(),
+        2 => "SIGINT".into(),
+        15 => "SIGTERM or `longhaul stop`".into(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// The path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%:,".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// A text under construction; everything put on it is made safe.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(&text::safe(line));
+        self.text.push('\n');
+    }
+
+    fn paragraph(&mut self, words: &str) {
+        self.wrapped(words, 0);
+    }
+
+    fn fact(&mut self, name: &str, words: &str) {
+        self.wrapped(&format!("{name:<LABEL$}{words}"), LABEL);
+    }
+
+    /// On one line whatever its width, so that it can be copied.
+    fn path(&mut self, name: &str, path: &str) {
+        self.line(&format!("{name:<w$} {path}", w = LABEL - 1));
+    }
+
+    fn item(&mut self, words: &str) {
+        self.wrapped(&format!("- {words}"), 2);
+    }
+
+    fn wrapped(&mut self, words: &str, indent: usize) {
+        let words = text::safe(words);
+        for line in text::wrap(&text::clip(&words, LONGEST), COLUMNS, indent) {
+            self.line(&line);
+        }
+    }
+}

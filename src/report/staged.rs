@@ -1,0 +1,315 @@
+//! Made-up runs for tests of display, status and report: machines fed with
+//! events as the driver would feed them.
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::cycle::event::{Command, Exit, TaskReading, TaskSays, TurnEnd};
+use crate::cycle::record::{Bill, CostSource, Spend, Tokens};
+use crate::cycle::{Action, Event, Machine, Notice, Params, SessionReport, Snapshot};
+
+/// 2027-01-15 08:00:00 UTC
+pub const DAWN_UNIX_MS: i64 = 1_800_000_000_000;
+
+/// A run on a stage: a machine, its clock, and what it told.
+pub struct Stage {
+    pub machine: Machine,
+    pub now: Timestamp,
+    /// Everything told since the last look, with the moment.
+    pub told: Vec<(Timestamp, Notice)>,
+}
+
+pub fn params() -> Params {
+    Params {
+        threshold_percent: 70.0,
+        threshold_tokens: None,
+        window_tokens: None,
+        init_prompt: "/session-init".into(),
+        continue_prompt: "go on".into(),
+        checkpoint_prompt: "CHECKPOINT".into(),
+        max_nudges: 3,
+        start_timeout_ms: 120_000,
+        exit_timeout_ms: 10_000,
+        checkpoint_timeout_ms: 600_000,
+        stop_timeout_ms: 60_000,
+        verify: false,
+        max_sessions: 50,
+        max_ms: 36_000_000,
+        max_tokens: 500_000_000,
+        max_cost_usd: 100.0,
+        no_progress_cycles: 3,
+    }
+}
+
+impl Stage {
+    pub fn new(params: Params) -> Self {
+        let now = Timestamp {
+            unix_ms: DAWN_UNIX_MS,
+            boot_ms: 5_000,
+        };
+        let run_id = Uuid::from_u128(0x1a2b_3c4d_0000_4000_8000_0000_0000_0001);
+        Self {
+            machine: Machine::new(run_id, params, now),
+            now,
+            told: Vec::new(),
+        }
+    }
+
+    pub fn view(&self) -> Snapshot<'_> {
+        Snapshot::of(&self.machine)
+    }
+
+    pub fn wait(&mut self, ms: u64) -> &mut Self {
+        self.now = self.now.plus_ms(ms);
+        self
+    }
+
+    pub fn step(&mut self, event: Event) -> &mut Self {
+        for action in self.machine.step(self.now, event) {
+            if let Action::Tell(notice) = action {
+                self.told.push((self.now, notice));
+            }
+        }
+        self
+    }
+
+    pub fn report(&mut self, report: SessionReport) -> &mut Self {
+        let cycle = self.machine.live().map_or(0, |c| c.cycle);
+        self.step(Event::Session { cycle, report })
+    }
+
+    pub fn read_tasks(&mut self, ticked: u32, total: u32, says: TaskSays) -> &mut Self {
+        let reading = TaskReading::Read {
+            digest: format!("{ticked}/{total}"),
+            says,
+            ticked,
+            total,
+        };
+        self.step(Event::TaskRead { reading })
+    }
+
+    /// Started, task file read, first session launched.
+    pub fn begin(&mut self, ticked: u32, total: u32) -> &mut Self {
+        self.step(Event::Started)
+            .read_tasks(ticked, total, TaskSays::Open)
+            .step(Event::ProgressWeighed { changed: false })
+    }
+
+    /// The launched session comes up and answers.
+    pub fn session(&mut self, pid: u32, window: u64, tokens: u64) -> &mut Self {
+        self.report(SessionReport::Spawned { pid })
+            .wait(900)
+            .report(SessionReport::Ready {
+                model: Some("claude-opus-4-5".into()),
+            })
+            .report(SessionReport::Window { tokens: window })
+            .wait(4_000)
+            .context(tokens)
+    }
+
+    pub fn context(&mut self, tokens: u64) -> &mut Self {
+        self.report(SessionReport::Context {
+            tokens,
+            model: "claude-opus-4-5".into(),
+            table_window: Some(200_000),
+        })
+    }
+
+    pub fn tool(&mut self, summary: &str) -> &mut Self {
+        self.report(SessionReport::Tool {
+            summary: summary.into(),
+        })
+    }
+
+    pub fn spend(&mut self, cost_usd: f64) -> &mut Self {
+        let spend = Spend {
+            tokens: Tokens {
+                input: 1_200,
+                output: 45_000,
+                cache_write_5m: 130_000,
+                cache_write_1h: 0,
+                cache_read: 2_400_000,
+            },
+            cost_usd,
+            responses: 60,
+            ..Spend::default()
+        };
+        self.report(SessionReport::Spent { spend })
+    }
+
+    pub fn bill(&mut self, cost_usd: f64, source: CostSource) -> &mut Self {
+        self.report(SessionReport::Billed {
+            bill: Bill { cost_usd, source },
+        })
+    }
+
+    /// The checkpoint asked for is delivered, heard, proven and copied.
+    pub fn checkpoint(&mut self) -> &mut Self {
+        let cycle = self.machine.live().map_or(0, |c| c.cycle);
+        for queued in [true, false] {
+            self.wait(2_000).report(SessionReport::PromptArrived {
+                text: "CHECKPOINT".into(),
+                queued,
+            });
+        }
+        self.wait(40_000)
+            .turn_ended()
+            .step(Event::Proof {
+                changed: vec!["dev-docs/tasks.md".into(), "dev-docs/plan.md".into()],
+                shortfalls: vec![],
+                digest: format!("digest {cycle}"),
+            })
+            .step(Event::CheckpointKept {
+                folder: format!("checkpoints/{cycle}"),
+                trouble: None,
+            })
+    }
+
+    pub fn turn_ended(&mut self) -> &mut Self {
+        self.report(SessionReport::TurnEnded {
+            end: TurnEnd::Completed,
+        })
+    }
+
+    pub fn exited(&mut self, exit: Exit, killed: u32, survivors: u32) -> &mut Self {
+        self.wait(300).report(SessionReport::Exited {
+            exit,
+            killed,
+            survivors,
+            screen: String::new(),
+        })
+    }
+
+    /// The task file is read between sessions, with work left.
+    pub fn open(&mut self, ticked: u32, total: u32, changed: bool) -> &mut Self {
+        self.read_tasks(ticked, total, TaskSays::Open)
+            .step(Event::ProgressWeighed { changed })
+    }
+
+    pub fn done(&mut self, total: u32) -> &mut Self {
+        self.turn_ended()
+            .read_tasks(total, total, TaskSays::Done)
+            .wait(700)
+            .read_tasks(total, total, TaskSays::Done)
+    }
+
+    pub fn command(&mut self, command: Command) -> &mut Self {
+        self.step(Event::Operator { command })
+    }
+}
+
+/// Three sessions, two checkpoints, the task done; the CLI billed all of it.
+pub fn good_night() -> Stage {
+    let mut s = Stage::new(params());
+    s.begin(2, 12);
+    for (ticked, cost, peak) in [(6, 4.306, 142_000), (10, 3.9, 140_500)] {
+        s.session(4_000 + ticked, 200_000, 18_000)
+            .tool("Read dev-docs/tasks.md")
+            .wait(2_400_000)
+            .tool("Bash: cargo test --workspace")
+            .spend(cost)
+            .context(peak)
+            .checkpoint()
+            .bill(cost, CostSource::CostState)
+            .exited(Exit::Code(143), 0, 0)
+            .open(ticked, 12, true);
+    }
+    s.session(4_100, 200_000, 18_000)
+        .wait(1_300_000)
+        .spend(2.25)
+        .context(90_000)
+        .done(12)
+        .bill(2.25, CostSource::CostState)
+        .exited(Exit::Code(143), 0, 0)
+        .read_tasks(12, 12, TaskSays::Done)
+        .wait(700)
+        .read_tasks(12, 12, TaskSays::Done);
+    s
+}
+
+/// Everything that can go wrong and still leave a report.
+pub fn bad_night() -> Stage {
+    let mut s = Stage::new(Params {
+        no_progress_cycles: 2,
+        ..params()
+    });
+    s.begin(2, 12);
+    // A checkpoint that is refused twice, a bill that differs, a survivor.
+    s.session(4_000, 200_000, 18_000)
+        .wait(3_000_000)
+        .spend(4.0)
+        .report(SessionReport::Compacted {
+            trigger: "auto".into(),
+        })
+        .context(150_000);
+    for _ in 0..2 {
+        let texts = s.machine.state().clone();
+        let text = match texts {
+            crate::cycle::State::Checkpointing { ask } => ask.text,
+            _ => String::new(),
+        };
+        s.wait(3_000)
+            .report(SessionReport::PromptArrived {
+                text,
+                queued: false,
+            })
+            .turn_ended()
+            .step(Event::Proof {
+                changed: vec![],
+                shortfalls: vec!["dev-docs/tasks.md did not change".into()],
+                digest: "same".into(),
+            });
+    }
+    s.bill(4.55, CostSource::CostState)
+        .exited(Exit::Signal(9), 3, 1)
+        .step(Event::HandoffWritten { trouble: None })
+        .open(3, 12, false);
+    // One that dies by itself, without a price and with an evil model name.
+    s.session(4_001, 0, 18_000)
+        .report(SessionReport::Context {
+            tokens: 19_000,
+            model: "evil\u{1b}[2J\u{202e}model".into(),
+            table_window: None,
+        })
+        .report(SessionReport::Spent {
+            spend: Spend {
+                tokens: Tokens {
+                    input: 5_000,
+                    ..Tokens::default()
+                },
+                unpriced_tokens: 5_000,
+                unpriced_ceiling_usd: 0.1,
+                responses: 2,
+                bad_rows: 3,
+                ..Spend::default()
+            },
+        })
+        .exited(Exit::Code(1), 0, 0)
+        .step(Event::HandoffWritten {
+            trouble: Some("No space left on device".into()),
+        })
+        .open(3, 12, false)
+        .wait(1_000);
+    s
+}
+
+/// The second session in the middle of its work.
+pub fn mid_night() -> Stage {
+    let mut s = Stage::new(params());
+    s.begin(2, 12)
+        .session(4_000, 200_000, 18_000)
+        .wait(2_400_000)
+        .spend(4.306)
+        .context(142_000)
+        .checkpoint()
+        .bill(4.306, CostSource::CostState)
+        .exited(Exit::Code(143), 0, 0)
+        .open(6, 12, true)
+        .session(4_001, 200_000, 18_000)
+        .wait(600_000)
+        .spend(1.5)
+        .bill(1.52, CostSource::Statusline)
+        .context(96_000)
+        .tool("Bash: cargo test --workspace");
+    s
+}

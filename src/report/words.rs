@@ -1,0 +1,103 @@
+//! The words for people that display, status and report share.
+
+use super::status::CostOrigin;
+use crate::cycle::event::Exit;
+use crate::cycle::pressure::{Pressure, WindowSource};
+use crate::cycle::record::CheckpointStatus;
+use crate::cycle::{EndReason, Outcome};
+use crate::text;
+
+/// Why a session ended, in few words.
+pub fn end_reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Threshold => "context full enough",
+        EndReason::Done => "task done",
+        EndReason::Blocked => "task blocked",
+        EndReason::NoProgress => "no progress",
+        EndReason::Budget => "budget spent",
+        EndReason::Stopped => "stopped",
+        EndReason::Operator => "cycled by hand",
+        EndReason::NeedsPerson => "asked for a person",
+        EndReason::Authentication => "login refused",
+        EndReason::ApiFailure => "API kept failing",
+        EndReason::ContextFull => "context overflowed",
+        EndReason::DeadStart => "never answered",
+        EndReason::Exited => "exited by itself",
+        EndReason::SupervisorLost => "longhaul was killed",
+    }
+}
+
+/// How a process ended.
+pub fn exit(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(number) => format!("signal {number}"),
+        Exit::Unknown => "exit not seen".into(),
+    }
+}
+
+/// Where the size of a window came from; follows the word "window".
+pub fn window_source(source: WindowSource) -> &'static str {
+    match source {
+        WindowSource::Config => "from the configuration",
+        WindowSource::Statusline => "from the CLI",
+        WindowSource::Models => "from the model table",
+        WindowSource::Guess => "is a guess",
+    }
+}
+
+/// A context reading: `71 % (142k of 200k tokens, window from the CLI)`.
+pub fn pressure(p: &Pressure) -> String {
+    format!(
+        "{} % ({} of {} tokens, window {})",
+        p.percent(),
+        text::tokens(p.tokens),
+        text::tokens(p.window),
+        window_source(p.source)
+    )
+}
+
+/// Whose figure a cost is; follows the amount.
+pub fn cost_origin(origin: Option<CostOrigin>) -> &'static str {
+    match origin {
+        Some(CostOrigin::Cli) => " by the CLI's own count",
+        Some(CostOrigin::Transcript) => " computed from the transcripts",
+        Some(CostOrigin::Mixed) => " (partly the CLI's count, partly computed)",
+        None => "",
+    }
+}
+
+/// How a hand-over went, in one or two words.
+pub fn checkpoint(status: &CheckpointStatus) -> &'static str {
+    match status {
+        CheckpointStatus::None => "-",
+        CheckpointStatus::Requested => "not proven",
+        CheckpointStatus::Verified => "verified",
+        CheckpointStatus::Handoff => "handoff",
+        CheckpointStatus::Failed => "FAILED",
+    }
+}
+
+/// Boxes ticked: `7 of 12 (+4 in this run)`.
+pub fn tasks(at_start: Option<u32>, done: u32, total: u32) -> String {
+    let Some(at_start) = at_start else {
+        return "the task file has not been read yet".into();
+    };
+    let change = match i64::from(done) - i64::from(at_start) {
+        0 => "none in this run".into(),
+        n => format!("{n:+} in this run"),
+    };
+    format!("{done} of {total} ({change})")
+}
+
+/// How a run ended, in one word or two.
+pub fn outcome(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::NeedsPerson { .. } => "a person is needed",
+        Outcome::Budget { .. } => "budget spent",
+        Outcome::NoProgress => "no progress",
+        Outcome::Authentication { .. } => "login refused",
+        Outcome::Stopped { .. } => "stopped",
+    }
+}

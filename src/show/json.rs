@@ -1,0 +1,428 @@
+//! One JSON object per line and event, as `dev-docs/EVENTS.md` promises.
+
+use serde::Serialize;
+
+use super::Teller;
+use super::outlet::Outlet;
+use crate::clock::Timestamp;
+use crate::cycle::pressure::{Pressure, WindowSource};
+use crate::cycle::{EndReason, Notice, Snapshot};
+use crate::report::status::{CostOrigin, cost_origin};
+use crate::text::{self, Usd};
+
+/// Writes events.
+pub struct Json {
+    outlet: Outlet,
+    /// Events that found no room since the last one that did.
+    lost: u64,
+}
+
+impl Json {
+    /// Writes into `outlet`.
+    pub fn new(outlet: Outlet) -> Self {
+        Self { outlet, lost: 0 }
+    }
+}
+
+impl Teller for Json {
+    fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>) {
+        if self.outlet.is_silent() {
+            return;
+        }
+        let mut lines = String::new();
+        if self.lost > 0 {
+            let n = text::count(self.lost, "event was", "events were");
+            let text = format!("{n} left out because the reader of standard output did not read");
+            lines = line(at, &Notice::Warning { text }, view);
+        }
+        lines.push_str(&line(at, notice, view));
+        if self.outlet.offer(&lines) {
+            self.lost = 0;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    fn tick(&mut self, _: Timestamp, _: &Snapshot<'_>) {}
+
+    fn tick_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn finish(&mut self, _: Timestamp, _: &Snapshot<'_>) {
+        self.outlet.drain();
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    ts: String,
+    run_id: String,
+    cycle: u32,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Empty {},
+    Resumed {
+        lost_cycle: Option<u32>,
+        killed: u32,
+    },
+    Session {
+        session_id: String,
+        pid: u32,
+        model: Option<&'a str>,
+    },
+    Context {
+        tokens: u64,
+        window: u64,
+        percent: u64,
+        window_source: WindowSource,
+    },
+    Request {
+        attempt: u32,
+        reason: EndReason,
+    },
+    Delivered {
+        attempt: u32,
+    },
+    Proven {
+        files: &'a [String],
+    },
+    Failed {
+        reason: &'a str,
+    },
+    Handoff {
+        trouble: Option<&'a str>,
+    },
+    Nudged {
+        count: u32,
+    },
+    Tasks {
+        done: u32,
+        total: u32,
+    },
+    Verified {
+        passed: bool,
+    },
+    Waiting {
+        reason: &'a str,
+        ms: u64,
+    },
+    Activity {
+        summary: &'a str,
+    },
+    Spent {
+        tokens: u64,
+        cost_usd: Usd,
+        cost_source: Option<CostOrigin>,
+    },
+    Ended {
+        reason: EndReason,
+        exit: Option<i32>,
+        killed: u32,
+        survivors: u32,
+    },
+    Text {
+        text: &'a str,
+    },
+    Finished {
+        outcome: &'static str,
+        exit_code: u8,
+        message: String,
+    },
+}
+
+/// The event's line, with its line break.
+pub fn line(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> String {
+    let (event, body) = encode(notice, view);
+    let line = Line {
+        event,
+        ts: at.rfc3339(),
+        run_id: view.run_id().to_string(),
+        cycle: view.cycle(),
+        body,
+    };
+    // Serialising plain data into a string cannot fail.
+    let mut line = text::json(&line, false).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a>) {
+    match notice {
+        Notice::RunStarted => ("run_started", Body::Empty {}),
+        Notice::RunResumed { lost_cycle, killed } => (
+            "run_resumed",
+            Body::Resumed {
+                lost_cycle: *lost_cycle,
+                killed: *killed,
+            },
+        ),
+        Notice::SessionStarted {
+            session_id,
+            pid,
+            model,
+        } => (
+            "session_started",
+            Body::Session {
+                session_id: session_id.to_string(),
+                pid: *pid,
+                model: model.as_deref(),
+            },
+        ),
+        Notice::Context(pressure) => ("context", context(pressure)),
+        Notice::ThresholdReached(pressure) => ("threshold_reached", context(pressure)),
+        Notice::CheckpointRequested { attempt, reason } => (
+            "checkpoint_requested",
+            Body::Request {
+                attempt: *attempt,
+                reason: *reason,
+            },
+        ),
+        Notice::CheckpointDelivered { attempt } => {
+            let attempt = *attempt;
+            ("checkpoint_delivered", Body::Delivered { attempt })
+        }
+        Notice::CheckpointVerified { files } => ("checkpoint_verified", Body::Proven { files }),
+        Notice::CheckpointFailed { reason } => ("checkpoint_failed", Body::Failed { reason }),
+        Notice::HandoffWritten { trouble } => {
+            let trouble = trouble.as_deref();
+            ("handoff_written", Body::Handoff { trouble })
+        }
+        Notice::Nudged { count } => ("nudged", Body::Nudged { count: *count }),
+        Notice::Tasks { done, total } => {
+            let (done, total) = (*done, *total);
+            ("tasks", Body::Tasks { done, total })
+        }
+        Notice::Verified { passed } => ("verified", Body::Verified { passed: *passed }),
+        Notice::Waiting { reason, ms } => ("waiting", Body::Waiting { reason, ms: *ms }),
+        Notice::Activity { summary } => ("activity", Body::Activity { summary }),
+        Notice::Spent { tokens, cost_usd } => (
+            "spent",
+            Body::Spent {
+                tokens: *tokens,
+                cost_usd: Usd(*cost_usd),
+                cost_source: cost_origin(view),
+            },
+        ),
+        Notice::SessionEnded {
+            reason,
+            exit,
+            killed,
+            survivors,
+        } => (
+            "session_ended",
+            Body::Ended {
+                reason: *reason,
+                exit: exit.shell_code(),
+                killed: *killed,
+                survivors: *survivors,
+            },
+        ),
+        Notice::Warning { text } => ("warning", Body::Text { text }),
+        Notice::Obeyed { text } => ("obeyed", Body::Text { text }),
+        Notice::RunFinished { outcome } => (
+            "run_finished",
+            Body::Finished {
+                outcome: outcome.as_str(),
+                exit_code: outcome.exit_code(),
+                message: outcome.sentence(),
+            },
+        ),
+    }
+}
+
+fn context<'a>(pressure: &Pressure) -> Body<'a> {
+    Body::Context {
+        tokens: pressure.tokens,
+        window: pressure.window,
+        percent: pressure.percent(),
+        window_source: pressure.source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::Outcome;
+    use crate::cycle::event::Exit;
+    use crate::report::staged;
+    use uuid::Uuid;
+
+    /// Which notice this is. A notice added later does not compile until it
+    /// has a seat here, and fails until it is in `all`.
+    fn seat(notice: &Notice) -> usize {
+        match notice {
+            Notice::RunStarted => 0,
+            Notice::RunResumed { .. } => 1,
+            Notice::SessionStarted { .. } => 2,
+            Notice::Context(_) => 3,
+            Notice::ThresholdReached(_) => 4,
+            Notice::CheckpointRequested { .. } => 5,
+            Notice::CheckpointDelivered { .. } => 6,
+            Notice::CheckpointVerified { .. } => 7,
+            Notice::CheckpointFailed { .. } => 8,
+            Notice::HandoffWritten { .. } => 9,
+            Notice::Nudged { .. } => 10,
+            Notice::Tasks { .. } => 11,
+            Notice::Verified { .. } => 12,
+            Notice::Waiting { .. } => 13,
+            Notice::Activity { .. } => 14,
+            Notice::Spent { .. } => 15,
+            Notice::SessionEnded { .. } => 16,
+            Notice::Warning { .. } => 17,
+            Notice::Obeyed { .. } => 18,
+            Notice::RunFinished { .. } => 19,
+        }
+    }
+
+    #[test]
+    fn the_list_has_every_notice() {
+        let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
+        assert!(seats.into_iter().eq(0..20));
+    }
+
+    fn all() -> Vec<Notice> {
+        let pressure = Pressure {
+            tokens: 142_000,
+            window: 200_000,
+            source: WindowSource::Statusline,
+        };
+        vec![
+            Notice::RunStarted,
+            Notice::RunResumed {
+                lost_cycle: Some(3),
+                killed: 2,
+            },
+            Notice::SessionStarted {
+                session_id: Uuid::nil(),
+                pid: 4711,
+                model: None,
+            },
+            Notice::Context(pressure),
+            Notice::ThresholdReached(pressure),
+            Notice::CheckpointRequested {
+                attempt: 1,
+                reason: EndReason::Threshold,
+            },
+            Notice::CheckpointDelivered { attempt: 1 },
+            Notice::CheckpointVerified {
+                files: vec!["dev-docs/tasks.md".into()],
+            },
+            Notice::CheckpointFailed {
+                reason: "nothing \u{1b}[2J changed".into(),
+            },
+            Notice::HandoffWritten { trouble: None },
+            Notice::Nudged { count: 2 },
+            Notice::Tasks { done: 3, total: 9 },
+            Notice::Verified { passed: false },
+            Notice::Waiting {
+                reason: "API error (server_error)".into(),
+                ms: 5_000,
+            },
+            Notice::Activity {
+                summary: "Bash: \u{202e}ls\u{9b}31m\n".into(),
+            },
+            Notice::Spent {
+                tokens: 12,
+                cost_usd: 0.1 + 0.2,
+            },
+            Notice::SessionEnded {
+                reason: EndReason::Threshold,
+                exit: Exit::Signal(15),
+                killed: 1,
+                survivors: 0,
+            },
+            Notice::SessionEnded {
+                reason: EndReason::SupervisorLost,
+                exit: Exit::Unknown,
+                killed: 0,
+                survivors: 0,
+            },
+            Notice::Warning { text: "w".into() },
+            Notice::Obeyed { text: "o".into() },
+            Notice::RunFinished {
+                outcome: Outcome::Stopped { signal: 15 },
+            },
+        ]
+    }
+
+    #[test]
+    fn every_event_is_written_as_promised() {
+        let stage = staged::mid_night();
+        let lines: String = all()
+            .iter()
+            .map(|notice| line(stage.now, notice, &stage.view()))
+            .collect();
+        let head = format!(
+            r#""ts":"{}","run_id":"1a2b3c4d-0000-4000-8000-000000000001","cycle":2"#,
+            stage.now.rfc3339()
+        );
+        assert_eq!(lines.matches(&head).count(), all().len());
+        insta::assert_snapshot!(lines.replace(&head, "HEAD"), @r#"
+        {"event":"run_started",HEAD}
+        {"event":"run_resumed",HEAD,"lost_cycle":3,"killed":2}
+        {"event":"session_started",HEAD,"session_id":"00000000-0000-0000-0000-000000000000","pid":4711,"model":null}
+        {"event":"context",HEAD,"tokens":142000,"window":200000,"percent":71,"window_source":"statusline"}
+        {"event":"threshold_reached",HEAD,"tokens":142000,"window":200000,"percent":71,"window_source":"statusline"}
+        {"event":"checkpoint_requested",HEAD,"attempt":1,"reason":"threshold"}
+        {"event":"checkpoint_delivered",HEAD,"attempt":1}
+        {"event":"checkpoint_verified",HEAD,"files":["dev-docs/tasks.md"]}
+        {"event":"checkpoint_failed",HEAD,"reason":"nothing \u001b[2J changed"}
+        {"event":"handoff_written",HEAD,"trouble":null}
+        {"event":"nudged",HEAD,"count":2}
+        {"event":"tasks",HEAD,"done":3,"total":9}
+        {"event":"verified",HEAD,"passed":false}
+        {"event":"waiting",HEAD,"reason":"API error (server_error)","ms":5000}
+        {"event":"activity",HEAD,"summary":"Bash: \u202els\u009b31m\n"}
+        {"event":"spent",HEAD,"tokens":12,"cost_usd":0.3,"cost_source":"cli"}
+        {"event":"session_ended",HEAD,"reason":"threshold","exit":143,"killed":1,"survivors":0}
+        {"event":"session_ended",HEAD,"reason":"supervisor_lost","exit":null,"killed":0,"survivors":0}
+        {"event":"warning",HEAD,"text":"w"}
+        {"event":"obeyed",HEAD,"text":"o"}
+        {"event":"run_finished",HEAD,"outcome":"stopped","exit_code":143,"message":"stopped (signal 15)"}
+        "#);
+    }
+
+    #[test]
+    fn every_event_is_documented_with_every_field() {
+        let doc = include_str!("../../dev-docs/EVENTS.md");
+        let stage = staged::mid_night();
+        for notice in all() {
+            let written = line(stage.now, &notice, &stage.view());
+            let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+            let fields = value.as_object().unwrap();
+            let event = fields["event"].as_str().unwrap();
+            let section = doc
+                .split("\n### ")
+                .find(|s| s.starts_with(&format!("`{event}`\n")));
+            let section = section.unwrap_or_else(|| panic!("{event} is not in EVENTS.md"));
+            for field in fields.keys() {
+                let is_common = ["event", "ts", "run_id", "cycle"].contains(&field.as_str());
+                assert!(
+                    is_common || section.contains(&format!("| `{field}` |")),
+                    "{event}.{field} is not in EVENTS.md"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_first_session_the_cycle_is_0() {
+        let stage = staged::Stage::new(staged::params());
+        let written = line(stage.now, &Notice::RunStarted, &stage.view());
+        assert_eq!(
+            written,
+            concat!(
+                r#"{"event":"run_started","ts":"2027-01-15T08:00:00.000Z","#,
+                r#""run_id":"1a2b3c4d-0000-4000-8000-000000000001","cycle":0}"#,
+                "\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Drawing the panel in place, with the log scrolling above it.
+//!
+//! A few escape sequences of our own rather than a progress-bar crate: a frame
+//! is one write, holds only the lines that changed, and nothing runs between
+//! frames. The cursor is never hidden and always rests on the line below the
+//! panel, so whatever ends longhaul leaves a terminal in order.
+
+use std::collections::VecDeque;
+
+use jiff::tz::TimeZone;
+
+use super::Teller;
+use super::line::{self, Tone};
+use super::look::{self, Look};
+use super::outlet::Outlet;
+use super::panel::{self, Moments, Row};
+use crate::clock::Timestamp;
+use crate::cycle::{Notice, Snapshot};
+use crate::text;
+
+/// The elapsed time moves once a second.
+const TICK_MS: u64 = 1_000;
+/// Readings that come faster than this wait for the next one.
+const FRAME_MS: u64 = 100;
+/// A gap between two ticks that means longhaul was stopped (Ctrl-Z) or the
+/// machine slept: other text may stand where the panel was.
+const ABSENT_MS: u64 = 3_500;
+/// Log lines kept while the terminal takes nothing.
+const MAX_WAITING_LINES: usize = 500;
+/// A foreign text longer than this is cut; the journal has all of it.
+const LONGEST: usize = 1_000;
+/// Columns of the time before a log line.
+const STAMP: usize = 10;
+
+/// Shows a panel.
+pub struct Live {
+    outlet: Outlet,
+    zone: TimeZone,
+    painter: Painter,
+    moments: Moments,
+    drawn_at: Option<Timestamp>,
+    ticked_at: Option<Timestamp>,
+}
+
+impl Live {
+    /// Draws through `outlet`, with times local to `zone`.
+    pub fn new(outlet: Outlet, look: Look, zone: TimeZone) -> Self {
+        Self {
+            outlet,
+            zone,
+            painter: Painter::new(look),
+            moments: Moments::default(),
+            drawn_at: None,
+            ticked_at: None,
+        }
+    }
+
+    fn draw(&mut self, now: Timestamp, view: &Snapshot<'_>) {
+        if self.outlet.is_silent() {
+            return;
+        }
+        if !look::is_foreground() {
+            self.painter.forget();
+            return;
+        }
+        // A terminal that takes nothing gets the newest frame later.
+        if !self.outlet.is_idle() {
+            return;
+        }
+        let (columns, lines) = look::size();
+        let columns = columns.saturating_sub(1).max(1);
+        let rows = panel::rows(view, now, self.moments, columns, lines.saturating_sub(1));
+        let frame = self.painter.frame(&rows, columns, lines);
+        if !frame.is_empty() {
+            self.outlet.offer(&frame);
+        }
+        self.drawn_at = Some(now);
+    }
+}
+
+impl Teller for Live {
+    fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>) {
+        if matches!(notice, Notice::Activity { .. }) {
+            self.moments.active_at = Some(at);
+        }
+        if let Notice::Waiting { ms, .. } = notice {
+            self.moments.waits_until = Some(at.plus_ms(*ms));
+        }
+        // The panel shows it.
+        let is_in_panel = matches!(notice, Notice::CheckpointDelivered { .. });
+        let logged = line::line(notice, view).filter(|_| !is_in_panel);
+        let is_due = self
+            .drawn_at
+            .is_none_or(|drawn| at.ms_since(drawn) >= FRAME_MS);
+        if let Some((tone, words)) = &logged {
+            let time = text::local(at.unix_ms, &self.zone, "%H:%M:%S");
+            self.painter.log(&time, *tone, words);
+        }
+        if logged.is_some() || is_due {
+            self.draw(at, view);
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, view: &Snapshot<'_>) {
+        let absent = self
+            .ticked_at
+            .is_some_and(|last| now.ms_since(last) > ABSENT_MS);
+        if absent {
+            self.painter.forget();
+        }
+        self.ticked_at = Some(now);
+        self.draw(now, view);
+    }
+
+    fn tick_ms(&self) -> Option<u64> {
+        (!self.outlet.is_silent()).then_some(TICK_MS)
+    }
+
+    fn finish(&mut self, now: Timestamp, view: &Snapshot<'_>) {
+        self.outlet.drain();
+        self.draw(now, view);
+        self.outlet.drain();
+    }
+}
+
+/// What stands on the terminal, and what has to be written to change it.
+pub struct Painter {
+    look: Look,
+    /// Log lines not on the terminal yet: time, tone, words.
+    log: VecDeque<(String, Tone, String)>,
+    /// Log lines that found no room.
+    lost: u64,
+    /// The panel as it was drawn: text and width of each line.
+    drawn: Vec<(String, usize)>,
+    drawn_columns: usize,
+}
+
+impl Painter {
+    /// Nothing is drawn yet.
+    pub fn new(look: Look) -> Self {
+        Self {
+            look,
+            log: VecDeque::new(),
+            lost: 0,
+            drawn: Vec::new(),
+            drawn_columns: 0,
+        }
+    }
+
+    /// Takes a line for the log.
+    pub fn log(&mut self, time: &str, tone: Tone, words: &str) {
+        if self.log.len() >= MAX_WAITING_LINES {
+            self.log.pop_front();
+            self.lost += 1;
+        }
+        let words = text::safe(words);
+        let words = text::clip(&words, LONGEST).into_owned();
+        self.log.push_back((time.to_owned(), tone, words));
+    }
+
+    /// The panel is not where it was drawn any more: begin a new one.
+    pub fn forget(&mut self) {
+        self.drawn.clear();
+    }
+
+    /// What to write so that the log has scrolled and the panel shows `rows`;
+    /// empty if it does already. `columns` is what a line may take, one less
+    /// than the terminal has; `lines` is the terminal's height.
+    pub fn frame(&mut self, rows: &[Row], columns: usize, lines: usize) -> String {
+        let fresh: Vec<(String, usize)> = rows
+            .iter()
+            .map(|row| (row.paint(columns, self.look), row.width().min(columns)))
+            .collect();
+        let is_same_place = columns == self.drawn_columns && fresh.len() == self.drawn.len();
+        if is_same_place && self.log.is_empty() && fresh == self.drawn {
+            return String::new();
+        }
+        // One frame at once where the terminal can, and no wrapping where its
+        // idea of a width differs from ours.
+        let mut out = String::from("\x1b[?2026h\x1b[?7l");
+        self.go_up(&mut out, columns, lines);
+        if !is_same_place {
+            out.push_str("\x1b[J");
+        }
+        let must_write_all = !is_same_place || !self.log.is_empty();
+        self.write_log(&mut out, columns);
+        for (index, row) in fresh.iter().enumerate() {
+            if must_write_all || self.drawn.get(index) != Some(row) {
+                out.push_str(&row.0);
+                out.push_str("\x1b[K");
+            }
+            out.push_str("\r\n");
+        }
+        out.push_str("\x1b[?7h\x1b[?2026l");
+        self.drawn = fresh;
+        self.drawn_columns = columns;
+        out
+    }
+
+    /// To the first line of the panel. On a terminal that has become narrower
+    /// its lines have been folded, so it is higher than it was drawn.
+    fn go_up(&self, out: &mut String, columns: usize, lines: usize) {
+        let terminal = columns + 1;
+        let height: usize = self
+            .drawn
+            .iter()
+            .map(|(_, width)| width.div_ceil(terminal).max(1))
+            .sum();
+        let height = height.min(lines.saturating_sub(1));
+        out.push('\r');
+        if height > 0 {
+            out.push_str(&format!("\x1b[{height}A"));
+        }
+    }
+
+    fn write_log(&mut self, out: &mut String, columns: usize) {
+        if self.lost > 0 {
+            let n = text::count(self.lost, "line was", "lines were");
+            self.lost = 0;
+            let row = Row::default().and(panel::Style::Dim, &format!("({n} left out)"));
+            out.push_str(&row.paint(columns, self.look));
+            out.push_str("\x1b[K\r\n");
+        }
+        for (time, tone, words) in self.log.drain(..) {
+            let whole = format!("{time}  {words}");
+            for (index, part) in text::wrap(&whole, columns, STAMP).iter().enumerate() {
+                let row = match part.split_at_checked(STAMP) {
+                    Some((stamp, rest)) if index == 0 => Row::default()
+                        .and(panel::Style::Dim, stamp)
+                        .and(tone.into(), rest),
+                    Some(_) | None => Row::default().and(tone.into(), part),
+                };
+                out.push_str(&row.paint(columns, self.look));
+                out.push_str("\x1b[K\r\n");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::staged::{self, Stage};
+
+    const COLOURS: Look = Look {
+        has_colour: true,
+        has_unicode: true,
+    };
+
+    /// A painter and a terminal that shows what it writes.
+    struct Screen {
+        painter: Painter,
+        terminal: vt100::Parser,
+        moments: Moments,
+        columns: usize,
+        lines: usize,
+    }
+
+    impl Screen {
+        fn new(look: Look, columns: usize, lines: usize) -> Self {
+            Self {
+                painter: Painter::new(look),
+                terminal: vt100::Parser::new(lines as u16, columns as u16, 1_000),
+                moments: Moments::default(),
+                columns,
+                lines,
+            }
+        }
+
+        fn show(&mut self, stage: &Stage) -> String {
+            let columns = self.columns - 1;
+            let rows = panel::rows(
+                &stage.view(),
+                stage.now,
+                self.moments,
+                columns,
+                self.lines - 1,
+            );
+            let frame = self.painter.frame(&rows, columns, self.lines);
+            self.terminal.process(frame.as_bytes());
+            frame
+        }
+
+        fn text(&self) -> String {
+            let text = self.terminal.screen().contents();
+            text.lines()
+                .map(|l| format!("{}\n", l.trim_end()))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn print() {
+        let stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        screen.painter.log("08:00:00", Tone::Plain, "run begins");
+        screen.show(&stage);
+        println!("{}", screen.text());
+        let mut screen = Screen::new(COLOURS, 40, 24);
+        screen.show(&stage);
+        println!("{}", screen.text());
+    }
+}

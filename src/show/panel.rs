@@ -1,0 +1,358 @@
+//! The few lines of state at the bottom of a terminal. Pure: the same run at
+//! the same moment gives the same lines.
+
+use super::line::Tone;
+use super::look::Look;
+use crate::clock::Timestamp;
+use crate::cycle::Snapshot;
+use crate::cycle::pressure::{Pressure, WindowSource};
+use crate::report::status::{CostOrigin, cost_origin};
+use crate::text;
+
+/// Columns of the names on the left.
+const NAME: usize = 9;
+/// Bars are no longer than this, however wide the terminal is.
+const LONGEST_BAR: usize = 40;
+/// … and no shorter.
+const SHORTEST_BAR: usize = 8;
+/// From this share of the threshold on, the bar is yellow.
+const NEAR_SHARE: f64 = 0.6;
+/// An action younger than this needs no age.
+const AGE_FROM_MS: u64 = 60_000;
+
+/// What the snapshot does not keep.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moments {
+    /// When the last action was reported.
+    pub active_at: Option<Timestamp>,
+    /// When the pause in progress ends.
+    pub waits_until: Option<Timestamp>,
+}
+
+/// How a piece of a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As the terminal has it.
+    Plain,
+    /// Names and rules.
+    Dim,
+    /// What the eye should find.
+    Bold,
+    /// Well.
+    Green,
+    /// Attention.
+    Yellow,
+    /// Alarm.
+    Red,
+}
+
+impl From<Tone> for Style {
+    fn from(tone: Tone) -> Self {
+        match tone {
+            Tone::Plain => Style::Plain,
+            Tone::Good => Style::Green,
+            Tone::Warn => Style::Yellow,
+            Tone::Bad => Style::Red,
+        }
+    }
+}
+
+/// A line in pieces; foreign text in it is safe.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Row {
+    pieces: Vec<(Style, String)>,
+}
+
+impl Row {
+    fn named(name: &str) -> Self {
+        Self::default().and(Style::Dim, &text::pad(name, NAME, text::Side::Left))
+    }
+
+    /// With another piece.
+    pub fn and(mut self, style: Style, words: &str) -> Self {
+        self.pieces.push((style, text::safe(words).into_owned()));
+        self
+    }
+
+    /// Its columns.
+    pub fn width(&self) -> usize {
+        self.pieces
+            .iter()
+            .map(|(_, words)| text::width(words))
+            .sum()
+    }
+
+    /// With the longest of `choices` that leaves it within `columns`; if none
+    /// does, without.
+    fn and_if_fits(self, columns: usize, style: Style, choices: &[&str]) -> Self {
+        let room = columns.saturating_sub(self.width());
+        match choices.iter().find(|words| text::width(words) <= room) {
+            Some(words) => self.and(style, words),
+            None => self,
+        }
+    }
+
+    /// The line as it is written, cut to `columns`.
+    pub fn paint(&self, columns: usize, look: Look) -> String {
+        let mut out = String::new();
+        let mut room = columns;
+        for (style, words) in &self.pieces {
+            let shown = text::clip(words, room);
+            room = room.saturating_sub(text::width(&shown));
+            let shown = if look.has_unicode {
+                shown.into_owned()
+            } else {
+                shown.chars().map(ascii).collect()
+            };
+            let code = match style {
+                Style::Plain => None,
+                Style::Dim => Some("2"),
+                Style::Bold => Some("1"),
+                Style::Green => Some("32"),
+                Style::Yellow => Some("33"),
+                Style::Red => Some("1;31"),
+            };
+            match code.filter(|_| look.has_colour && !shown.is_empty()) {
+                Some(code) => out.push_str(&format!("\x1b[{code}m{shown}\x1b[0m")),
+                None => out.push_str(&shown),
+            }
+        }
+        out
+    }
+}
+
+/// Stand-ins for the glyphs of our own.
+fn ascii(c: char) -> char {
+    match c {
+        '─' | '·' => '-',
+        '█' => '#',
+        '░' => '.',
+        '│' => '|',
+        '…' => '~',
+        other => other,
+    }
+}
+
+/// The panel for `columns`, of at most `most` lines.
+pub fn rows(
+    view: &Snapshot<'_>,
+    now: Timestamp,
+    moments: Moments,
+    columns: usize,
+    most: usize,
+) -> Vec<Row> {
+    let all = [
+        title(view, now, columns),
+        context(view, columns),
+        tasks(view, columns),
+        cost(view, columns),
+        state(view, now, moments),
+        last(view, now, moments, columns),
+    ];
+    // What stays when there is little room, dearest first.
+    const DEAREST: [usize; 6] = [4, 1, 2, 0, 5, 3];
+    let kept: &[usize] = &DEAREST[..most.min(DEAREST.len())];
+    all.into_iter()
+        .enumerate()
+        .filter(|(index, _)| kept.contains(index))
+        .map(|(_, row)| row)
+        .collect()
+}
+
+fn title(view: &Snapshot<'_>, now: Timestamp, columns: usize) -> Row {
+    let clock = format!(" {} ─", text::stopwatch(view.elapsed_ms_at(now)));
+    let room = columns.saturating_sub(text::width(&clock));
+    let live = view.cycles().last();
+    let mut row = Row::default().and(Style::Dim, "─ ");
+    row = row.and(Style::Bold, "longhaul");
+    row = match view.cycle() {
+        0 => row.and(Style::Plain, " · no session yet"),
+        cycle => row.and(Style::Plain, &format!(" · cycle {cycle}")),
+    };
+    if let Some(model) = live.and_then(|c| c.model.as_deref()) {
+        let model = text::safe(model);
+        let words = format!(" · {}", text::clip(&model, 40));
+        row = row.and_if_fits(room.saturating_sub(2), Style::Plain, &[&words]);
+    }
+    let gap = room.saturating_sub(row.width() + 1);
+    row.and(Style::Dim, &format!(" {}", "─".repeat(gap)))
+        .and(Style::Dim, &clock)
+}
+
+fn context(view: &Snapshot<'_>, columns: usize) -> Row {
+    let row = Row::named("context");
+    let Some(p) = view.pressure() else {
+        let words = if view.alive() {
+            "not known yet"
+        } else {
+            "no session is alive"
+        };
+        return row.and(Style::Dim, words);
+    };
+    let threshold = threshold_tokens(view, &p);
+    let style = pressure_style(&p, threshold);
+    let share = |tokens: f64| tokens / p.window.max(1) as f64;
+    let row = bar(
+        row,
+        columns,
+        share(p.tokens as f64),
+        Some(share(threshold)),
+        style,
+    );
+    let source = match p.source {
+        WindowSource::Config => "configured",
+        WindowSource::Statusline => "by the CLI",
+        WindowSource::Models => "by model table",
+        WindowSource::Guess => "a guess",
+    };
+    let (used, window) = (text::tokens(p.tokens), text::tokens(p.window));
+    row.and(style, &format!(" {:>3} %", p.percent()))
+        .and_if_fits(
+            columns,
+            Style::Plain,
+            &[
+                &format!("  {used} of {window} tokens · window {source}"),
+                &format!("  {used} of {window} ({source})"),
+                &format!("  {used}/{window}"),
+            ],
+        )
+}
+
+/// Where the checkpoint will be asked for.
+fn threshold_tokens(view: &Snapshot<'_>, p: &Pressure) -> f64 {
+    let params = view.params();
+    let by_share = params.threshold_percent / 100.0 * p.window as f64;
+    match params.threshold_tokens {
+        Some(limit) => by_share.min(limit as f64),
+        None => by_share,
+    }
+}
+
+fn pressure_style(p: &Pressure, threshold: f64) -> Style {
+    let tokens = p.tokens as f64;
+    if tokens >= threshold {
+        Style::Red
+    } else if tokens >= NEAR_SHARE * threshold {
+        Style::Yellow
+    } else {
+        Style::Green
+    }
+}
+
+fn bar(row: Row, columns: usize, share: f64, mark: Option<f64>, style: Style) -> Row {
+    // The figures after the bar need their room first.
+    let length = (columns / 3)
+        .min(columns.saturating_sub(29))
+        .clamp(SHORTEST_BAR, LONGEST_BAR);
+    let cell = |share: f64| (share.clamp(0.0, 1.0) * length as f64).round() as usize;
+    let filled = cell(share);
+    let mark = mark.map(cell).filter(|at| *at < length);
+    let piece = |from: usize, to: usize, glyph: &str| glyph.repeat(to.saturating_sub(from));
+    let Some(mark) = mark else {
+        return row
+            .and(style, &piece(0, filled, "█"))
+            .and(Style::Dim, &piece(filled, length, "░"));
+    };
+    row.and(style, &piece(0, filled.min(mark), "█"))
+        .and(Style::Dim, &piece(filled, mark, "░"))
+        .and(Style::Bold, "│")
+        .and(style, &piece(mark + 1, filled, "█"))
+        .and(Style::Dim, &piece(filled.max(mark + 1), length, "░"))
+}
+
+fn tasks(view: &Snapshot<'_>, columns: usize) -> Row {
+    let row = Row::named("tasks");
+    let t = view.tasks();
+    let Some(at_start) = t.done_at_start else {
+        return row.and(Style::Dim, "not read yet");
+    };
+    if t.total == 0 {
+        return row.and(Style::Dim, "the task file has no boxes");
+    }
+    let share = f64::from(t.done) / f64::from(t.total);
+    let row = bar(row, columns, share, None, Style::Green);
+    let row = row.and(Style::Plain, &format!("  {} of {}", t.done, t.total));
+    match i64::from(t.done) - i64::from(at_start) {
+        0 => row,
+        n => row.and_if_fits(columns, Style::Dim, &[&format!("  ({n:+} in this run)")]),
+    }
+}
+
+fn cost(view: &Snapshot<'_>, columns: usize) -> Row {
+    let row = Row::named("cost");
+    let Some(origin) = cost_origin(view) else {
+        return row.and(Style::Dim, "nothing spent yet");
+    };
+    let whose = match origin {
+        CostOrigin::Cli => ["by the CLI's count", "CLI"],
+        CostOrigin::Transcript => ["computed from the transcript", "computed"],
+        CostOrigin::Mixed => ["partly by the CLI, partly computed", "mixed"],
+    };
+    let tokens = text::tokens(view.tokens());
+    row.and(Style::Plain, &text::usd(view.cost_usd()))
+        .and_if_fits(
+            columns,
+            Style::Dim,
+            &[
+                &format!(" {} · {tokens} tokens", whose[0]),
+                &format!(" {} · {tokens} tokens", whose[1]),
+            ],
+        )
+}
+
+fn state(view: &Snapshot<'_>, now: Timestamp, moments: Moments) -> Row {
+    let mut row = Row::named("now");
+    if view.paused() && view.state() != "held" {
+        row = row.and(Style::Yellow, "paused; ");
+    }
+    let words = view.explain();
+    let style = match view.outcome() {
+        Some(outcome) if outcome.exit_code() == 0 => Style::Green,
+        Some(_) => Style::Yellow,
+        None => Style::Plain,
+    };
+    row = row.and(style, &words);
+    let is_pause = matches!(view.state(), "cooling" | "between");
+    if let Some(until) = moments.waits_until.filter(|_| is_pause) {
+        let left = until.ms_since(now);
+        if left > 0 {
+            row = row.and(Style::Plain, &format!(" · {} left", text::stopwatch(left)));
+        }
+    }
+    match view.verdict().filter(|_| view.outcome().is_none()) {
+        Some(verdict) => row.and(
+            Style::Yellow,
+            &format!(
+                " · then the run ends ({})",
+                crate::report::words::outcome(verdict)
+            ),
+        ),
+        None => row,
+    }
+}
+
+fn last(view: &Snapshot<'_>, now: Timestamp, moments: Moments, columns: usize) -> Row {
+    let row = Row::named("last");
+    let activity = view.last_activity();
+    if activity.is_empty() {
+        return row.and(Style::Dim, "nothing yet");
+    }
+    let age_ms = moments.active_at.map_or(0, |at| now.ms_since(at));
+    let age = if age_ms >= AGE_FROM_MS && view.outcome().is_none() {
+        format!(" · {} ago", minutes(age_ms))
+    } else {
+        String::new()
+    };
+    let room = columns.saturating_sub(NAME + text::width(&age));
+    let activity = text::safe(activity);
+    row.and(Style::Plain, &text::clip(&activity, room))
+        .and(Style::Dim, &age)
+}
+
+/// Whole minutes, so that it moves rarely.
+fn minutes(ms: u64) -> String {
+    match (ms / 3_600_000, ms / 60_000 % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
