@@ -21,6 +21,7 @@ pub mod session;
 pub mod show;
 pub mod signals;
 pub mod state_dir;
+pub mod text;
 pub mod transcript;
 pub mod verify;
 pub mod workspace;

@@ -30,7 +30,7 @@ pub mod params;
 pub mod pressure;
 pub mod record;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]

@@ -23,7 +23,7 @@ use super::state::{Outcome, State};
 use crate::clock::Timestamp;
 
 /// A policy for tests.
-pub(super) fn params() -> Params {
+pub(crate) fn params() -> Params {
     Params {
         threshold_percent: 70.0,
         threshold_tokens: None,

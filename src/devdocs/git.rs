@@ -203,7 +203,7 @@ pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Proble
         return Err(Problem::Io(String::from("git has no output")));
     };
     let work = async {
-        let read = async |pipe: &mut (dyn AsyncRead + Unpin), most| {
+        let read = async |pipe: &mut (dyn AsyncRead + Send + Unpin), most| {
             let mut bytes = Vec::new();
             pipe.take(most).read_to_end(&mut bytes).await.map(|_| bytes)
         };

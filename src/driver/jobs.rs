@@ -20,6 +20,15 @@ pub enum Done {
         /// The marker.
         marker: Marker,
     },
+    /// Whether there was progress, and where the work tree stands now.
+    Weighed {
+        /// The cycle.
+        cycle: u32,
+        /// There was.
+        changed: bool,
+        /// For the next turn of the same session.
+        marker: Option<Marker>,
+    },
 }
 
 /// The jobs in progress.

@@ -37,8 +37,8 @@ pub struct LiveSession {
     pub ready: bool,
     /// The newest screen, while it is not ready.
     pub screen: String,
-    /// The trust dialog was answered.
-    pub trust_answered: bool,
+    /// When the trust dialog was last given a key, `boot_ms`; 0 = never.
+    pub trust_key_ms: u64,
     /// What was said and done last.
     pub memory: Memory,
     /// The checkpoint files at the first request.
@@ -62,7 +62,7 @@ impl LiveSession {
             exit: None,
             ready: false,
             screen: String::new(),
-            trust_answered: false,
+            trust_key_ms: 0,
             memory: Memory::default(),
             baseline: None,
             cycle_marker: None,
@@ -81,7 +81,7 @@ impl LiveSession {
             exit: Some(Exit::Unknown),
             ready: true,
             screen: String::new(),
-            trust_answered: true,
+            trust_key_ms: 0,
             memory: lost.memory,
             baseline: None,
             cycle_marker: None,

@@ -79,7 +79,7 @@ pub struct Driver {
     /// Events that one input led to, in order.
     queue: VecDeque<Event>,
     last_poll_ms: u64,
-    last_tick_s: u64,
+    last_tick_ms: u64,
 }
 
 /// One thing that came in.
@@ -118,7 +118,7 @@ impl Driver {
             teller,
             queue: VecDeque::new(),
             last_poll_ms: 0,
-            last_tick_s: 0,
+            last_tick_ms: 0,
         })
     }
 
@@ -130,7 +130,7 @@ impl Driver {
     pub async fn run(mut self, first: Event) -> Result<(Outcome, Machine)> {
         match self.supervise(first).await {
             Ok(outcome) => {
-                self.teller.finish(&Snapshot::of(&self.machine));
+                self.teller.finish(Timestamp::now(), &Snapshot::of(&self.machine));
                 Ok((outcome, self.machine))
             }
             Err(err) => {
@@ -199,7 +199,7 @@ impl Driver {
             Some(session) if session.is_early() => EARLY_POLL_MS,
             Some(_) | None => POLL_MS,
         };
-        let display_ms = self.teller.wants_tick_ms().unwrap_or(u64::MAX);
+        let display_ms = self.teller.tick_ms().unwrap_or(u64::MAX);
         let timer_ms = self.timers.due_in_ms(now).unwrap_or(u64::MAX);
         poll_ms.min(timer_ms).min(display_ms).max(1)
     }
@@ -223,7 +223,7 @@ impl Driver {
     fn answer(&mut self, request: Request) -> String {
         let command = match request {
             Request::Status => {
-                let view = crate::report::StatusView::of(&Snapshot::of(&self.machine), Timestamp::now());
+                let view = crate::report::status::StatusView::of(&Snapshot::of(&self.machine), Timestamp::now());
                 return serde_json::to_string(&view)
                     .unwrap_or_else(|_| r#"{"error":"the status cannot be written"}"#.into());
             }
@@ -238,8 +238,9 @@ impl Driver {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        if self.teller.wants_tick_ms().is_some() && now.boot_ms / 1000 != self.last_tick_s {
-            self.last_tick_s = now.boot_ms / 1000;
+        let Some(every_ms) = self.teller.tick_ms() else { return };
+        if now.boot_ms.saturating_sub(self.last_tick_ms) >= every_ms {
+            self.last_tick_ms = now.boot_ms;
             self.teller.tick(now, &Snapshot::of(&self.machine));
         }
     }

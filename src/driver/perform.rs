@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::session::wire::{COLS, Ending, Key, KeeperCommand, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
 use crate::transcript::SessionTranscript;
-use crate::workspace::{self, Change, Marker};
+use crate::workspace::{self, Change, Head, Marker};
 
 use super::jobs::Done;
 use super::live::{LiveSession, Lost, Memory};
@@ -98,36 +98,32 @@ impl Driver {
     }
 
     fn weigh_progress(&mut self, since: Timestamp) {
-        let project = self.setup.project.clone();
-        let excluded = excluded(&self.setup);
-        let session = self.session.as_ref();
-        let marker = session
-            .and_then(|s| if s.keeper.is_some() { &s.turn_marker } else { &s.cycle_marker }.clone())
-            .unwrap_or(Marker { unix_ms: since.unix_ms, head: None });
-        let cycle = session.map_or(0, |s| s.cycle);
-        let is_first = session.is_none();
-        if is_first {
+        let Some(session) = &self.session else {
             // Before the first launch there is nothing to weigh.
             return self.queue.push_back(Event::ProgressWeighed { changed: false });
-        }
-        let next = self.jobs.start(async move {
+        };
+        let from_turn = session.keeper.is_some();
+        let marker = if from_turn { &session.turn_marker } else { &session.cycle_marker };
+        let marker = marker.clone().unwrap_or_else(|| Marker {
+            unix_ms: since.unix_ms,
+            head: Head::Unknown { why: "it was not looked at in time".into() },
+        });
+        let cycle = session.cycle;
+        let project = self.setup.project.clone();
+        let excluded = excluded(&self.setup);
+        self.jobs.start(async move {
             let changed = match workspace::changed_since(&project, &marker, &excluded).await {
                 Change::Nothing => false,
                 Change::Unknown { why } => {
                     tracing::warn!(why, "cannot tell whether there was progress; assuming none");
                     false
                 }
-                _ => true,
+                Change::Commit { .. } | Change::File { .. } => true,
             };
-            Done::Event(Box::new(Event::ProgressWeighed { changed }))
+            // The next turn is measured from here.
+            let marker = if from_turn { Some(workspace::mark(&project).await) } else { None };
+            Done::Weighed { cycle, changed, marker }
         });
-        drop(next);
-        if let Some(session) = &mut self.session
-            && session.cycle == cycle
-        {
-            let head = session.turn_marker.as_ref().and_then(|m| m.head.clone());
-            session.turn_marker = Some(Marker { unix_ms: Timestamp::now().unix_ms, head });
-        }
     }
 
     fn prove(&mut self) {

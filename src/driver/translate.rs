@@ -75,12 +75,12 @@ impl Driver {
         match seen {
             None => {}
             Some(dialog::Dialog::Trust) if trusts => {
-                if let (false, Some(keys)) = (session.trust_answered, dialog::answer_trust(&session.screen)) {
-                    session.trust_answered = true;
-                    tracing::info!("answering the trust dialog: claude.trust_workspace is set");
-                    for key in keys {
-                        self.send(&KeeperCommand::Press(key))?;
-                    }
+                let now = Timestamp::now();
+                let paused = now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
+                if let (true, Some(key)) = (paused, dialog::answer_trust(&session.screen)) {
+                    session.trust_key_ms = now.boot_ms;
+                    tracing::info!(?key, "answering the trust dialog: claude.trust_workspace is set");
+                    self.send(&KeeperCommand::Press(key))?;
                 }
             }
             Some(dialog) => {
@@ -142,6 +142,14 @@ impl Driver {
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(*event),
+            Done::Weighed { cycle, changed, marker } => {
+                if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle)
+                    && marker.is_some()
+                {
+                    session.turn_marker = marker;
+                }
+                self.queue.push_back(Event::ProgressWeighed { changed });
+            }
             Done::Marked { cycle, marker } => {
                 if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle) {
                     session.turn_marker = Some(marker.clone());
