@@ -47,12 +47,10 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// Whole percent in use, rounded as the CLI's own statusline rounds it
-    /// (half up; checked against 2.1.329).
+    /// Whole percent in use, rounded and capped as the CLI's own statusline
+    /// does it (checked against 2.1.329).
     pub fn percent(&self) -> u64 {
-        let window = u128::from(self.window.max(1));
-        let percent = (u128::from(self.tokens) * 200 + window) / (2 * window);
-        u64::try_from(percent).unwrap_or(u64::MAX)
+        crate::models::used_percent(self.tokens, self.window)
     }
 
     /// Is it time for a checkpoint?
@@ -117,20 +115,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percent_rounds_half_up() {
-        let p = |tokens| {
-            Pressure {
-                tokens,
-                window: 200_000,
-                source: WindowSource::Config,
-            }
-            .percent()
-        };
-        assert_eq!(
-            (p(174_003), p(74_999), p(75_000), p(999), p(1_000)),
-            (87, 37, 38, 0, 1)
-        );
-        assert_eq!(p(212_959), 106);
+    fn percent_is_the_clis_own() {
+        let p = |tokens| Pressure { tokens, window: 200_000, source: WindowSource::Config }.percent();
+        assert_eq!((p(174_003), p(75_000), p(999), p(29_000)), (87, 38, 0, 14));
     }
 
     #[test]
