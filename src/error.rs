@@ -52,12 +52,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A new error; `message` says what happened and where.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-            hints: Vec::new(),
-        }
+        Self { kind, message: message.into(), source: None, hints: Vec::new() }
     }
 
     /// Wrong arguments or configuration.
@@ -78,19 +73,12 @@ impl Error {
             source.kind(),
             Io::StorageFull | Io::QuotaExceeded | Io::ReadOnlyFilesystem | Io::FileTooLarge
         ) || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
-        let kind = if failing_disk {
-            ErrorKind::Disk
-        } else {
-            otherwise
-        };
+        let kind = if failing_disk { ErrorKind::Disk } else { otherwise };
         Self::new(kind, what).caused_by(source)
     }
 
     /// Adds the cause.
-    pub fn caused_by(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }

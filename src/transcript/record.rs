@@ -146,9 +146,7 @@ pub struct Usage {
 impl Usage {
     /// Context in use: everything that was sent.
     pub fn prompt_tokens(&self) -> u64 {
-        self.input
-            .saturating_add(self.cache_write)
-            .saturating_add(self.cache_read)
+        self.input.saturating_add(self.cache_write).saturating_add(self.cache_read)
     }
 }
 
