@@ -135,6 +135,8 @@ struct RawBlock<'a> {
     #[serde(borrow)]
     text: Raw<'a>,
     #[serde(borrow)]
+    thinking: Raw<'a>,
+    #[serde(borrow)]
     id: Raw<'a>,
     #[serde(borrow)]
     name: Raw<'a>,
@@ -390,6 +392,10 @@ impl Assistant {
                 }
                 self.text.push_str(&text);
                 truncate(&mut self.text, MAX_ASSISTANT_TEXT_BYTES);
+            }
+            Some("thinking") => {
+                let thinking = string(block.thinking).unwrap_or_default();
+                self.visible_chars += thinking.encode_utf16().count() as u64;
             }
             Some("tool_use") => {
                 let name = string(block.name).unwrap_or_default();

@@ -43,6 +43,7 @@ fn our_cost_equals_the_bill_of_the_cli() {
         "constant_message_ids",
         "error_rate_limit",
         "haiku_above_band",
+        "interrupted_after_thinking",
         "interrupted_and_queued",
         "interrupted_in_mid_reply",
         "long_window_requested",
