@@ -84,9 +84,7 @@ impl Usd {
 
     /// The sum; sticks at the largest amount instead of overflowing.
     pub fn plus(self, other: Usd) -> Usd {
-        Usd {
-            pico: self.pico.saturating_add(other.pico),
-        }
+        Usd { pico: self.pico.saturating_add(other.pico) }
     }
 }
 
@@ -110,11 +108,7 @@ pub struct Billable {
 pub fn used_percent(tokens: u64, window_tokens: u64) -> u64 {
     let percent = tokens as f64 / window_tokens.max(1) as f64 * 100.0;
     let whole = percent.floor();
-    let rounded = if percent - whole >= 0.5 {
-        whole + 1.0
-    } else {
-        whole
-    };
+    let rounded = if percent - whole >= 0.5 { whole + 1.0 } else { whole };
     rounded.min(100.0) as u64
 }
 
@@ -195,22 +189,14 @@ impl Models {
     pub fn window(&self, model: &str) -> Option<u64> {
         let entry = self.entry(model)?;
         let long = model.trim_end().ends_with("[1m]");
-        Some(
-            entry
-                .window_1m
-                .filter(|_| long)
-                .unwrap_or(entry.window_tokens),
-        )
+        Some(entry.window_1m.filter(|_| long).unwrap_or(entry.window_tokens))
     }
 
     /// Dollars for one response of `model` at `unix_ms`; `None` if the model
     /// is unknown. Prompt-length bands need the response by itself: a sum over
     /// several would land in the wrong band.
     pub fn cost(&self, model: &str, unix_ms: i64, tokens: &TokenCounts) -> Option<f64> {
-        let billable = Billable {
-            tokens: *tokens,
-            ..Billable::default()
-        };
+        let billable = Billable { tokens: *tokens, ..Billable::default() };
         self.price(model, unix_ms, &billable).map(Usd::as_f64)
     }
 
@@ -218,9 +204,7 @@ impl Models {
     /// model is unknown.
     pub fn price(&self, model: &str, unix_ms: i64, billable: &Billable) -> Option<Usd> {
         let entry = self.entry(model)?;
-        let mut pico = entry
-            .price_at(unix_ms, billable.tokens.prompt())
-            .of(&billable.tokens);
+        let mut pico = entry.price_at(unix_ms, billable.tokens.prompt()).of(&billable.tokens);
         if billable.fast {
             pico = pico.saturating_mul(entry.fast);
         }
@@ -230,10 +214,7 @@ impl Models {
     /// Dollars for `tokens` at the highest token price of any known model: a
     /// bound for budgets that have to hold although the model is unknown.
     pub fn dearest_cost(&self, tokens: &TokenCounts) -> f64 {
-        let billable = Billable {
-            tokens: *tokens,
-            ..Billable::default()
-        };
+        let billable = Billable { tokens: *tokens, ..Billable::default() };
         self.dearest_price(&billable).as_f64()
     }
 
@@ -241,10 +222,7 @@ impl Models {
     pub fn dearest_price(&self, billable: &Billable) -> Usd {
         let prices = self.entries.iter().flat_map(|entry| {
             let factor = if billable.fast { entry.fast } else { 1 };
-            entry
-                .prices
-                .iter()
-                .map(move |price| price.of(&billable.tokens).saturating_mul(factor))
+            entry.prices.iter().map(move |price| price.of(&billable.tokens).saturating_mul(factor))
         });
         self.with_extras(prices.max().unwrap_or(0), billable)
     }
@@ -254,15 +232,11 @@ impl Models {
             pico = pico.saturating_mul(self.us_inference_percent) / 100;
         }
         let searches = u128::from(billable.web_searches).saturating_mul(self.web_search_pico);
-        Usd {
-            pico: pico.saturating_add(searches),
-        }
+        Usd { pico: pico.saturating_add(searches) }
     }
 
     fn entry(&self, model: &str) -> Option<&Entry> {
-        self.names
-            .get(canonical(model))
-            .map(|&position| &self.entries[position])
+        self.names.get(canonical(model)).map(|&position| &self.entries[position])
     }
 }
 
@@ -271,12 +245,7 @@ impl Entry {
     /// `prompt_tokens` reaches. Before the first date the first price holds:
     /// a clock that is wrong must not make spending look unpriced.
     fn price_at(&self, unix_ms: i64, prompt_tokens: u64) -> &Price {
-        let first = self
-            .prices
-            .iter()
-            .map(|price| price.from_unix_ms)
-            .min()
-            .unwrap_or(i64::MIN);
+        let first = self.prices.iter().map(|price| price.from_unix_ms).min().unwrap_or(i64::MIN);
         self.prices
             .iter()
             .filter(|price| price.from_unix_ms <= unix_ms.max(first))
@@ -291,9 +260,7 @@ fn canonical(model: &str) -> &str {
     let mut name = model.trim();
     name = name.strip_suffix("[1m]").unwrap_or(name);
     name = name.rsplit('/').next().unwrap_or(name);
-    name = name
-        .rsplit_once("anthropic.")
-        .map_or(name, |(_, rest)| rest);
+    name = name.rsplit_once("anthropic.").map_or(name, |(_, rest)| rest);
     name = name.split_once('@').map_or(name, |(id, _)| id);
     if let Some((id, version)) = name.rsplit_once("-v") {
         let digits = version.split_once(':').map_or(version, |(major, _)| major);
@@ -373,12 +340,8 @@ struct RawPrice {
 impl RawModel {
     fn check(self) -> Result<Entry, String> {
         let at = |err: String| format!("{}: {err}", self.id);
-        let prices: Vec<Price> = self
-            .price
-            .iter()
-            .map(RawPrice::check)
-            .collect::<Result<_, _>>()
-            .map_err(at)?;
+        let prices: Vec<Price> =
+            self.price.iter().map(RawPrice::check).collect::<Result<_, _>>().map_err(at)?;
         if !prices.iter().any(|price| price.prompt_above == 0) {
             return Err(at("has no price for short prompts".into()));
         }
@@ -463,11 +426,7 @@ mod tests {
             ("claude-opus-4-1-20250805", mixed, 0.0658),
             ("us.anthropic.claude-opus-4-6-v1", mixed, 0.08325),
             ("anthropic/claude-opus-5-5", mixed, 0.0658),
-            (
-                "claude-opus-5-5",
-                counts(1234, 5678, 10_000, 20_000, 40_000),
-                0.336496,
-            ),
+            ("claude-opus-5-5", counts(1234, 5678, 10_000, 20_000, 40_000), 0.336496),
             ("claude-sonnet-4-5", counts(280_000, 1000, 0, 0, 0), 0.855),
             ("claude-haiku-5-5", counts(100_000, 0, 0, 0, 0), 0.01),
             ("claude-haiku-5-5", counts(100_001, 0, 0, 0, 0), 0.0500005),
@@ -484,16 +443,8 @@ mod tests {
     fn fast_geography_and_searches_are_billed_as_the_cli_bills_them() {
         let bill = |model: &str, web_searches, fast, us_inference| {
             let tokens = counts(1000, 2000, 1000, 2000, 4000);
-            let billable = Billable {
-                tokens,
-                web_searches,
-                fast,
-                us_inference,
-            };
-            Models::builtin()
-                .price(model, NOW_MS, &billable)
-                .unwrap()
-                .as_f64()
+            let billable = Billable { tokens, web_searches, fast, us_inference };
+            Models::builtin().price(model, NOW_MS, &billable).unwrap().as_f64()
         };
         assert_eq!(bill("claude-opus-5-5", 3, false, false), 0.0958);
         assert_eq!(bill("claude-opus-5-5", 0, true, false), 0.1316);
@@ -512,22 +463,13 @@ mod tests {
         assert_eq!(models.window("claude-sonnet-4-5"), Some(200_000));
         assert_eq!(models.window("claude-sonnet-4-5-20250929"), Some(200_000));
         assert_eq!(models.window("claude-sonnet-4-5[1m]"), Some(1_000_000));
-        assert_eq!(
-            models.window("claude-sonnet-4-5-20250929[1m]"),
-            Some(1_000_000)
-        );
+        assert_eq!(models.window("claude-sonnet-4-5-20250929[1m]"), Some(1_000_000));
         assert_eq!(models.window("haiku"), Some(1_000_000));
     }
 
     #[test]
     fn an_unknown_model_is_unpriced_and_never_free() {
-        for model in [
-            "",
-            "<synthetic>",
-            "claude-nova-9",
-            "claude-opus-5-6",
-            "claude-opus-5-5-1",
-        ] {
+        for model in ["", "<synthetic>", "claude-nova-9", "claude-opus-5-6", "claude-opus-5-5-1"] {
             assert_eq!(usd(model, counts(1, 1, 1, 1, 1)), None, "{model}");
             assert_eq!(Models::builtin().window(model), None, "{model}");
         }
@@ -572,10 +514,7 @@ mod tests {
         let tokens = counts(90_000, 1, 2, 3, 4);
         let bound = models.dearest_cost(&tokens);
         for name in models.names.keys() {
-            assert!(
-                models.cost(name, NOW_MS, &tokens).unwrap() <= bound,
-                "{name}"
-            );
+            assert!(models.cost(name, NOW_MS, &tokens).unwrap() <= bound, "{name}");
         }
     }
 
@@ -596,10 +535,7 @@ mod tests {
                [[model.price]]\nfrom = \"2026-12-01\"\ninput = 7.0\noutput = 0.0\n\
                cache_write_5m = 0.0\ncache_write_1h = 0.0\ncache_read = 0.0\n";
         let models = Models::parse(&table).unwrap();
-        assert_eq!(
-            models.cost("later", 0, &counts(1_000_000, 0, 0, 0, 0)),
-            Some(7.0)
-        );
+        assert_eq!(models.cost("later", 0, &counts(1_000_000, 0, 0, 0, 0)), Some(7.0));
     }
 
     #[test]
@@ -609,10 +545,6 @@ mod tests {
         );
         assert!(Models::parse(&twice).unwrap_err().contains("opus"));
         let negative = TABLE.replacen("input = 8.0", "input = -8.0", 1);
-        assert!(
-            Models::parse(&negative)
-                .unwrap_err()
-                .contains("claude-fable-5-2")
-        );
+        assert!(Models::parse(&negative).unwrap_err().contains("claude-fable-5-2"));
     }
 }

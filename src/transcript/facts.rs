@@ -155,29 +155,15 @@ impl MainThread {
         match row.body {
             Body::Assistant(assistant) => self.assistant(*assistant, is_new, &mut tell),
             Body::User(user) => tell_user(user, &mut tell),
-            Body::Enqueued(text) => tell(Fact::PromptArrived {
-                text,
-                how: Arrival::Queued,
-            }),
-            Body::QueuedCommand(text) => tell(Fact::PromptArrived {
-                text,
-                how: Arrival::MidTurn,
-            }),
+            Body::Enqueued(text) => tell(Fact::PromptArrived { text, how: Arrival::Queued }),
+            Body::QueuedCommand(text) => tell(Fact::PromptArrived { text, how: Arrival::MidTurn }),
             Body::TurnDuration { background_agents } => {
                 tell(Fact::TurnEnded(TurnEnd::Completed { background_agents }));
             }
-            Body::CompactBoundary {
-                trigger,
-                pre_tokens,
-                post_tokens,
-            } => {
+            Body::CompactBoundary { trigger, pre_tokens, post_tokens } => {
                 self.newest_response = None;
                 self.newest_context = None;
-                tell(Fact::Compacted {
-                    trigger,
-                    pre_tokens,
-                    post_tokens,
-                });
+                tell(Fact::Compacted { trigger, pre_tokens, post_tokens });
             }
             Body::CostState(bill) => tell(Fact::CostState(bill)),
             Body::ContinuedIn(session_id) => tell(Fact::Moved { session_id }),
@@ -188,11 +174,7 @@ impl MainThread {
     fn assistant(&mut self, row: Assistant, is_new: bool, tell: &mut impl FnMut(Fact)) {
         if let Some(failed) = row.api_error {
             let (error, status, text) = (failed.error, failed.status, row.text);
-            tell(Fact::TurnEnded(TurnEnd::ApiError {
-                error,
-                status,
-                text,
-            }));
+            tell(Fact::TurnEnded(TurnEnd::ApiError { error, status, text }));
             return;
         }
         if row.model == SYNTHETIC_MODEL {
@@ -234,9 +216,6 @@ fn tell_user(user: User, tell: &mut impl FnMut(Fact)) {
         tell(Fact::TurnEnded(TurnEnd::Interrupted));
     }
     if let Some(text) = user.prompt {
-        tell(Fact::PromptArrived {
-            text,
-            how: Arrival::Prompt,
-        });
+        tell(Fact::PromptArrived { text, how: Arrival::Prompt });
     }
 }

@@ -37,9 +37,7 @@ pub(super) fn number(raw: Raw<'_>) -> Option<u64> {
 }
 
 pub(super) fn dollars(raw: Raw<'_>) -> f64 {
-    raw.and_then(|raw| raw.get().parse::<f64>().ok())
-        .filter(|usd| usd.is_finite())
-        .unwrap_or(0.0)
+    raw.and_then(|raw| raw.get().parse::<f64>().ok()).filter(|usd| usd.is_finite()).unwrap_or(0.0)
 }
 
 /// A JSON string, even with unpaired surrogates, which JavaScript writes when
@@ -65,7 +63,5 @@ pub(super) fn string(raw: Raw<'_>) -> Option<String> {
     if !text.starts_with('"') {
         return None;
     }
-    serde_json::Deserializer::from_str(text)
-        .deserialize_bytes(Lossy)
-        .ok()
+    serde_json::Deserializer::from_str(text).deserialize_bytes(Lossy).ok()
 }

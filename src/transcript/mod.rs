@@ -45,6 +45,8 @@ pub struct SessionTranscript {
     subagents: Subagents,
     thread: MainThread,
     ledger: Ledger,
+    /// Facts read before an error cut a poll short; the next one tells them.
+    untold: Vec<Seen>,
 }
 
 impl SessionTranscript {
@@ -52,28 +54,20 @@ impl SessionTranscript {
     /// project folder with all links resolved.
     pub fn new(config_dir: &Path, project_dir_real: &Path, session_id: Uuid) -> Self {
         let projects = config_dir.join("projects");
-        let path = projects
-            .join(slug(project_dir_real))
-            .join(format!("{session_id}.jsonl"));
-        Self {
-            projects: Some(projects),
-            ..Self::with_path(path)
-        }
+        let path = projects.join(slug(project_dir_real)).join(format!("{session_id}.jsonl"));
+        Self { projects: Some(projects), ..Self::with_path(path) }
     }
 
     /// The transcript at `path`, when the CLI itself told where it is.
     pub fn with_path(path: PathBuf) -> Self {
         Self {
             projects: None,
-            session_id: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            session_id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             subagents: Subagents::new(path.with_extension("").join("subagents")),
             main: Tail::new(path),
             thread: MainThread::default(),
             ledger: Ledger::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -85,12 +79,7 @@ impl SessionTranscript {
     /// The folders in which a change means there may be something to read.
     /// Those that exist now; the list grows with the session.
     pub fn watch_dirs(&self) -> Vec<PathBuf> {
-        let existing = self
-            .main
-            .path()
-            .ancestors()
-            .skip(1)
-            .find(|dir| dir.is_dir());
+        let existing = self.main.path().ancestors().skip(1).find(|dir| dir.is_dir());
         let mut dirs: Vec<PathBuf> = existing.map(Path::to_path_buf).into_iter().collect();
         let session_dir = self.main.path().with_extension("");
         if session_dir.is_dir() {
@@ -107,30 +96,17 @@ impl SessionTranscript {
     /// never counts, not even for a moment.
     pub fn poll(&mut self) -> io::Result<Vec<Seen>> {
         self.find();
-        let Self {
-            main,
-            subagents,
-            thread,
-            ledger,
-            ..
-        } = self;
-        let mut seen = Vec::new();
-        main.poll(|event| thread.take(event, ledger, &mut seen))?;
+        let Self { main, subagents, thread, ledger, untold, .. } = self;
+        let result = main.poll(|event| thread.take(event, ledger, untold));
         subagents.poll(ledger);
-        Ok(seen)
+        result.map(|()| std::mem::take(untold))
     }
 
     /// Like [`SessionTranscript::poll`], for the last time: the process is
     /// gone, so a last line without a newline is as whole as it will get.
     pub fn finish(&mut self) -> io::Result<Vec<Seen>> {
         let mut seen = self.poll()?;
-        let Self {
-            main,
-            subagents,
-            thread,
-            ledger,
-            ..
-        } = self;
+        let Self { main, subagents, thread, ledger, .. } = self;
         main.finish(|event| thread.take(event, ledger, &mut seen));
         subagents.finish(ledger);
         Ok(seen)
@@ -155,10 +131,7 @@ impl SessionTranscript {
         let Ok(folders) = std::fs::read_dir(projects) else {
             return;
         };
-        let found = folders
-            .flatten()
-            .map(|folder| folder.path().join(&name))
-            .find(|p| p.is_file());
+        let found = folders.flatten().map(|folder| folder.path().join(&name)).find(|p| p.is_file());
         if let Some(path) = found {
             *self = Self::with_path(path);
         }
@@ -179,14 +152,10 @@ fn slug(project_dir: &Path) -> String {
     if slug.len() <= MAX_SLUG_CHARS {
         return slug;
     }
-    let hash = path.encode_utf16().fold(0_i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    });
-    format!(
-        "{}-{}",
-        &slug[..MAX_SLUG_CHARS],
-        base36(hash.unsigned_abs())
-    )
+    let hash = path
+        .encode_utf16()
+        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    format!("{}-{}", &slug[..MAX_SLUG_CHARS], base36(hash.unsigned_abs()))
 }
 
 fn base36(mut number: u32) -> String {

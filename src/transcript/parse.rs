@@ -18,12 +18,7 @@ const MAX_SALVAGE_STARTS: usize = 64;
 
 /// How rows begin. Blocks within a row can look the same, but what follows a
 /// block does not end with it.
-const ROW_STARTS: &[&str] = &[
-    "{\"type\"",
-    "{\"parentUuid\"",
-    "{\"isSidechain\"",
-    "{\"sessionId\"",
-];
+const ROW_STARTS: &[&str] = &["{\"type\"", "{\"parentUuid\"", "{\"isSidechain\"", "{\"sessionId\""];
 
 /// What was wrong with the lines read so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -125,21 +120,14 @@ fn begins_a_row(text: &str) -> bool {
 fn next_start(text: &str) -> Option<usize> {
     let skip = text.chars().next()?.len_utf8();
     let behind = &text[skip..];
-    ROW_STARTS
-        .iter()
-        .filter_map(|start| behind.find(start))
-        .min()
-        .map(|at| at + skip)
+    ROW_STARTS.iter().filter_map(|start| behind.find(start)).min().map(|at| at + skip)
 }
 
 fn deliver(row: Row, damage: &mut Damage, each: &mut impl FnMut(Row)) {
     match &row.body {
         Body::Unknown => damage.unknown_rows += 1,
         Body::Assistant(assistant) => {
-            damage.bad_numbers += assistant
-                .usage
-                .as_ref()
-                .map_or(0, |usage| usage.bad_numbers);
+            damage.bad_numbers += assistant.usage.as_ref().map_or(0, |usage| usage.bad_numbers);
         }
         _ => {}
     }
@@ -171,10 +159,7 @@ mod tests {
         assert!(
             matches!(&plain[..], [Body::User(user)] if user.prompt.as_deref() == Some("héllo"))
         );
-        let spaced = format!(
-            "  {}\r",
-            ROW.replace("\":", "\" : ").replace(",\"", " , \"")
-        );
+        let spaced = format!("  {}\r", ROW.replace("\":", "\" : ").replace(",\"", " , \""));
         assert_eq!(bodies(&spaced)[0], plain[0]);
         assert_eq!(read("  \r"), (vec![], Damage::default()));
     }
@@ -223,14 +208,9 @@ mod tests {
     #[test]
     fn half_a_surrogate_costs_a_character_and_not_the_text() {
         let found = bodies(ROW.replace('é', "\\ud83d"));
-        let Body::User(user) = &found[0] else {
-            panic!("{found:?}")
-        };
+        let Body::User(user) = &found[0] else { panic!("{found:?}") };
         let prompt = user.prompt.as_deref().unwrap();
-        assert!(
-            prompt.starts_with('h') && prompt.ends_with("llo"),
-            "{prompt}"
-        );
+        assert!(prompt.starts_with('h') && prompt.ends_with("llo"), "{prompt}");
     }
 
     #[test]
@@ -248,12 +228,7 @@ mod tests {
         ];
         for line in odd {
             let (found, damage) = read(&line);
-            assert_eq!(
-                (found.len(), damage.bad_rows),
-                (1, 0),
-                "{}",
-                &line[..60.min(line.len())]
-            );
+            assert_eq!((found.len(), damage.bad_rows), (1, 0), "{}", &line[..60.min(line.len())]);
         }
         for no_row in ["[]", "7", "null", "{}", r#"{"type":7}"#, &deep] {
             let (found, damage) = read(no_row);
@@ -275,20 +250,10 @@ mod tests {
 
     #[test]
     fn numbers_that_are_no_counts_are_taken_as_zero_and_counted() {
-        for number in [
-            "-5",
-            "1e300",
-            "1e999",
-            "99999999999999999999",
-            "\"7\"",
-            "null",
-            "[]",
-        ] {
+        for number in ["-5", "1e300", "1e999", "99999999999999999999", "\"7\"", "null", "[]"] {
             let usage = format!("\"input_tokens\":{number},\"output_tokens\":2");
             let (found, damage) = read(REPLY.replace("\"input_tokens\":3", &usage));
-            let Body::Assistant(reply) = &found[0].body else {
-                panic!("{found:?}")
-            };
+            let Body::Assistant(reply) = &found[0].body else { panic!("{found:?}") };
             let usage = reply.usage.as_ref().unwrap();
             assert_eq!((usage.input, usage.output), (0, 2), "{number}");
             assert_eq!(damage.bad_numbers, u64::from(number != "null"), "{number}");

@@ -135,6 +135,8 @@ struct RawBlock<'a> {
     #[serde(borrow)]
     text: Raw<'a>,
     #[serde(borrow)]
+    thinking: Raw<'a>,
+    #[serde(borrow)]
     id: Raw<'a>,
     #[serde(borrow)]
     name: Raw<'a>,
@@ -277,15 +279,11 @@ impl RawRow<'_> {
                 _ => {}
             }
         }
-        row.interrupted = texts
-            .iter()
-            .any(|text| text.starts_with("[Request interrupted by user"));
+        row.interrupted = texts.iter().any(|text| text.starts_with("[Request interrupted by user"));
         let typed = object::<Origin<'_>>(self.origin)
             .and_then(|origin| string(origin.kind))
             .is_none_or(|kind| kind == "human");
-        let echo = texts
-            .first()
-            .is_some_and(|text| text.starts_with("<local-command-"));
+        let echo = texts.first().is_some_and(|text| text.starts_with("<local-command-"));
         let sent_by_cli =
             echo || !typed || is_true(self.is_meta) || is_true(self.is_compact_summary);
         if !texts.is_empty() && !row.interrupted && row.results.is_empty() && !sent_by_cli {
@@ -304,10 +302,7 @@ impl RawRow<'_> {
                 let of =
                     |pick: fn(&CompactMetadata<'_>) -> Option<u64>| meta.as_ref().and_then(pick);
                 Body::CompactBoundary {
-                    trigger: meta
-                        .as_ref()
-                        .and_then(|m| string(m.trigger))
-                        .unwrap_or_default(),
+                    trigger: meta.as_ref().and_then(|m| string(m.trigger)).unwrap_or_default(),
                     pre_tokens: of(|meta| number(meta.pre_tokens)),
                     post_tokens: of(|meta| number(meta.post_tokens)),
                 }
@@ -398,11 +393,13 @@ impl Assistant {
                 self.text.push_str(&text);
                 truncate(&mut self.text, MAX_ASSISTANT_TEXT_BYTES);
             }
+            Some("thinking") => {
+                let thinking = string(block.thinking).unwrap_or_default();
+                self.visible_chars += thinking.encode_utf16().count() as u64;
+            }
             Some("tool_use") => {
                 let name = string(block.name).unwrap_or_default();
-                let input_chars = block
-                    .input
-                    .map_or(0, |raw| raw.get().encode_utf16().count());
+                let input_chars = block.input.map_or(0, |raw| raw.get().encode_utf16().count());
                 self.visible_chars += (name.encode_utf16().count() + input_chars) as u64;
                 self.tools.push(ToolCall::read(block, name));
             }
@@ -417,33 +414,18 @@ impl ToolCall {
         let field = |pick: fn(&RawInput<'_>) -> Option<String>| input.as_ref().and_then(pick);
         let file = field(|i| string(i.file_path).or_else(|| string(i.notebook_path)));
         let detail = field(|i| {
-            [
-                i.file_path,
-                i.notebook_path,
-                i.description,
-                i.command,
-                i.pattern,
-                i.path,
-            ]
-            .into_iter()
-            .chain([i.url, i.query, i.skill, i.prompt])
-            .find_map(|raw| string(raw).filter(|text| !text.trim().is_empty()))
+            [i.file_path, i.notebook_path, i.description, i.command, i.pattern, i.path]
+                .into_iter()
+                .chain([i.url, i.query, i.skill, i.prompt])
+                .find_map(|raw| string(raw).filter(|text| !text.trim().is_empty()))
         });
         let summary = match detail {
             Some(detail) => one_line(&format!("{name}: {detail}")),
             None => one_line(&name),
         };
-        let changes_files = matches!(
-            name.as_str(),
-            "Write" | "Edit" | "MultiEdit" | "NotebookEdit"
-        );
-        ToolCall {
-            id: string(block.id).unwrap_or_default(),
-            name,
-            summary,
-            file,
-            changes_files,
-        }
+        let changes_files =
+            matches!(name.as_str(), "Write" | "Edit" | "MultiEdit" | "NotebookEdit");
+        ToolCall { id: string(block.id).unwrap_or_default(), name, summary, file, changes_files }
     }
 }
 
@@ -514,10 +496,7 @@ fn blocks<'a>(raw: Raw<'a>) -> Vec<RawBlock<'a>> {
     if raw.is_none_or(|raw| !raw.get().starts_with('[')) {
         return Vec::new();
     }
-    array(raw)
-        .into_iter()
-        .filter_map(|block| object(Some(block)))
-        .collect()
+    array(raw).into_iter().filter_map(|block| object(Some(block))).collect()
 }
 
 #[cfg(test)]
@@ -533,30 +512,16 @@ mod tests {
         let row = format!(
             r#"{{"type":"assistant","message":{{"content":[{{"type":"tool_use","id":"t","name":"{name}","input":{input}}}]}}}}"#
         );
-        let Body::Assistant(mut reply) = body(&row) else {
-            panic!("{row}")
-        };
+        let Body::Assistant(mut reply) = body(&row) else { panic!("{row}") };
         reply.tools.remove(0)
     }
 
     #[test]
     fn a_tool_call_fits_one_plain_line() {
         let cases = [
-            (
-                "Bash",
-                r#"{"command":"ls","description":"List"}"#,
-                "Bash: List",
-            ),
-            (
-                "Bash",
-                r#"{"command":"a\n\tb\u001b[31m  c"}"#,
-                "Bash: a b [31m c",
-            ),
-            (
-                "Write",
-                r#"{"file_path":"/p/a.rs","content":"x"}"#,
-                "Write: /p/a.rs",
-            ),
+            ("Bash", r#"{"command":"ls","description":"List"}"#, "Bash: List"),
+            ("Bash", r#"{"command":"a\n\tb\u001b[31m  c"}"#, "Bash: a b [31m c"),
+            ("Write", r#"{"file_path":"/p/a.rs","content":"x"}"#, "Write: /p/a.rs"),
             ("Grep", r#"{"pattern":"foo","path":"/p"}"#, "Grep: foo"),
             ("TaskList", "{}", "TaskList"),
             ("Odd", "7", "Odd"),
@@ -571,59 +536,34 @@ mod tests {
 
     #[test]
     fn tools_that_change_files_name_them() {
-        for (name, field) in [
-            ("Write", "file_path"),
-            ("Edit", "file_path"),
-            ("NotebookEdit", "notebook_path"),
-        ] {
+        for (name, field) in
+            [("Write", "file_path"), ("Edit", "file_path"), ("NotebookEdit", "notebook_path")]
+        {
             let call = call(name, &format!(r#"{{"{field}":"/p/a"}}"#));
             assert!(call.changes_files, "{name}");
             assert_eq!(call.file.as_deref(), Some("/p/a"), "{name}");
         }
         let read = call("Read", r#"{"file_path":"/p/a"}"#);
-        assert_eq!(
-            (read.changes_files, read.file.as_deref()),
-            (false, Some("/p/a"))
-        );
+        assert_eq!((read.changes_files, read.file.as_deref()), (false, Some("/p/a")));
     }
 
     #[test]
     fn only_what_was_typed_is_a_prompt() {
         let prompt = |fields: &str, content: &str| {
             let row = format!(r#"{{"type":"user",{fields}"message":{{"content":{content}}}}}"#);
-            let Body::User(user) = body(&row) else {
-                panic!("{row}")
-            };
+            let Body::User(user) = body(&row) else { panic!("{row}") };
             user.prompt
         };
         let text =
             r#"[{"type":"text","text":"one"},{"type":"image"},{"type":"text","text":"two"}]"#;
         assert_eq!(prompt("", text).as_deref(), Some("one\ntwo"));
-        assert_eq!(
-            prompt(r#""origin":{"kind":"human"},"#, r#""x""#).as_deref(),
-            Some("x")
-        );
-        assert_eq!(
-            prompt(r#""origin":{"kind":"task-notification"},"#, r#""x""#),
-            None
-        );
+        assert_eq!(prompt(r#""origin":{"kind":"human"},"#, r#""x""#).as_deref(), Some("x"));
+        assert_eq!(prompt(r#""origin":{"kind":"task-notification"},"#, r#""x""#), None);
         assert_eq!(prompt(r#""isMeta":true,"#, r#""x""#), None);
         assert_eq!(prompt(r#""isCompactSummary":true,"#, r#""x""#), None);
-        assert_eq!(
-            prompt("", r#""<local-command-stdout>x</local-command-stdout>""#),
-            None
-        );
-        assert_eq!(
-            prompt("", r#"[{"type":"tool_result","tool_use_id":"t"}]"#),
-            None
-        );
-        assert_eq!(
-            prompt(
-                "",
-                r#"[{"type":"text","text":"[Request interrupted by user]"}]"#
-            ),
-            None
-        );
+        assert_eq!(prompt("", r#""<local-command-stdout>x</local-command-stdout>""#), None);
+        assert_eq!(prompt("", r#"[{"type":"tool_result","tool_use_id":"t"}]"#), None);
+        assert_eq!(prompt("", r#"[{"type":"text","text":"[Request interrupted by user]"}]"#), None);
     }
 
     #[test]
@@ -633,10 +573,7 @@ mod tests {
             typed("see\n\n<pasted_content id=\"5b27\">\na\nb\n</pasted_content id=\"5b27\">\n!"),
             "seea\nb!"
         );
-        assert_eq!(
-            typed("a <pasted_content id=\"1\"> b"),
-            "a <pasted_content id=\"1\"> b"
-        );
+        assert_eq!(typed("a <pasted_content id=\"1\"> b"), "a <pasted_content id=\"1\"> b");
         assert_eq!(
             typed(
                 "<command-name>/x</command-name>\n<command-message>x</command-message>\n<command-args>1 2</command-args>"
@@ -661,10 +598,7 @@ mod tests {
             ))
         };
         assert_eq!(queued(r#""hi""#), Body::Enqueued("hi".into()));
-        assert_eq!(
-            queued(r#"[{"type":"text","text":"hi"}]"#),
-            Body::Enqueued("hi".into())
-        );
+        assert_eq!(queued(r#"[{"type":"text","text":"hi"}]"#), Body::Enqueued("hi".into()));
         assert_eq!(queued(r#""<task-notification>x""#), Body::Quiet);
     }
 }

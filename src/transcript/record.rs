@@ -73,7 +73,7 @@ pub struct Assistant {
     pub finished: bool,
     /// Which block of the response this row holds.
     pub block: u64,
-    /// Characters of text and tool input in this row, as JavaScript counts.
+    /// Characters of text, thinking and tool input in this row, as JavaScript counts.
     pub visible_chars: u64,
     /// The texts of this row.
     pub text: String,
@@ -146,9 +146,7 @@ pub struct Usage {
 impl Usage {
     /// Context in use: everything that was sent.
     pub fn prompt_tokens(&self) -> u64 {
-        self.input
-            .saturating_add(self.cache_write)
-            .saturating_add(self.cache_read)
+        self.input.saturating_add(self.cache_write).saturating_add(self.cache_read)
     }
 }
 

@@ -37,21 +37,14 @@ struct Folder {
 impl Subagents {
     pub(super) fn new(root: PathBuf) -> Self {
         Self {
-            folders: vec![Folder {
-                path: root,
-                listed: None,
-                exists: false,
-            }],
+            folders: vec![Folder { path: root, listed: None, exists: false }],
             files: BTreeMap::new(),
         }
     }
 
     /// The folders that exist.
     pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.folders
-            .iter()
-            .filter(|folder| folder.exists)
-            .map(|folder| folder.path.as_path())
+        self.folders.iter().filter(|folder| folder.exists).map(|folder| folder.path.as_path())
     }
 
     pub(super) fn poll(&mut self, ledger: &mut Ledger) {
@@ -94,19 +87,13 @@ impl Subagents {
             if kind.is_dir() {
                 let known = self.folders.iter().any(|folder| folder.path == path);
                 if !known && self.folders.len() < MAX_FOLDERS {
-                    self.folders.push(Folder {
-                        path,
-                        listed: None,
-                        exists: false,
-                    });
+                    self.folders.push(Folder { path, listed: None, exists: false });
                 }
             } else if kind.is_file()
                 && path.extension().is_some_and(|ext| ext == "jsonl")
                 && self.files.len() < MAX_FILES
             {
-                self.files
-                    .entry(path)
-                    .or_insert_with_key(|path| Some(Tail::closing(path.clone())));
+                self.files.entry(path).or_insert_with_key(|path| Some(Tail::closing(path.clone())));
             }
         }
     }
@@ -124,9 +111,7 @@ impl Folder {
         if self.listed == Some(changed) {
             return false;
         }
-        let age_ms = Timestamp::now()
-            .unix_ms
-            .saturating_sub(changed.0.saturating_mul(1000));
+        let age_ms = Timestamp::now().unix_ms.saturating_sub(changed.0.saturating_mul(1000));
         self.listed = (age_ms > 2 * SETTLE_MS).then_some(changed);
         true
     }
@@ -137,10 +122,7 @@ fn take(event: Event<'_>, ledger: &mut Ledger) {
         Event::Line(line) => {
             let mut damage = ledger.damage;
             parse::rows(line, &mut damage, |row| {
-                let row = Row {
-                    sidechain: true,
-                    ..row
-                };
+                let row = Row { sidechain: true, ..row };
                 if let Body::Assistant(assistant) = &row.body {
                     ledger.count(&row, assistant);
                 }

@@ -71,10 +71,7 @@ impl Tail {
     /// Follows `path` without keeping it open between polls, for files of
     /// which there can be hundreds.
     pub fn closing(path: PathBuf) -> Self {
-        Self {
-            keep_open: false,
-            ..Self::new(path)
-        }
+        Self { keep_open: false, ..Self::new(path) }
     }
 
     /// The file that is followed.
@@ -282,11 +279,7 @@ mod tests {
     }
 
     fn append(path: &Path, bytes: &[u8]) {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         file.write_all(bytes).unwrap();
     }
 
@@ -328,10 +321,7 @@ mod tests {
     impl Life {
         fn new_lines(&mut self) -> Vec<Option<String>> {
             let mut lines = Vec::new();
-            while let Some(len) = self.content[self.line_start..]
-                .iter()
-                .position(|b| *b == b'\n')
-            {
+            while let Some(len) = self.content[self.line_start..].iter().position(|b| *b == b'\n') {
                 let line = &self.content[self.line_start..self.line_start + len];
                 lines.push(Some(String::from_utf8(line.to_vec()).unwrap()));
                 self.line_start += len + 1;
@@ -422,10 +412,7 @@ mod tests {
     fn a_long_line_is_skipped_and_the_next_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        let mut tail = Tail {
-            max_line_bytes: 1000,
-            ..Tail::new(path.clone())
-        };
+        let mut tail = Tail { max_line_bytes: 1000, ..Tail::new(path.clone()) };
         append(&path, &[b'x'; 900]);
         assert_eq!(read(&mut tail), []);
         append(&path, &[b'x'; 200]);

@@ -7,9 +7,7 @@ use super::*;
 use crate::models::{Models, TokenCounts};
 
 fn golden(name: &str) -> (Vec<Seen>, SessionTranscript) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/transcripts")
-        .join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/transcripts").join(name);
     let mut transcript = SessionTranscript::with_path(folder.join("main.jsonl"));
     let seen = transcript.poll().unwrap();
     assert_eq!(transcript.usage().damage(), Default::default(), "{name}");
@@ -28,10 +26,7 @@ fn lines(seen: &[Seen]) -> String {
     let line = |seen: &Seen| match &seen.fact {
         Fact::PromptArrived { text, how } if text.len() > 100 => {
             let (start, end) = (&text[..20], &text[text.len() - 20..]);
-            format!(
-                "PromptArrived {how:?} {} bytes {start:?}…{end:?}\n",
-                text.len()
-            )
+            format!("PromptArrived {how:?} {} bytes {start:?}…{end:?}\n", text.len())
         }
         Fact::CostState(bill) => format!("CostState {}\n", bill.total_cost_usd),
         fact => format!("{fact:?}\n"),
@@ -48,6 +43,7 @@ fn our_cost_equals_the_bill_of_the_cli() {
         "constant_message_ids",
         "error_rate_limit",
         "haiku_above_band",
+        "interrupted_after_thinking",
         "interrupted_and_queued",
         "interrupted_in_mid_reply",
         "long_window_requested",
@@ -59,19 +55,14 @@ fn our_cost_equals_the_bill_of_the_cli() {
         let (seen, transcript) = golden(name);
         let bill = bill(&seen);
         let cost = transcript.usage().cost(Models::builtin());
-        assert!(
-            (cost.usd - bill.total_cost_usd).abs() < 1e-9,
-            "{name}: {cost:?} {bill:?}"
-        );
+        assert!((cost.usd - bill.total_cost_usd).abs() < 1e-9, "{name}: {cost:?} {bill:?}");
         assert_eq!(cost.unpriced_tokens, 0, "{name}");
         assert_eq!(cost.at_most_usd, cost.usd, "{name}");
         assert!(!bill.has_unknown_model_cost, "{name}");
 
         let total = transcript.usage().total();
-        let (input, output) = bill
-            .models
-            .iter()
-            .fold((0, 0), |(i, o), m| (i + m.input, o + m.output));
+        let (input, output) =
+            bill.models.iter().fold((0, 0), |(i, o), m| (i + m.input, o + m.output));
         assert_eq!((total.input, total.output), (input, output), "{name}");
     }
 }
@@ -90,15 +81,8 @@ fn an_unknown_model_is_reported_as_unpriced() {
 fn a_compaction_costs_what_no_row_shows() {
     let (seen, transcript) = golden("compacted_then_interrupted_in_tool");
     let unseen = bill(&seen).total_cost_usd - transcript.usage().cost(Models::builtin()).usd;
-    let summary = TokenCounts {
-        input: 10,
-        output: 500,
-        cache_read: 90_000,
-        ..Default::default()
-    };
-    let price = Models::builtin()
-        .cost("claude-opus-5-5", 0, &summary)
-        .unwrap();
+    let summary = TokenCounts { input: 10, output: 500, cache_read: 90_000, ..Default::default() };
+    let price = Models::builtin().cost("claude-opus-5-5", 0, &summary).unwrap();
     assert!((unseen - price).abs() < 1e-9, "{unseen} {price}");
 }
 
@@ -184,13 +168,7 @@ fn a_rewritten_file_counts_nothing_twice_and_tells_nothing_twice() {
     fs::write(dir.path().join("new"), first + &assistant("c", 9, 3)).unwrap();
     fs::rename(dir.path().join("new"), &path).unwrap();
     let seen = transcript.poll().unwrap();
-    assert_eq!(
-        seen[0].fact,
-        Fact::Context {
-            tokens: 9,
-            model: "claude-opus-5-5".into()
-        }
-    );
+    assert_eq!(seen[0].fact, Fact::Context { tokens: 9, model: "claude-opus-5-5".into() });
     assert_eq!(seen.len(), 2);
     assert_eq!(transcript.usage().total().input, 24);
 }
@@ -200,16 +178,8 @@ fn old_rows_behind_a_compaction_do_not_set_the_context() {
     let (_dir, folder) = project();
     let path = folder.join("s.jsonl");
     let boundary = r#"{"type":"system","subtype":"compact_boundary","timestamp":"2026-11-20T10:00:00.003Z","compactMetadata":{"trigger":"auto","preTokens":900,"postTokens":50}}"#;
-    let rows = [
-        assistant("a", 700, 1),
-        assistant("b", 900, 2),
-        format!("{boundary}\n"),
-    ];
-    fs::write(
-        &path,
-        rows.concat() + &assistant("b", 900, 4) + &assistant("c", 60, 5),
-    )
-    .unwrap();
+    let rows = [assistant("a", 700, 1), assistant("b", 900, 2), format!("{boundary}\n")];
+    fs::write(&path, rows.concat() + &assistant("b", 900, 4) + &assistant("c", 60, 5)).unwrap();
     let seen = SessionTranscript::with_path(path).poll().unwrap();
     let contexts: Vec<u64> = seen
         .iter()
@@ -243,11 +213,7 @@ fn nested_subagent_files_are_found_as_they_appear() {
     let nested = folder.join("s/subagents/workflows/w1");
     for (at, id) in ["b", "c", "d"].into_iter().enumerate() {
         fs::create_dir_all(&nested).unwrap();
-        fs::write(
-            nested.join(format!("agent-{id}.jsonl")),
-            assistant(id, 10, 2),
-        )
-        .unwrap();
+        fs::write(nested.join(format!("agent-{id}.jsonl")), assistant(id, 10, 2)).unwrap();
         assert_eq!(transcript.poll().unwrap(), vec![]);
         assert_eq!(transcript.usage().total().input, 11 + 10 * at as u64);
     }
@@ -267,4 +233,21 @@ fn folder_names_are_those_of_the_cli() {
     let long = format!("/tmp/L{}/{}/é", "o".repeat(120), "n".repeat(120));
     let cut = format!("-tmp-L{}-{}", "o".repeat(120), "n".repeat(73));
     assert_eq!(slug(&long), format!("{cut}-5wfh24"));
+}
+
+#[test]
+fn an_error_loses_no_facts() {
+    let (dir, folder) = project();
+    let path = folder.join("s.jsonl");
+    fs::write(&path, assistant("a", 7, 1)).unwrap();
+    let mut transcript = SessionTranscript::with_path(path.clone());
+    assert_eq!(transcript.poll().unwrap().len(), 2);
+    fs::write(&path, assistant("a", 7, 1) + &assistant("b", 8, 2)).unwrap();
+    fs::rename(&path, dir.path().join("aside")).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(transcript.poll().is_err());
+    fs::remove_dir(&path).unwrap();
+    let seen = transcript.poll().unwrap();
+    let context = Fact::Context { tokens: 8, model: "claude-opus-5-5".into() };
+    assert_eq!(seen.first().map(|seen| &seen.fact), Some(&context));
 }

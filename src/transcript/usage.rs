@@ -119,34 +119,23 @@ impl Ledger {
         let Some(usage) = assistant.usage.as_ref().filter(|_| bears_usage(assistant)) else {
             return false;
         };
-        let request = assistant
-            .request_id
-            .as_deref()
-            .or(assistant.request_ref.as_deref());
+        let request = assistant.request_id.as_deref().or(assistant.request_ref.as_deref());
         let Some(id) = assistant.message_id.as_deref().or(request) else {
             self.unidentified.rows += 1;
             self.unidentified.tokens.add(&tokens(usage, usage.output));
             return false;
         };
-        let name = assistant
-            .requested_model
-            .as_ref()
-            .unwrap_or(&assistant.model);
+        let name = assistant.requested_model.as_ref().unwrap_or(&assistant.model);
         let model = (assistant.requested_model.is_some(), self.intern(name));
         let request = request.map(digest);
         let id = digest(id);
-        let advisors: Vec<_> = usage
-            .advisors
-            .iter()
-            .map(|(name, usage)| (self.intern(name), usage))
-            .collect();
+        let advisors: Vec<_> =
+            usage.advisors.iter().map(|(name, usage)| (self.intern(name), usage)).collect();
 
         let mut message = self.messages.remove(&id).unwrap_or_default();
         let before = message.get(request).cloned();
         let was = message.counting();
-        message
-            .entry(request)
-            .merge(row, assistant, usage, model, &advisors);
+        message.entry(request).merge(row, assistant, usage, model, &advisors);
         let now = message.counting();
         for (other, response) in &message.responses {
             if was == now || *other == request {
@@ -160,14 +149,8 @@ impl Ledger {
             }
         }
         let after = message.get(request);
-        before
-            .iter()
-            .filter(|r| was.includes(request, r))
-            .for_each(|r| self.take_out(r));
-        after
-            .iter()
-            .filter(|r| now.includes(request, r))
-            .for_each(|r| self.put_in(r));
+        before.iter().filter(|r| was.includes(request, r)).for_each(|r| self.take_out(r));
+        after.iter().filter(|r| now.includes(request, r)).for_each(|r| self.put_in(r));
         let was_main = before.as_ref().is_some_and(|response| response.main);
         let new_in_main = after.is_some_and(|response| response.main) && !was_main;
         self.messages.insert(id, message);
@@ -181,9 +164,7 @@ impl Ledger {
 
     /// Tokens by billed model.
     pub fn by_model(&self) -> impl Iterator<Item = (&str, &TokenCounts)> {
-        self.by_model
-            .iter()
-            .map(|(model, tokens)| (&**model, tokens))
+        self.by_model.iter().map(|(model, tokens)| (&**model, tokens))
     }
 
     /// How many different responses were counted.
@@ -216,21 +197,14 @@ impl Ledger {
                 }
             }
         }
-        Cost {
-            usd: priced.as_f64(),
-            unpriced_tokens,
-            at_most_usd: priced.plus(bound).as_f64(),
-        }
+        Cost { usd: priced.as_f64(), unpriced_tokens, at_most_usd: priced.plus(bound).as_f64() }
     }
 
     fn put_in(&mut self, response: &Response) {
         self.responses += 1;
         for bill in response.bills() {
             self.total.add(&bill.billable.tokens);
-            self.by_model
-                .entry(bill.model.clone())
-                .or_default()
-                .add(&bill.billable.tokens);
+            self.by_model.entry(bill.model.clone()).or_default().add(&bill.billable.tokens);
         }
     }
 
@@ -260,54 +234,34 @@ impl Ledger {
 
 impl Counting {
     fn includes(self, request: Option<Digest128>, response: &Response) -> bool {
-        response.main
-            || if request.is_some() {
-                self.side
-            } else {
-                self.bare
-            }
+        response.main || if request.is_some() { self.side } else { self.bare }
     }
 }
 
 impl Message {
     fn counting(&self) -> Counting {
-        let main = self
-            .responses
-            .iter()
-            .filter(|(_, response)| response.main)
-            .count();
+        let main = self.responses.iter().filter(|(_, response)| response.main).count();
         let named = self.responses.iter().any(|(request, _)| request.is_some());
-        Counting {
-            side: main != 1,
-            bare: !named,
-        }
+        Counting { side: main != 1, bare: !named }
     }
 
     fn get(&self, request: Option<Digest128>) -> Option<&Response> {
-        self.responses
-            .iter()
-            .find(|(r, _)| *r == request)
-            .map(|(_, response)| response)
+        self.responses.iter().find(|(r, _)| *r == request).map(|(_, response)| response)
     }
 
     fn entry(&mut self, request: Option<Digest128>) -> &mut Response {
-        let at = self
-            .responses
-            .iter()
-            .position(|(r, _)| *r == request)
-            .unwrap_or_else(|| {
-                self.responses.reserve_exact(1);
-                self.responses.push((request, Response::default()));
-                self.responses.len() - 1
-            });
+        let at = self.responses.iter().position(|(r, _)| *r == request).unwrap_or_else(|| {
+            self.responses.reserve_exact(1);
+            self.responses.push((request, Response::default()));
+            self.responses.len() - 1
+        });
         &mut self.responses[at].1
     }
 
     fn counted(&self) -> impl Iterator<Item = &Response> {
         let counting = self.counting();
         let all = self.responses.iter();
-        all.filter(move |(r, response)| counting.includes(*r, response))
-            .map(|(_, r)| r)
+        all.filter(move |(r, response)| counting.includes(*r, response)).map(|(_, r)| r)
     }
 }
 
@@ -446,12 +400,7 @@ mod tests {
     fn line() -> impl Strategy<Value = Line> {
         let some = proptest::option::weighted;
         let ids = (some(0.95, 0..6_u8), some(0.9, 0..3_u8));
-        let flags = (
-            any::<bool>(),
-            proptest::bool::weighted(0.8),
-            0..3_u64,
-            0..900_u64,
-        );
+        let flags = (any::<bool>(), proptest::bool::weighted(0.8), 0..3_u64, 0..900_u64);
         (ids, flags, proptest::array::uniform5(0..1000_u64)).prop_map(|(ids, flags, counts)| Line {
             id: ids.0,
             request: ids.1,
@@ -474,10 +423,7 @@ mod tests {
         };
         let request = line.request.map(|id| format!("req_{id}"));
         let assistant = Assistant {
-            message_id: line
-                .group()
-                .filter(|_| line.id.is_some())
-                .map(|id| format!("msg_{id}")),
+            message_id: line.group().filter(|_| line.id.is_some()).map(|id| format!("msg_{id}")),
             request_id: request,
             model: "claude-opus-5-5".into(),
             finished: line.finished,
@@ -486,11 +432,7 @@ mod tests {
             usage: Some(usage),
             ..Assistant::default()
         };
-        let row = Row {
-            unix_ms: Some(0),
-            sidechain: line.sidechain,
-            body: Body::Quiet,
-        };
+        let row = Row { unix_ms: Some(0), sidechain: line.sidechain, body: Body::Quiet };
         ledger.count(&row, &assistant);
     }
 
@@ -502,16 +444,12 @@ mod tests {
 
     /// The rules, told by looking at all rows at once.
     fn reference(lines: &[Line]) -> (u64, TokenCounts) {
-        let mut keys: Vec<(u8, Option<u8>)> = lines
-            .iter()
-            .filter_map(|line| Some((line.group()?, line.request)))
-            .collect();
+        let mut keys: Vec<(u8, Option<u8>)> =
+            lines.iter().filter_map(|line| Some((line.group()?, line.request))).collect();
         keys.sort_unstable();
         keys.dedup();
         let of = |id: u8, request: Option<u8>| {
-            lines
-                .iter()
-                .filter(move |l| l.group() == Some(id) && l.request == request)
+            lines.iter().filter(move |l| l.group() == Some(id) && l.request == request)
         };
         let in_main = |id, request: Option<u8>| {
             request.is_some() && of(id, request).any(|line| !line.sidechain)
@@ -530,12 +468,7 @@ mod tests {
             let max = |field: usize| of(id, request).map(|l| l.counts[field]).max().unwrap_or(0);
             let mut output = max(1);
             if !of(id, request).any(|line| line.finished) {
-                let block = |b| {
-                    of(id, request)
-                        .filter(|l| l.block == b)
-                        .map(|l| l.chars)
-                        .max()
-                };
+                let block = |b| of(id, request).filter(|l| l.block == b).map(|l| l.chars).max();
                 let chars: u64 = (0..3).filter_map(block).sum();
                 output = output.max((chars as f64 / 3.0).round() as u64);
             }
@@ -574,31 +507,15 @@ mod tests {
 
     #[test]
     fn failed_and_made_up_rows_count_nothing() {
-        let row = Row {
-            unix_ms: None,
-            sidechain: false,
-            body: Body::Quiet,
-        };
+        let row = Row { unix_ms: None, sidechain: false, body: Body::Quiet };
         let counted = Assistant {
             message_id: Some("m".into()),
-            usage: Some(Usage {
-                input: 5,
-                ..Usage::default()
-            }),
+            usage: Some(Usage { input: 5, ..Usage::default() }),
             ..Assistant::default()
         };
-        let api_error = Some(ApiError {
-            error: "x".into(),
-            status: None,
-        });
-        let failed = Assistant {
-            api_error,
-            ..counted.clone()
-        };
-        let made_up = Assistant {
-            model: SYNTHETIC_MODEL.into(),
-            ..counted.clone()
-        };
+        let api_error = Some(ApiError { error: "x".into(), status: None });
+        let failed = Assistant { api_error, ..counted.clone() };
+        let made_up = Assistant { model: SYNTHETIC_MODEL.into(), ..counted.clone() };
         let mut ledger = Ledger::new();
         assert!(!ledger.count(&row, &failed));
         assert!(!ledger.count(&row, &made_up));
@@ -620,12 +537,6 @@ mod tests {
         };
         let ledger = ledger([&line, &line]);
         assert_eq!(ledger.responses(), 0);
-        assert_eq!(
-            (
-                ledger.unidentified().rows,
-                ledger.unidentified().tokens.total()
-            ),
-            (2, 6)
-        );
+        assert_eq!((ledger.unidentified().rows, ledger.unidentified().tokens.total()), (2, 6));
     }
 }

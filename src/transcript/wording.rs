@@ -35,8 +35,7 @@ pub(super) fn prompt_text(text: String) -> String {
 fn slash_command(text: &str) -> Option<String> {
     let tagged = |tag: &str| {
         let (_, rest) = text.split_once(&format!("<{tag}>"))?;
-        rest.split_once(&format!("</{tag}>"))
-            .map(|(inner, _)| inner.trim())
+        rest.split_once(&format!("</{tag}>")).map(|(inner, _)| inner.trim())
     };
     let starts = text.starts_with("<command-message>") || text.starts_with("<command-name>");
     let name = tagged("command-name").filter(|_| starts)?;
@@ -57,11 +56,7 @@ pub(super) fn one_line(text: &str) -> String {
     let line = words.join(" ");
     match line.char_indices().nth(MAX_SUMMARY_CHARS) {
         None => line,
-        Some(_) => line
-            .chars()
-            .take(MAX_SUMMARY_CHARS - 1)
-            .chain(['…'])
-            .collect(),
+        Some(_) => line.chars().take(MAX_SUMMARY_CHARS - 1).chain(['…']).collect(),
     }
 }
 
