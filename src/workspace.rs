@@ -175,6 +175,12 @@ async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
     };
     let differs = git::run(&question.root, &git::args(&words, &[])).await;
     let differs = differs.map_err(|problem| problem.to_string())?;
+    if !differs.ok() && !differs.cut {
+        return Err(format!(
+            "git cannot compare the commits: {}",
+            differs.stderr
+        ));
+    }
     let path = differs.paths().find(|path| question.counts(path));
     Ok(path.map(|path| Change::Commit {
         head: head.clone(),
@@ -400,6 +406,23 @@ mod tests {
             change(root, Head::NoRepository, -HOUR_MS),
             Change::Commit { .. }
         ));
+    }
+
+    #[test]
+    fn what_git_cannot_compare_is_unknown_and_what_it_did_not_say_is_walked() {
+        let dir = repository();
+        let gone = || Head::At {
+            id: "0123456789012345678901234567890123456789".into(),
+        };
+        assert!(matches!(
+            change(dir.path(), gone(), -HOUR_MS),
+            Change::Unknown { .. }
+        ));
+        let silent = || Head::Unknown {
+            why: "it took too long".into(),
+        };
+        assert_eq!(change(dir.path(), silent(), HOUR_MS), file("code.rs"));
+        assert_eq!(change(dir.path(), silent(), -HOUR_MS), Change::Nothing);
     }
 
     #[test]
