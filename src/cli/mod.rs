@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::control::Request;
 use crate::error::Result;
 use crate::session;
 
+pub mod ask;
 pub mod demo;
 pub mod doctor;
 pub mod init;
@@ -30,6 +32,18 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Supervise sessions until the task file says done
     Run(run::RunArgs),
+    /// Show where the live run stands, or how the last one ended
+    Status(ask::AskArgs),
+    /// Start nothing new after the present turn
+    Pause(ask::AskArgs),
+    /// Go on after a pause
+    Resume(ask::AskArgs),
+    /// Ask for a checkpoint now and go on in a fresh session
+    Cycle(ask::AskArgs),
+    /// Ask for a checkpoint, then end the session and the run
+    Stop(ask::StopArgs),
+    /// Tell what the run did, what it cost and why it ended
+    Report(ask::ReportArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -65,6 +79,12 @@ fn perform(command: Command) -> Result<u8> {
         Command::Init(args) => init::run(&args).map(|()| 0),
         Command::Doctor(args) => doctor::run(&args),
         Command::Run(args) => run::run(args),
+        Command::Status(args) => ask::status(&args),
+        Command::Pause(args) => ask::tell(&args, Request::Pause),
+        Command::Resume(args) => ask::tell(&args, Request::Resume),
+        Command::Cycle(args) => ask::tell(&args, Request::Cycle),
+        Command::Stop(args) => ask::stop(&args),
+        Command::Report(args) => ask::report(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

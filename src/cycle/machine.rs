@@ -1554,6 +1554,11 @@ impl Machine {
         &self.state
     }
 
+    /// The time of the newest event.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.last_now
+    }
+
     /// The run's id.
     pub fn run_id(&self) -> Uuid {
         self.run_id

@@ -55,14 +55,6 @@ impl Jobs {
         })
     }
 
-    /// Runs one that writes to disk and may block there.
-    pub fn start_blocking(&self, job: impl FnOnce() -> Event + Send + 'static) {
-        let tell = self.tell.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = tell.send(Done::Event(Box::new(job())));
-        });
-    }
-
     /// Runs the verify command; an earlier one is stopped.
     pub fn start_verify(&mut self, job: impl Future<Output = Done> + Send + 'static) {
         self.cancel_verify();

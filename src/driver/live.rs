@@ -113,7 +113,7 @@ impl Lost {
     pub fn read(cycle: u32, session_id: Uuid, mut transcript: SessionTranscript) -> Self {
         let mut memory = Memory::default();
         let mut bill = None;
-        let facts = match transcript.poll() {
+        let facts = match transcript.finish() {
             Ok(facts) => facts,
             Err(err) => {
                 tracing::warn!(%err, "the record of the lost session cannot be read");

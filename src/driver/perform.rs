@@ -21,6 +21,9 @@ use super::jobs::Done;
 use super::live::{LiveSession, Lost, Memory};
 use super::{Driver, Setup};
 
+/// Lines of `git status` quoted in a brief.
+const MAX_STATUS_LINES: usize = 30;
+
 impl Driver {
     pub(super) fn perform(&mut self, now: Timestamp, action: Action) -> Result<()> {
         tracing::debug!(?action, "performing");
@@ -147,10 +150,16 @@ impl Driver {
             let kept = {
                 let setup = setup.clone();
                 tokio::task::spawn_blocking(move || {
-                    let files = &setup.config.checkpoint.files;
-                    let kept = keep::keep(&setup.project, files, &setup.run.checkpoints(), cycle);
-                    // An old brief would mislead the next session.
-                    let _ = handoff::retire(&setup.project);
+                    let mut files = setup.config.checkpoint.files.clone();
+                    let brief = PathBuf::from(handoff::HANDOFF_FILE);
+                    if setup.project.join(&brief).exists() {
+                        files.push(brief);
+                    }
+                    let kept = keep::keep(&setup.project, &files, &setup.run.checkpoints(), cycle);
+                    // Kept or not, an old brief would mislead the next session.
+                    if let Err(problem) = handoff::retire(&setup.project) {
+                        tracing::warn!(%problem, "the old handoff.md stays");
+                    }
                     kept
                 })
                 .await
@@ -175,11 +184,19 @@ impl Driver {
     fn write_handoff(&mut self, cycle: u32, why: String) {
         let memory = self.session.as_ref().map(|s| s.memory.clone()).unwrap_or_default();
         let session_id = self.machine.live().map(|c| c.session_id.to_string()).unwrap_or_default();
-        let brief = brief_of(&self.setup, &self.machine.run_id().to_string(), cycle, session_id, why, memory);
+        let mut brief =
+            brief_of(&self.setup, &self.machine.run_id().to_string(), cycle, session_id, why, memory);
         let project = self.setup.project.clone();
-        self.jobs.start_blocking(move || {
-            let trouble = handoff::write(&project, &handoff::render(&brief)).err().map(|e| e.to_string());
-            Event::HandoffWritten { trouble }
+        self.jobs.start(async move {
+            brief.git_status = git::short_status(&project, MAX_STATUS_LINES).await;
+            let written =
+                tokio::task::spawn_blocking(move || handoff::write(&project, &handoff::render(&brief)));
+            let trouble = match written.await {
+                Ok(Ok(_)) => None,
+                Ok(Err(problem)) => Some(problem.to_string()),
+                Err(err) => Some(err.to_string()),
+            };
+            Done::Event(Box::new(Event::HandoffWritten { trouble }))
         });
     }
 

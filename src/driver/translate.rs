@@ -7,7 +7,7 @@ use crate::models::Models;
 use crate::session::dialog;
 use crate::session::sink::{SinkEvent, SinkReport, Status};
 use crate::session::wire::{KeeperCommand, KeeperEvent};
-use crate::transcript::{self, Arrival, Fact, Ledger};
+use crate::transcript::{self, Arrival, Fact, Ledger, Seen, SessionTranscript};
 
 use super::jobs::Done;
 use super::{Driver, POLL_MS};
@@ -54,7 +54,7 @@ impl Driver {
 
     /// The last words of the transcript first, then the exit.
     fn session_is_gone(&mut self, killed: u32, survivors: u32) {
-        self.read_transcript();
+        self.read_transcript_with(SessionTranscript::finish);
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = session.screen.clone();
@@ -187,12 +187,19 @@ impl Driver {
 
     /// Reads what is new in the transcript and queues what it says.
     pub(super) fn read_transcript(&mut self) {
+        self.read_transcript_with(SessionTranscript::poll);
+    }
+
+    fn read_transcript_with(
+        &mut self,
+        read: impl FnOnce(&mut SessionTranscript) -> std::io::Result<Vec<Seen>>,
+    ) {
         let Some(session) = &mut self.session else { return };
         if session.keeper.is_none() {
             return;
         }
         let cycle = session.cycle;
-        let fresh = match session.transcript.poll() {
+        let fresh = match read(&mut session.transcript) {
             Ok(fresh) => fresh,
             Err(err) => {
                 tracing::warn!(%err, "the transcript cannot be read; trying again");
