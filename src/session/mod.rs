@@ -21,4 +21,4 @@ pub use keeper::{KEEPER_COMMAND, Keeper};
 pub use room::{LEASH_GRACE_MS, keeper_main};
 pub use sink::{SINK_COMMAND, sink_main};
 pub use terminal::ENTER_DELAY_MS;
-pub use wire::{Ending, KeeperCommand, KeeperEvent, Key, LAST_SCREEN, Launch};
+pub use wire::{COLS, Ending, KeeperCommand, KeeperEvent, Key, LAST_SCREEN, Launch, ROWS};

@@ -220,7 +220,7 @@ fn every_tree_is_gone_after_a_polite_end() {
 #[test]
 fn what_outlives_the_program_is_counted() {
     run(async {
-        let mut room = Room::script("setsid sh -c 'echo READY; exec sleep TAG' & sleep TAG");
+        let mut room = Room::script("setsid sh -c 'echo READY; exec sleep TAG' & exec sleep TAG");
         room.shows("READY").await;
         room.keeper.send(&KeeperCommand::End(Ending::Terminate)).unwrap();
         assert_eq!(room.ends().await, (None, Some(15), 1, 0));
