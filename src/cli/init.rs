@@ -11,10 +11,11 @@ use rustix::io::Errno;
 use super::print::{harmless, print};
 use super::target::project_dir;
 use crate::config::DEFAULT_TOML;
+use crate::devdocs::templates;
 use crate::{Error, ErrorKind, Result};
 
-/// A task is a sentence or a page; it is quoted into two files.
-const TASK_MAX_BYTES: usize = 64 * 1024;
+/// The files that `--task` seeds.
+const HOLDS_TASK: [&str; 2] = ["dev-docs/plan.md", "dev-docs/tasks.md"];
 
 /// `longhaul init`
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -39,14 +40,6 @@ pub struct Scaffolded {
     pub created: Vec<PathBuf>,
     /// Files that were there and were left as they are.
     pub left_alone: Vec<PathBuf>,
-}
-
-/// One file of the scaffold.
-struct Piece {
-    path: &'static str,
-    text: String,
-    /// Whether `--task` goes into it.
-    holds_task: bool,
 }
 
 /// Runs the command.
@@ -89,13 +82,11 @@ fn told(done: &Scaffolded, has_task: bool) -> String {
 ///
 /// [`ErrorKind::Usage`], or [`ErrorKind::Disk`] when the disk is full.
 pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded> {
-    if let Some(task) = task {
-        check_task(task)?;
-    }
+    // The text of the task is judged here, before anything else.
+    let pieces = templates::scaffold(DEFAULT_TOML, task)?;
     let project = project_dir(project)?;
     let root = openat(CWD, &project, DIR_FLAGS, Mode::empty())
         .map_err(|err| cannot("open", &project, err))?;
-    let pieces = pieces(task);
     let mut missing = Vec::new();
     let mut done = Scaffolded { project, ..Scaffolded::default() };
     for piece in pieces {
@@ -103,7 +94,7 @@ pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded
             missing.push(piece);
             continue;
         }
-        if task.is_some() && piece.holds_task {
+        if task.is_some() && HOLDS_TASK.contains(&piece.path) {
             return Err(Error::usage(format!("{} exists; --task would be lost", piece.path))
                 .hint("nothing was written; add the task to that file, or move it away"));
         }
@@ -111,30 +102,13 @@ pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded
     }
     for piece in missing {
         let path = Path::new(piece.path);
-        if create(root.as_fd(), path, piece.text.as_bytes())? {
+        if create(root.as_fd(), path, piece.content.as_bytes())? {
             done.created.push(path.into());
         } else {
             done.left_alone.push(path.into());
         }
     }
     Ok(done)
-}
-
-fn check_task(task: &str) -> Result<()> {
-    if task.trim().is_empty() {
-        return Err(Error::usage("--task is empty").hint("say in a sentence what is to be done"));
-    }
-    if task.len() > TASK_MAX_BYTES {
-        return Err(Error::usage("--task is longer than 64 KiB")
-            .hint("run `longhaul init` without it and write the plan into dev-docs/plan.md"));
-    }
-    if let Some(bad) = task.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-        return Err(Error::usage(format!(
-            "--task holds the control character U+{:04X}",
-            bad as u32
-        )));
-    }
-    Ok(())
 }
 
 const DIR_FLAGS: OFlags =
@@ -213,67 +187,6 @@ fn create(root: std::os::fd::BorrowedFd<'_>, path: &Path, bytes: &[u8]) -> Resul
     Ok(true)
 }
 
-/// The scaffold; the one place that knows which files there are.
-fn pieces(task: Option<&str>) -> Vec<Piece> {
-    let piece = |path, text, holds_task| Piece { path, text, holds_task };
-    vec![
-        piece("longhaul.toml", commented_config(), false),
-        piece("dev-docs/PROJECT_SUMMARY.md", texts::SUMMARY.into(), false),
-        piece("dev-docs/plan.md", texts::plan(task), true),
-        piece("dev-docs/tasks.md", texts::tasks(task), true),
-        piece(".claude/commands/session-init.md", texts::SESSION_INIT.into(), false),
-    ]
-}
-
-/// `default.toml` with every key commented out, so that a later default is not
-/// frozen by today's file.
-fn commented_config() -> String {
-    let mut out = String::from(
-        "# Configuration of longhaul for this project. The lines starting with `#` and a\n\
-         # key show the defaults: take the `#` away to change one.\n",
-    );
-    let body = DEFAULT_TOML.lines().skip_while(|line| line.starts_with('#'));
-    for line in body {
-        if !line.is_empty() && !line.starts_with(['#', '[']) {
-            out.push('#');
-        }
-        out.push_str(line);
-        out.push('\n');
-    }
-    out
-}
-
-/// The words of the scaffold.
-mod texts {
-    pub const SUMMARY: &str = "# Project summary\n\n\
-        What a fresh session must know: what this is, what was done, what was decided and why, what was learned.\n";
-
-    pub const SESSION_INIT: &str = "Read dev-docs/PROJECT_SUMMARY.md, dev-docs/plan.md and dev-docs/tasks.md.\n\
-        They are all that is left of the sessions before this one. Then continue with the next open task of\n\
-        dev-docs/tasks.md, and tick it off there when it is done. Nobody is watching: do not wait for an answer.\n";
-
-    pub fn plan(task: Option<&str>) -> String {
-        let goal = task.map_or_else(|| "What is to be reached, and how.".into(), quote);
-        format!("# Plan\n\n## Goal\n\n{goal}\n")
-    }
-
-    pub fn tasks(task: Option<&str>) -> String {
-        let first = task.map_or_else(
-            || "Replace this line by the first task".into(),
-            |task| task.split_whitespace().collect::<Vec<_>>().join(" ").replace("<!--", "<!- -"),
-        );
-        format!("# Tasks\n\n- [ ] {first}\n")
-    }
-
-    fn quote(task: &str) -> String {
-        task.trim()
-            .lines()
-            .map(|line| format!("> {line}").trim_end().to_string())
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -305,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_written_configuration_changes_nothing_until_a_key_is_uncommented() {
-        let text = commented_config();
+        let text = templates::scaffold(DEFAULT_TOML, None).unwrap()[0].content.clone();
         assert_eq!(Config::from_text("f", &text, &[]).unwrap(), Config::defaults());
         for doc in crate::config::key_docs() {
             let (_, key) = doc.key.split_once('.').unwrap();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
 use crate::claude_json::{git_root, read_regular};
+use crate::devdocs::read::read_task_file;
+use crate::devdocs::task_file::State;
 
 /// A task file is a page of text.
 const TASK_FILE_MAX_BYTES: u64 = 1 << 20;
@@ -66,38 +68,33 @@ fn task_file(patient: &Patient<'_>) -> Finding {
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
     let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
-    let bytes =
-        match read_regular(&patient.project.join(&patient.config.task.file), TASK_FILE_MAX_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return wrong("does not exist").mend(write),
-            Err(why) => {
-                return wrong("cannot be read")
-                    .detail(why)
-                    .mend("put a text file of at most 1 MiB there");
-            }
-        };
-    match tasks::read(&bytes) {
-        Err(why) => wrong(&why).mend(write),
-        Ok(tasks) if tasks.blocked => Finding::error(
+    let file = match read_task_file(patient.project, &patient.config.task.file) {
+        Ok(file) => file,
+        Err(problem) => return wrong(&problem.to_string()).mend(write),
+    };
+    if file.total == 0 && file.status.is_none() {
+        return wrong("has neither a checkbox nor a status line, so it can never be done").mend(write);
+    }
+    match file.state() {
+        State::Blocked { reason } => Finding::error(
             id,
             ErrorKind::NeedsPerson,
             format!("the task file {name} says `Status: blocked`"),
         )
-        .detail(tasks.reason)
+        .detail(reason.unwrap_or_default())
         .mend("settle what it waits for and remove that line"),
-        Ok(tasks) if tasks.done => {
+        State::Done { .. } => {
             Finding::note(id, format!("the task file {name} is done: a run would end at once"))
                 .mend("add open tasks")
         }
-        Ok(tasks) => {
-            let finding =
-                Finding::ok(id, format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total));
-            if tasks.oddities.is_empty() {
-                return finding;
+        State::Open => {
+            let title = format!("{name}: {} of {} tasks done", file.ticked, file.total);
+            let oddities = file.oddities();
+            if oddities.is_empty() {
+                return Finding::ok(id, title);
             }
-            let title = finding.title;
             Finding::warning(id, title)
-                .detail(tasks.oddities.join("; "))
+                .detail(oddities.join("; "))
                 .mend("mend those lines of the task file")
         }
     }
@@ -121,59 +118,4 @@ fn checkpoint_files(patient: &Patient<'_>) -> Finding {
     Finding::warning(id, "not all checkpoint files are there")
         .detail(problems.join("; "))
         .mend("`longhaul init` writes what is missing; or name other files in checkpoint.files")
-}
-
-/// The task file as far as a start needs it.
-mod tasks {
-    /// What the task file says.
-    pub struct Tasks {
-        pub ticked: usize,
-        pub total: usize,
-        pub done: bool,
-        pub blocked: bool,
-        pub reason: String,
-        pub oddities: Vec<String>,
-    }
-
-    /// Provisional: a small reading of checkboxes and status lines outside
-    /// code fences, until the grammar of the dev-docs room is called here.
-    pub fn read(bytes: &[u8]) -> Result<Tasks, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_string())?;
-        if text.trim().is_empty() {
-            return Err("is empty".into());
-        }
-        let mut tasks = Tasks {
-            ticked: 0,
-            total: 0,
-            done: false,
-            blocked: false,
-            reason: String::new(),
-            oddities: Vec::new(),
-        };
-        let mut fenced = false;
-        let mut status = None;
-        for line in text.lines().map(str::trim) {
-            if line.starts_with("```") || line.starts_with("~~~") {
-                fenced = !fenced;
-            } else if fenced {
-            } else if line.starts_with("- [ ]") {
-                tasks.total += 1;
-            } else if line.starts_with("- [x]") || line.starts_with("- [X]") {
-                tasks.total += 1;
-                tasks.ticked += 1;
-            } else if let Some(word) = line.strip_prefix("Status:") {
-                status = Some(word.trim());
-            }
-        }
-        let says =
-            |word: &str| status.is_some_and(|status| status.to_ascii_lowercase().starts_with(word));
-        tasks.blocked = says("blocked");
-        tasks.reason = status.filter(|_| tasks.blocked).unwrap_or("").to_string();
-        tasks.done =
-            !tasks.blocked && (says("done") || tasks.total > 0 && tasks.ticked == tasks.total);
-        if tasks.total == 0 && status.is_none() {
-            return Err("has neither a checkbox nor a status line, so it can never be done".into());
-        }
-        Ok(tasks)
-    }
 }
