@@ -99,6 +99,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
+        self.drain();
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_all();
     }
