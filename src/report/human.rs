@@ -252,7 +252,7 @@ impl Report {
         let why = match (c.reason, &self.ended) {
             (Some(reason), _) => words::end_reason(reason),
             (None, Ended::Running) => "still runs",
-            (None, Ended::Interrupted | Ended::With(_)) => "not known",
+            (None, Ended::Interrupted | Ended::With(_)) => "cut off",
         };
         let peak = match (c.peak_context_percent, c.window_tokens) {
             (Some(percent), Some(window)) => format!("{percent} % of {}", text::tokens(window)),

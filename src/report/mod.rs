@@ -231,8 +231,6 @@ pub struct CycleReport {
     pub survivors: u32,
     #[serde(skip)]
     reason: Option<EndReason>,
-    #[serde(skip)]
-    how: Option<Exit>,
 }
 
 /// The hand-over of a cycle.
@@ -312,6 +310,12 @@ impl Report {
                 "cycle {}: {} of its session could not be ended and may still run",
                 c.cycle,
                 text::count(c.survivors.into(), "process", "processes")
+            ));
+        }
+        if self.ended == Ended::Interrupted && view.alive() {
+            found.push(format!(
+                "cycle {}: its session was alive at the interruption; the next run ends what is left of it",
+                view.cycle()
             ));
         }
         found.extend(view.cycles().filter_map(handover_warning));
@@ -458,7 +462,6 @@ impl CycleReport {
             killed: c.killed,
             survivors: c.survivors,
             reason: c.end_reason,
-            how: c.exit,
         }
     }
 }

@@ -335,6 +335,25 @@ fn a_run_without_an_end_has_no_exit_code() {
 }
 
 #[test]
+fn a_session_cut_off_by_an_interruption_is_named() {
+    let text = human(&staged::mid_night(), around());
+    assert!(text.contains("  cut off  "), "{text}");
+    assert!(
+        text.contains("- cycle 2: its session was alive at the interruption"),
+        "{text}"
+    );
+    let around = Surroundings {
+        is_running: true,
+        ..around()
+    };
+    let text = human(&staged::mid_night(), around);
+    assert!(
+        text.contains("  still runs  ") && !text.contains("Look at this"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_session_that_never_answered_has_no_invented_figures() {
     let mut stage = Stage::new(staged::params());
     stage.begin(0, 3).exited(Exit::Code(1), 0, 0);

@@ -193,7 +193,8 @@ impl Painter {
             }
             out.push_str("\r\n");
         }
-        out.push_str("\x1b[?7h\x1b[?2026l");
+        // What was typed below the panel (^C) goes too.
+        out.push_str("\x1b[J\x1b[?7h\x1b[?2026l");
         self.drawn = fresh;
         self.drawn_columns = columns;
         out
@@ -246,6 +247,11 @@ mod tests {
 
     const COLOURS: Look = Look {
         has_colour: true,
+        has_unicode: true,
+    };
+
+    const PLAIN: Look = Look {
+        has_colour: false,
         has_unicode: true,
     };
 
@@ -390,6 +396,11 @@ mod tests {
                     Tone::Bad,
                     "a long line 漢字 \u{1b}[2J of the log",
                 );
+                let view = stage.view();
+                for row in panel::rows(&view, stage.now, Moments::default(), columns, 6) {
+                    let painted = row.paint(columns, PLAIN);
+                    assert!(text::width(&painted) <= columns, "{columns}: {painted}");
+                }
                 let frame = screen.show(stage);
                 let shown = screen.terminal.screen();
                 assert!(!shown.hide_cursor());
@@ -434,11 +445,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_typed_below_the_panel_goes_with_the_next_frame() {
+        let mut stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        screen.show(&stage);
+        let before = screen.text();
+        screen.terminal.process(b"^C");
+        assert_ne!(screen.text(), before);
+        stage.wait(1_000);
+        screen.show(&stage);
+        assert_eq!(screen.text().lines().count(), before.lines().count());
+    }
+
+    #[test]
     fn after_an_absence_the_panel_is_begun_anew_below() {
         let stage = staged::mid_night();
         let mut screen = Screen::new(COLOURS, 100, 24);
         screen.show(&stage);
         screen.terminal.process(b"$ fg\r\n");
+        let shell = screen.text();
+        assert!(shell.ends_with("$ fg\n"), "{shell}");
         screen.painter.forget();
         screen.show(&stage);
         assert!(screen.text().contains("$ fg\n"));
