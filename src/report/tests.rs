@@ -313,6 +313,34 @@ fn the_json_has_the_promised_fields() {
 }
 
 #[test]
+fn every_field_is_documented() {
+    let doc = include_str!("../../dev-docs/REPORT.md");
+    let report = value(&staged::good_night(), around());
+    let sections = [
+        ("The run", &report),
+        ("`totals`", &report["totals"]),
+        ("A cycle", &report["cycles"][0]),
+    ];
+    for (title, object) in sections {
+        let section = doc.split("\n## ").find(|s| s.starts_with(title)).unwrap();
+        let mut documented: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+            .map(|(name, _)| name)
+            .collect();
+        documented.sort_unstable();
+        let mut written: Vec<&str> = object
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        written.sort_unstable();
+        assert_eq!(documented, written, "{title}");
+    }
+}
+
+#[test]
 fn a_run_without_an_end_has_no_exit_code() {
     for (is_running, word) in [(true, "running"), (false, "interrupted")] {
         let around = Surroundings {
