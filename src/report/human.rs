@@ -54,11 +54,7 @@ impl Report {
                 } else {
                     ""
                 };
-                let after = if self.warnings.is_empty() {
-                    "There is nothing you must do."
-                } else {
-                    "Look at the warnings below."
-                };
+                let after = self.or_warn("There is nothing you must do.");
                 format!("DONE: the task file says done ({tally}){proof}. {after}")
             }
             Ended::With(Outcome::NeedsPerson { why }) => {
@@ -77,14 +73,24 @@ impl Report {
                  Log in again, then go on."
             ),
             Ended::With(Outcome::Stopped { signal }) => format!(
-                "STOPPED by {} before the task was done ({tally}). Nothing is broken; go on when you like.",
-                signal_name(*signal)
+                "STOPPED by {} before the task was done ({tally}). {}",
+                signal_name(*signal),
+                self.or_warn("Go on when you like.")
             ),
             Ended::Running => format!("RUNNING: {} ({tally}).", self.message),
             Ended::Interrupted => format!(
                 "INTERRUPTED: {} ({tally}). The next `longhaul run` carries on with this run.",
                 self.message
             ),
+        }
+    }
+
+    /// What to say when all is well; else where to look.
+    fn or_warn(&self, well: &'static str) -> &'static str {
+        if self.warnings.is_empty() {
+            well
+        } else {
+            "Look at the warnings below."
         }
     }
 
@@ -112,7 +118,7 @@ impl Report {
         page.fact(
             "tokens",
             &format!(
-                "{}: input {}, output {}, cache read {}, cache write {} (5 min) and {} (1 h)",
+                "{}: input {}, output {}, cache read {}, cache write {} (5m) and {} (1h)",
                 text::grouped(self.totals.tokens),
                 text::grouped(u.input),
                 text::grouped(u.output),
@@ -122,6 +128,31 @@ impl Report {
             ),
         );
         page.fact("cost", &self.cost_words());
+        if !self.waits.is_empty() {
+            page.fact("waited", &self.wait_words());
+        }
+    }
+
+    /// `3 times, 35s in all: API error (server_error) (2), the session failed (1)`
+    fn wait_words(&self) -> String {
+        let mut reasons: Vec<(&str, u32)> = Vec::new();
+        for wait in &self.waits {
+            match reasons.iter_mut().find(|(known, _)| *known == wait.reason) {
+                Some((_, times)) => *times += 1,
+                None => reasons.push((&wait.reason, 1)),
+            }
+        }
+        let all_ms = self.waits.iter().map(|w| w.ms).fold(0, u64::saturating_add);
+        let each: Vec<String> = reasons
+            .iter()
+            .map(|(reason, times)| format!("{reason} ({times})"))
+            .collect();
+        format!(
+            "{}, {} in all: {}",
+            text::count(self.waits.len() as u64, "time", "times"),
+            text::span(all_ms),
+            each.join(", ")
+        )
     }
 
     fn session_words(&self) -> String {
@@ -221,7 +252,7 @@ impl Report {
         let why = match (c.reason, &self.ended) {
             (Some(reason), _) => words::end_reason(reason),
             (None, Ended::Running) => "still runs",
-            (None, Ended::Interrupted | Ended::With(_)) => "not known",
+            (None, Ended::Interrupted | Ended::With(_)) => "cut off",
         };
         let peak = match (c.peak_context_percent, c.window_tokens) {
             (Some(percent), Some(window)) => format!("{percent} % of {}", text::tokens(window)),

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::cycle::event::Exit;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::record::{CheckpointStatus, CostSource, CycleRecord, Tokens};
-use crate::cycle::{EndReason, Outcome, Snapshot};
+use crate::cycle::{EndReason, Notice, Outcome, Snapshot};
 use crate::text::{self, Usd};
 
 /// What the machine cannot know.
@@ -29,8 +29,38 @@ pub struct Surroundings {
     pub checkpoints: Option<String>,
     /// The folder of the CLI's transcripts of this project.
     pub transcripts: Option<String>,
+    /// What the run waited for, from the notices of the replay.
+    pub waits: Vec<Wait>,
     /// Anything else the caller found worth a person's attention.
     pub warnings: Vec<String>,
+}
+
+/// A pause of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wait {
+    /// When it began.
+    pub at: Moment,
+    /// In which cycle.
+    pub cycle: u32,
+    /// What for.
+    pub reason: String,
+    /// How long it was meant to be, milliseconds.
+    pub ms: u64,
+}
+
+impl Wait {
+    /// The pause a notice tells of, if it does; `view` is the run after it.
+    pub fn of(at: clock::Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Option<Self> {
+        let Notice::Waiting { reason, ms } = notice else {
+            return None;
+        };
+        Some(Self {
+            at: at.into(),
+            cycle: view.cycle(),
+            reason: reason.clone(),
+            ms: *ms,
+        })
+    }
 }
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.
@@ -86,6 +116,8 @@ pub struct Report {
     pub totals: Totals,
     /// Every cycle, the first first.
     pub cycles: Vec<CycleReport>,
+    /// What the run waited for.
+    pub waits: Vec<Wait>,
     /// What a person should look at.
     pub warnings: Vec<String>,
     /// Where everything lies.
@@ -199,8 +231,6 @@ pub struct CycleReport {
     pub survivors: u32,
     #[serde(skip)]
     reason: Option<EndReason>,
-    #[serde(skip)]
-    how: Option<Exit>,
 }
 
 /// The hand-over of a cycle.
@@ -251,6 +281,7 @@ impl Report {
             tasks_total: tasks.total,
             verify: view.params().verify,
             totals,
+            waits: around.waits,
             warnings: Vec::new(),
             cycles,
             places: Places {
@@ -279,6 +310,12 @@ impl Report {
                 "cycle {}: {} of its session could not be ended and may still run",
                 c.cycle,
                 text::count(c.survivors.into(), "process", "processes")
+            ));
+        }
+        if self.ended == Ended::Interrupted && view.alive() {
+            found.push(format!(
+                "cycle {}: its session was alive at the interruption; the next run ends what is left of it",
+                view.cycle()
             ));
         }
         found.extend(view.cycles().filter_map(handover_warning));
@@ -425,7 +462,6 @@ impl CycleReport {
             killed: c.killed,
             survivors: c.survivors,
             reason: c.end_reason,
-            how: c.exit,
         }
     }
 }

@@ -15,8 +15,8 @@ pub const DAWN_UNIX_MS: i64 = 1_800_000_000_000;
 pub struct Stage {
     pub machine: Machine,
     pub now: Timestamp,
-    /// Everything told since the last look, with the moment.
-    pub told: Vec<(Timestamp, Notice)>,
+    /// Everything told, with the moment and the machine after it.
+    pub told: Vec<(Timestamp, Notice, Machine)>,
 }
 
 pub fn params() -> Params {
@@ -67,7 +67,7 @@ impl Stage {
     pub fn step(&mut self, event: Event) -> &mut Self {
         for action in self.machine.step(self.now, event) {
             if let Action::Tell(notice) = action {
-                self.told.push((self.now, notice));
+                self.told.push((self.now, notice, self.machine.clone()));
             }
         }
         self

@@ -17,6 +17,14 @@ fn around() -> Surroundings {
 }
 
 fn human(stage: &Stage, around: Surroundings) -> String {
+    let waits = stage.told.iter().filter_map(|(at, notice, machine)| {
+        let view = crate::cycle::Snapshot::of(machine);
+        Wait::of(*at, notice, &view)
+    });
+    let around = Surroundings {
+        waits: waits.collect(),
+        ..around
+    };
     Report::of(&stage.view(), around).human(&TimeZone::UTC)
 }
 
@@ -39,8 +47,8 @@ fn a_good_night_in_words() {
     time         1h 43m (Fri 2027-01-15 08:00 to Fri 2027-01-15 09:43)
     tasks        12 of 12 (+10 in this run)
     sessions     3 on claude-opus-4-5
-    tokens       7,728,600: input 3,600, output 135,000, cache read 7,200,000, cache write 390,000 (5
-                 min) and 0 (1 h)
+    tokens       7,728,600: input 3,600, output 135,000, cache read 7,200,000, cache write 390,000 (5m)
+                 and 0 (1h)
     cost         $10.46 by the CLI's own count
 
     #  began     took  ended because        peak context  tasks  tokens   cost  checkpoint
@@ -72,10 +80,11 @@ fn a_bad_night_in_words() {
     time         50m 16s (Fri 2027-01-15 08:00 without an end so far)
     tasks        3 of 12 (+1 in this run)
     sessions     2 on claude-opus-4-5, evil\u{1b}[2J\u{202e}model
-    tokens       2,581,200: input 6,200, output 45,000, cache read 2,400,000, cache write 130,000 (5
-                 min) and 0 (1 h)
+    tokens       2,581,200: input 6,200, output 45,000, cache read 2,400,000, cache write 130,000 (5m)
+                 and 0 (1h)
     cost         $4.55 (partly the CLI's count, partly computed); our own count from the transcripts of
                  cycle 1 is $0.55 less; 5,000 tokens have no known price
+    waited       1 time, 1s in all: the session failed (1)
 
     #  began     took  ended because        peak context  tasks  tokens     cost  checkpoint
     1  08:00  50m 11s  context full enough  75 % of 200k    2>3   2.58M    $4.55  handoff
@@ -121,7 +130,7 @@ fn a_run_before_its_first_session_in_words() {
     time         0s (Fri 2027-01-15 08:00 without an end so far)
     tasks        the task file has not been read yet
     sessions     0
-    tokens       0: input 0, output 0, cache read 0, cache write 0 (5 min) and 0 (1 h)
+    tokens       0: input 0, output 0, cache read 0, cache write 0 (5m) and 0 (1h)
     cost         $0.00
 
     run          1a2b3c4d-0000-4000-8000-000000000001
@@ -205,8 +214,8 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
     INTERRUPTED: longhaul was killed, or the machine went down, before the run could end (6 of 12 tasks
     ticked). The next `longhaul run` carries on with this run.
 
-    STOPPED by SIGTERM or `longhaul stop` before the task was done (6 of 12 tasks ticked). Nothing is
-    broken; go on when you like.
+    STOPPED by SIGTERM or `longhaul stop` before the task was done (6 of 12 tasks ticked). Look at the
+    warnings below.
 
     NOT DONE, YOU ARE NEEDED: the CLI asks: Do you want to proceed?\u{1b}[0m (6 of 12 tasks ticked).
 
@@ -304,6 +313,34 @@ fn the_json_has_the_promised_fields() {
 }
 
 #[test]
+fn every_field_is_documented() {
+    let doc = include_str!("../../dev-docs/REPORT.md");
+    let report = value(&staged::good_night(), around());
+    let sections = [
+        ("The run", &report),
+        ("`totals`", &report["totals"]),
+        ("A cycle", &report["cycles"][0]),
+    ];
+    for (title, object) in sections {
+        let section = doc.split("\n## ").find(|s| s.starts_with(title)).unwrap();
+        let mut documented: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+            .map(|(name, _)| name)
+            .collect();
+        documented.sort_unstable();
+        let mut written: Vec<&str> = object
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        written.sort_unstable();
+        assert_eq!(documented, written, "{title}");
+    }
+}
+
+#[test]
 fn a_run_without_an_end_has_no_exit_code() {
     for (is_running, word) in [(true, "running"), (false, "interrupted")] {
         let around = Surroundings {
@@ -323,6 +360,25 @@ fn a_run_without_an_end_has_no_exit_code() {
         ..around()
     };
     assert_eq!(value(&staged::good_night(), around)["outcome"], "done");
+}
+
+#[test]
+fn a_session_cut_off_by_an_interruption_is_named() {
+    let text = human(&staged::mid_night(), around());
+    assert!(text.contains("  cut off  "), "{text}");
+    assert!(
+        text.contains("- cycle 2: its session was alive at the interruption"),
+        "{text}"
+    );
+    let around = Surroundings {
+        is_running: true,
+        ..around()
+    };
+    let text = human(&staged::mid_night(), around);
+    assert!(
+        text.contains("  still runs  ") && !text.contains("Look at this"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -413,6 +413,45 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_slept_is_told_how_much_it_missed() {
+        let stage = staged::mid_night();
+        let view = stage.view();
+        let (outlet, let_through, written) = super::super::outlet::tests::sleepy();
+        let mut json = Json::new(outlet);
+        let big = Notice::Activity {
+            summary: "x".repeat(300_000),
+        };
+        let mut told = 0;
+        while json.lost < 2 {
+            json.tell(stage.now, &big, &view);
+            told += 1;
+        }
+        for _ in 0..2 * told {
+            let_through.send(()).unwrap();
+        }
+        json.outlet.drain();
+        json.tell(stage.now, &Notice::RunStarted, &view);
+        json.finish(stage.now, &view);
+        drop(json);
+        let all: Vec<u8> = written.into_iter().flatten().collect();
+        let all = String::from_utf8(all).unwrap();
+        let lines: Vec<serde_json::Value> = all
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), told - 2 + 2);
+        let warning = &lines[lines.len() - 2];
+        assert_eq!(warning["event"], "warning");
+        assert!(
+            warning["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("2 events were left out")
+        );
+        assert_eq!(lines[lines.len() - 1]["event"], "run_started");
+    }
+
+    #[test]
     fn before_the_first_session_the_cycle_is_0() {
         let stage = staged::Stage::new(staged::params());
         let written = line(stage.now, &Notice::RunStarted, &stage.view());

@@ -1,8 +1,10 @@
 //! Drawing the panel in place, with the log scrolling above it.
 //!
-//! A few escape sequences of our own rather than a progress-bar crate: a frame
-//! is one write, holds only the lines that changed, and nothing runs between
-//! frames. The cursor is never hidden and always rests on the line below the
+//! A few escape sequences of our own. indicatif was tried and is light enough
+//! (about 0.2 MB and 50 µs a redraw), but it writes on the thread that calls
+//! it, so that Ctrl-S would stop the supervisor. Here a frame is one write by a
+//! thread of its own, holds only the lines that changed, and nothing runs
+//! between frames. The cursor is never hidden and always rests on the line below the
 //! panel, so whatever ends longhaul leaves a terminal in order.
 
 use std::collections::VecDeque;
@@ -191,7 +193,8 @@ impl Painter {
             }
             out.push_str("\r\n");
         }
-        out.push_str("\x1b[?7h\x1b[?2026l");
+        // What was typed below the panel (^C) goes too.
+        out.push_str("\x1b[J\x1b[?7h\x1b[?2026l");
         self.drawn = fresh;
         self.drawn_columns = columns;
         out
@@ -247,6 +250,11 @@ mod tests {
         has_unicode: true,
     };
 
+    const PLAIN: Look = Look {
+        has_colour: false,
+        has_unicode: true,
+    };
+
     /// A painter and a terminal that shows what it writes.
     struct Screen {
         painter: Painter,
@@ -283,21 +291,216 @@ mod tests {
 
         fn text(&self) -> String {
             let text = self.terminal.screen().contents();
-            text.lines()
-                .map(|l| format!("{}\n", l.trim_end()))
-                .collect()
+            let lines = text.lines().map(str::trim_end);
+            lines.fold(String::new(), |all, line| all + line + "\n")
+        }
+
+        fn resize(&mut self, columns: usize, lines: usize) {
+            (self.columns, self.lines) = (columns, lines);
+            let screen = self.terminal.screen_mut();
+            screen.set_size(lines as u16, columns as u16);
         }
     }
 
     #[test]
-    fn print() {
+    fn the_panel_stands_below_the_log() {
         let stage = staged::mid_night();
         let mut screen = Screen::new(COLOURS, 100, 24);
         screen.painter.log("08:00:00", Tone::Plain, "run begins");
         screen.show(&stage);
-        println!("{}", screen.text());
-        let mut screen = Screen::new(COLOURS, 40, 24);
+        screen.painter.log("08:00:01", Tone::Good, "tasks: 6 of 12");
         screen.show(&stage);
-        println!("{}", screen.text());
+        insta::assert_snapshot!(screen.text(), @r"
+        08:00:00  run begins
+        08:00:01  tasks: 6 of 12
+        ─ longhaul · cycle 2 · claude-opus-4-5 ──────────────────────────────────────────────────── 50:54 ─
+        context  ████████████████░░░░░░░│░░░░░░░░░  48 %  96.0k of 200k tokens · window by the CLI
+        tasks    █████████████████░░░░░░░░░░░░░░░░  6 of 12  (+4 in this run)
+        cost     $5.83 by the CLI's count · 5.15M tokens
+        now      the session works
+        last     Bash: cargo test --workspace
+        ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_less_and_wraps_the_log() {
+        let stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 40, 24);
+        let words = "threshold reached: context 71 % (142k of 200k tokens)";
+        screen.painter.log("08:00:00", Tone::Plain, words);
+        screen.show(&stage);
+        insta::assert_snapshot!(screen.text(), @r"
+        08:00:00  threshold reached: context 71
+                  % (142k of 200k tokens)
+        ─ longhaul · cycle 2 ────────── 50:54 ─
+        context  █████░░│░░  48 %  96.0k/200k
+        tasks    █████░░░░░  6 of 12
+        cost     $5.83 CLI · 5.15M tokens
+        now      the session works
+        last     Bash: cargo test --workspace
+        ");
+    }
+
+    #[test]
+    fn ascii_stands_in_where_there_is_nothing_else() {
+        let look = Look {
+            has_colour: false,
+            has_unicode: false,
+        };
+        let mut screen = Screen::new(look, 60, 24);
+        let mut stage = staged::mid_night();
+        stage.command(crate::cycle::Command::Stop);
+        screen.moments.active_at = Some(stage.now);
+        stage.wait(3_720_000);
+        let frame = screen.show(&stage);
+        assert!(frame.is_ascii() && !frame.contains("\x1b[3"), "{frame:?}");
+        insta::assert_snapshot!(screen.text(), @r"
+        - longhaul - cycle 2 - claude-opus-4-5 ---------- 1:52:54 -
+        context  #########....|.....  48 %  96.0k/200k
+        tasks    ##########.........  6 of 12  (+4 in this run)
+        cost     $5.83 by the CLI's count - 5.15M tokens
+        now      checkpoint (stopped), request 1: typed - then the~
+        last     Bash: cargo test --workspace - 1 h 2 min ago
+        ");
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_written_again() {
+        let mut stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        let whole = screen.show(&stage).len();
+        assert_eq!(screen.show(&stage), "");
+        stage.wait(1_000);
+        let next = screen.show(&stage);
+        assert!(
+            next.contains("50:55") && !next.contains("context"),
+            "{next:?}"
+        );
+        assert!(next.len() < whole / 2);
+    }
+
+    #[test]
+    fn no_width_breaks_the_picture_and_the_cursor_stays_visible() {
+        let stages = [
+            Stage::new(staged::params()),
+            staged::mid_night(),
+            staged::bad_night(),
+            staged::good_night(),
+        ];
+        for columns in 1..=200 {
+            let lines = 2 + columns % 23;
+            let mut screen = Screen::new(COLOURS, columns, lines);
+            for stage in &stages {
+                screen.painter.log(
+                    "08:00:00",
+                    Tone::Bad,
+                    "a long line 漢字 \u{1b}[2J of the log",
+                );
+                let view = stage.view();
+                for row in panel::rows(&view, stage.now, Moments::default(), columns, 6) {
+                    let painted = row.paint(columns, PLAIN);
+                    assert!(text::width(&painted) <= columns, "{columns}: {painted}");
+                }
+                let frame = screen.show(stage);
+                let shown = screen.terminal.screen();
+                assert!(!shown.hide_cursor());
+                assert_eq!(shown.cursor_position().1, 0);
+                assert!(!frame.contains("?25l"));
+                let count = screen.text().matches("longhaul ·").count();
+                assert!(count <= 1, "{columns}x{lines}: {}", screen.text());
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminal_made_wider_or_narrower_shows_one_panel() {
+        let stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 120, 30);
+        for (columns, lines) in [(120, 30), (60, 30), (200, 50), (40, 8), (100, 24)] {
+            screen.resize(columns, lines);
+            screen.painter.log("08:00:00", Tone::Plain, "run begins");
+            screen.show(&stage);
+            let text = screen.text();
+            assert_eq!(text.matches("tasks  ").count(), 1, "{columns}: {text}");
+        }
+    }
+
+    #[test]
+    fn lines_folded_by_a_narrower_terminal_are_cleared() {
+        let mut painter = Painter::new(COLOURS);
+        let stage = staged::mid_night();
+        let draw = |painter: &mut Painter, columns: usize| {
+            let rows = panel::rows(&stage.view(), stage.now, Moments::default(), columns, 23);
+            painter.frame(&rows, columns, 24)
+        };
+        draw(&mut painter, 99);
+        let widths: Vec<usize> = painter.drawn.iter().map(|(_, width)| *width).collect();
+        let folded: usize = widths.iter().map(|w| w.div_ceil(50)).sum();
+        assert!(folded > widths.len());
+        let frame = draw(&mut painter, 49);
+        assert!(
+            frame.contains(&format!("\r\x1b[{folded}A\x1b[J")),
+            "{frame:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_typed_below_the_panel_goes_with_the_next_frame() {
+        let mut stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        screen.show(&stage);
+        let before = screen.text();
+        screen.terminal.process(b"^C");
+        assert_ne!(screen.text(), before);
+        stage.wait(1_000);
+        screen.show(&stage);
+        assert_eq!(screen.text().lines().count(), before.lines().count());
+    }
+
+    #[test]
+    fn after_an_absence_the_panel_is_begun_anew_below() {
+        let stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        screen.show(&stage);
+        screen.terminal.process(b"$ fg\r\n");
+        let shell = screen.text();
+        assert!(shell.ends_with("$ fg\n"), "{shell}");
+        screen.painter.forget();
+        screen.show(&stage);
+        assert!(screen.text().contains("$ fg\n"));
+        assert_eq!(screen.text().matches("longhaul ·").count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_finds_no_room_says_how_much_is_missing() {
+        let stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 100, 24);
+        for n in 0..MAX_WAITING_LINES + 3 {
+            screen.painter.log("08:00:00", Tone::Plain, &n.to_string());
+        }
+        let frame = screen.show(&stage);
+        assert!(frame.contains("(3 lines were left out)"), "{frame}");
+        assert!(frame.contains(&(MAX_WAITING_LINES + 2).to_string()));
+    }
+
+    #[test]
+    fn a_panel_of_colours_by_pressure() {
+        let mut stage = staged::mid_night();
+        let mut colour_at = |tokens| {
+            stage.context(tokens);
+            let rows = panel::rows(&stage.view(), stage.now, Moments::default(), 99, 6);
+            let row = rows[1].paint(99, COLOURS);
+            let bar = row
+                .find('█')
+                .map(|at| row[..at].rsplit_once('m').map_or("", |(l, _)| l));
+            bar.unwrap_or_default()
+                .rsplit_once('[')
+                .map_or(String::new(), |(_, c)| c.to_owned())
+        };
+        // The threshold is 140,000; 60 % of it are 84,000.
+        assert_eq!(colour_at(83_999), "32");
+        assert_eq!(colour_at(84_000), "33");
+        assert_eq!(colour_at(139_999), "33");
+        assert_eq!(colour_at(140_000), "1;31");
     }
 }

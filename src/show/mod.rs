@@ -19,7 +19,9 @@ mod outlet;
 mod panel;
 mod plain;
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write, stdout};
+use std::os::fd::AsFd as _;
 
 use jiff::tz::TimeZone;
 
@@ -45,14 +47,21 @@ pub trait Teller {
 /// The teller for standard output: events for `--json`, a live panel for a
 /// terminal that can redraw, plain lines for everything else.
 pub fn teller(json: bool) -> Box<dyn Teller> {
-    let stdout = std::io::stdout();
-    let outlet = outlet::Outlet::new(Box::new(std::io::stdout()));
+    let outlet = outlet::Outlet::new(sink());
     if json {
         return Box::new(json::Json::new(outlet));
     }
     let zone = TimeZone::system();
     match look::Look::of_environment() {
-        Some(look) if stdout.is_terminal() => Box::new(live::Live::new(outlet, look, zone)),
+        Some(look) if stdout().is_terminal() => Box::new(live::Live::new(outlet, look, zone)),
         Some(_) | None => Box::new(plain::Plain::new(outlet, zone)),
+    }
+}
+
+/// Standard output without a buffer in between: one text, one write.
+fn sink() -> Box<dyn Write + Send> {
+    match stdout().as_fd().try_clone_to_owned() {
+        Ok(fd) => Box::new(File::from(fd)),
+        Err(_) => Box::new(stdout()),
     }
 }

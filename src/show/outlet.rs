@@ -99,6 +99,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
+        self.drain();
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_all();
     }
@@ -144,7 +145,7 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Write + Send>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::{Error, ErrorKind, Result};
     use std::sync::mpsc;
@@ -161,7 +162,7 @@ mod tests {
     }
 
     /// Passes each write on, and takes none before it is let.
-    struct Sleepy {
+    pub struct Sleepy {
         gate: mpsc::Receiver<()>,
         out: mpsc::Sender<Vec<u8>>,
     }
@@ -179,7 +180,8 @@ mod tests {
         }
     }
 
-    fn sleepy() -> (Outlet, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
+    /// An outlet whose reader reads as often as it is let, and what it read.
+    pub fn sleepy() -> (Outlet, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
         let (let_through, gate) = mpsc::channel();
         let (out, written) = mpsc::channel();
         (

@@ -15,6 +15,8 @@ const NAME: usize = 9;
 const LONGEST_BAR: usize = 40;
 /// … and no shorter.
 const SHORTEST_BAR: usize = 8;
+/// On a wide terminal the time should not stand apart from the rest.
+const LONGEST_TITLE: usize = 110;
 /// From this share of the threshold on, the bar is yellow.
 const NEAR_SHARE: f64 = 0.6;
 /// An action younger than this needs no age.
@@ -160,6 +162,7 @@ pub fn rows(
 }
 
 fn title(view: &Snapshot<'_>, now: Timestamp, columns: usize) -> Row {
+    let columns = columns.min(LONGEST_TITLE);
     let clock = format!(" {} ─", text::stopwatch(view.elapsed_ms_at(now)));
     let room = columns.saturating_sub(text::width(&clock));
     let live = view.cycles().last();
