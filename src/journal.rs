@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::cycle::{Event, Machine, Params};
+use crate::cycle::{Action, Event, Machine, Params};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format this version writes; it reads no newer one.
@@ -137,6 +137,11 @@ impl Journal {
 
 /// Reads a journal from its beginning and replays it.
 pub fn read(path: &Path) -> Result<Told> {
+    read_with(path, |_, _, _| ())
+}
+
+/// As [`read`]; `see` gets the actions of every step, and the machine after it.
+pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine)) -> Result<Told> {
     let file = File::open(path).map_err(|e| at(path, "cannot open the journal", e))?;
     let mut reader = BufReader::with_capacity(16 << 10, file);
     let mut line = Vec::new();
@@ -164,7 +169,8 @@ pub fn read(path: &Path) -> Result<Told> {
             Some((_, machine)) => {
                 let entry: Entry = serde_json::from_slice(json)
                     .map_err(|e| damaged(path, entries + 1, "it is no known event").caused_by(e))?;
-                let _ = machine.step(entry.at, entry.event);
+                let actions = machine.step(entry.at, entry.event);
+                see(entry.at, &actions, machine);
                 entries += 1;
             }
         }

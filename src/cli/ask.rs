@@ -10,11 +10,11 @@ use crate::cli::print::print;
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::control::{self, Request};
-use crate::cycle::Snapshot;
+use crate::cycle::{Action, Snapshot};
 use crate::error::{Error, Result};
 use crate::journal::{self, Told};
 use crate::report::status::StatusView;
-use crate::report::{Report, Surroundings};
+use crate::report::{Report, Surroundings, Wait};
 use crate::runs::RunFolder;
 use crate::state_dir::{self, ProjectState};
 use crate::transcript::SessionTranscript;
@@ -63,7 +63,7 @@ pub fn status(args: &AskArgs) -> Result<u8> {
             .map_err(|e| Error::internal("the run's status cannot be read; is it of another version?").caused_by(e))?;
         return print(&view.human(now, &TimeZone::system())).map(|()| 0);
     }
-    let (_, told) = last_run(&project, &state)?;
+    let told = last_run(&project, &state)?;
     let snapshot = Snapshot::of(&told.machine);
     let view = StatusView::of(&snapshot, told.machine.last_event_at());
     if args.json {
@@ -110,7 +110,15 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     let (project, config) = args.target.resolve()?;
     let state = existing(&project)?;
     let is_running = lock::is_held(&state.dir().join("lock"))?.is_some();
-    let (run, told) = last_run(&project, &state)?;
+    let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(&project))?;
+    let mut waits = Vec::new();
+    let told = journal::read_with(&run.journal(), |at, actions, machine| {
+        let notices = actions.iter().filter_map(|action| match action {
+            Action::Tell(notice) => Some(notice),
+            _ => None,
+        });
+        waits.extend(notices.filter_map(|notice| Wait::of(at, notice, &Snapshot::of(machine))));
+    })?;
     let places = Places::of(&Env::of_process().for_child(&config));
     let snapshot = Snapshot::of(&told.machine);
     let transcripts = places.zip(snapshot.cycles().last()).and_then(|(places, cycle)| {
@@ -123,6 +131,7 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         journal: Some(run.journal().display().to_string()),
         checkpoints: Some(run.checkpoints().display().to_string()),
         transcripts,
+        waits,
         warnings: Vec::new(),
     };
     let report = Report::of(&snapshot, around);
@@ -141,10 +150,9 @@ fn existing(project: &Path) -> Result<ProjectState> {
     ProjectState::open_existing(&root, project)?.ok_or_else(|| no_run(project))
 }
 
-fn last_run(project: &Path, state: &ProjectState) -> Result<(RunFolder, Told)> {
+fn last_run(project: &Path, state: &ProjectState) -> Result<Told> {
     let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(project))?;
-    let told = journal::read(&run.journal())?;
-    Ok((run, told))
+    journal::read(&run.journal())
 }
 
 fn no_run(project: &Path) -> Error {
