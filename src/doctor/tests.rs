@@ -422,7 +422,7 @@ fn the_task_file_must_be_able_to_end_the_run() {
     world.write(path, &"x".repeat((1 << 20) + 1));
     assert_eq!(world.find("task-file").exit, Some(ErrorKind::Usage));
     world.remove(path);
-    assert!(world.the_error().2.contains("does not exist"));
+    assert!(world.the_error().2.contains("is missing"));
     fs::create_dir(world.base.join(path)).unwrap();
     assert!(world.the_error().2.contains("is a directory"));
 }
