@@ -284,6 +284,12 @@ impl Story {
         })
     }
 
+    /// Is that timer set, by the state the machine stands in?
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        let set = self.timers.get(&timer);
+        set.is_some_and(|(_, epoch)| *epoch == self.m.epoch || timer == Timer::Run)
+    }
+
     /// The timer that is next.
     pub(super) fn next_timer(&self) -> Timer {
         let next = self.timers.iter().map(|(t, (at, _))| (*at, *t)).min();
