@@ -51,7 +51,7 @@ pub struct Machine {
     pub(super) ended_at: Option<Timestamp>,
     pub(super) state: State,
     /// Grows with each change of state; a deadline of an older epoch is void.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// A person wants nothing new started.
     pub(super) paused: bool,
     /// What the run will end with, once the session is down.

@@ -30,11 +30,15 @@ pub mod params;
 pub mod pressure;
 pub mod record;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 pub(crate) mod sim;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod states_doc;
+#[cfg(test)]
+mod story;
 
 pub use action::{Action, Notice, Timer};
 pub use event::{Command, Event, SessionReport};

@@ -17,6 +17,8 @@ pub struct Stage {
     pub now: Timestamp,
     /// Everything told, with the moment and the machine after it.
     pub told: Vec<(Timestamp, Notice, Machine)>,
+    /// The deadline set last, for [`Stage::pass`].
+    deadline: Option<Event>,
 }
 
 pub fn params() -> Params {
@@ -52,6 +54,7 @@ impl Stage {
             machine: Machine::new(run_id, params, now),
             now,
             told: Vec::new(),
+            deadline: None,
         }
     }
 
@@ -64,10 +67,23 @@ impl Stage {
         self
     }
 
+    /// Time passes, and with it the deadline that was set last.
+    pub fn pass(&mut self, ms: u64) -> &mut Self {
+        self.wait(ms);
+        let deadline = self.deadline.take().expect("a deadline was set");
+        self.step(deadline)
+    }
+
     pub fn step(&mut self, event: Event) -> &mut Self {
         for action in self.machine.step(self.now, event) {
-            if let Action::Tell(notice) = action {
-                self.told.push((self.now, notice, self.machine.clone()));
+            match action {
+                Action::Tell(notice) => {
+                    self.told.push((self.now, notice, self.machine.clone()));
+                }
+                Action::SetTimer { timer, epoch, .. } => {
+                    self.deadline = Some(Event::Deadline { timer, epoch });
+                }
+                _ => {}
             }
         }
         self
@@ -189,7 +205,7 @@ impl Stage {
     pub fn done(&mut self, total: u32) -> &mut Self {
         self.turn_ended()
             .read_tasks(total, total, TaskSays::Done)
-            .wait(700)
+            .pass(700)
             .read_tasks(total, total, TaskSays::Done)
     }
 
@@ -222,7 +238,7 @@ pub fn good_night() -> Stage {
         .bill(2.25, CostSource::CostState)
         .exited(Exit::Code(143), 0, 0)
         .read_tasks(12, 12, TaskSays::Done)
-        .wait(700)
+        .pass(700)
         .read_tasks(12, 12, TaskSays::Done);
     s
 }

@@ -1,0 +1,500 @@
+//! For tests: `Story` leads a machine through events in the driver's place, and
+//! `places` brings one into every state there is.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::action::{Action, Notice, Timer};
+use super::event::{Command, Event, Exit, SessionReport, TaskReading, TaskSays, TurnEnd};
+use super::machine::Machine;
+use super::params::Params;
+use super::record::Spend;
+use super::state::{AskPhase, Between, EndReason, Outcome, State};
+use crate::clock::Timestamp;
+
+/// A machine and what it wants.
+#[derive(Clone)]
+pub(super) struct Story {
+    pub(super) m: Machine,
+    now: Timestamp,
+    /// One deadline per timer, as the driver keeps them.
+    timers: BTreeMap<Timer, (u64, u64)>,
+    /// Answer to the last event.
+    pub(super) last: Vec<Action>,
+    /// Everything so far.
+    pub(super) all: Vec<Action>,
+    pub(super) boxes: (u32, u32),
+}
+
+/// A run that has been started, and reads the task file.
+pub(super) fn story() -> Story {
+    story_with(|_| {})
+}
+
+pub(super) fn story_with(change: impl FnOnce(&mut Params)) -> Story {
+    let mut params = super::sim::params();
+    change(&mut params);
+    let now = Timestamp {
+        unix_ms: 1_800_000_000_000,
+        boot_ms: 50_000,
+    };
+    let mut story = Story {
+        m: Machine::new(Uuid::from_u128(7), params, now),
+        now,
+        timers: BTreeMap::new(),
+        last: Vec::new(),
+        all: Vec::new(),
+        boxes: (0, 4),
+    };
+    story.event(Event::Started);
+    story
+}
+
+/// A session that works, at 10 % of its window.
+pub(super) fn working() -> Story {
+    working_with(|_| {})
+}
+
+pub(super) fn working_with(change: impl FnOnce(&mut Params)) -> Story {
+    let mut story = story_with(change);
+    story.launches().replies(20_000);
+    story
+}
+
+/// The same, with a verify command.
+pub(super) fn verified() -> Story {
+    working_with(|p| p.verify = true)
+}
+
+/// A session that has heard the request for a checkpoint.
+pub(super) fn asked() -> Story {
+    working().and(|s| s.is_full().arrives(false))
+}
+
+// The given and when.
+impl Story {
+    pub(super) fn and(mut self, lead: impl for<'a> FnOnce(&'a mut Self) -> &'a mut Self) -> Self {
+        lead(&mut self);
+        self
+    }
+
+    pub(super) fn event(&mut self, event: Event) -> &mut Self {
+        self.now = self.now.plus_ms(10);
+        self.last = self.m.step(self.now, event);
+        for action in &self.last {
+            if let Action::SetTimer {
+                timer,
+                epoch,
+                after_ms,
+            } = action
+            {
+                let at = self.now.boot_ms + after_ms;
+                self.timers.insert(*timer, (at, *epoch));
+            }
+        }
+        self.all.extend(self.last.iter().cloned());
+        self
+    }
+
+    pub(super) fn report(&mut self, report: SessionReport) -> &mut Self {
+        let cycle = self.m.live().map_or(0, |c| c.cycle);
+        self.event(Event::Session { cycle, report })
+    }
+
+    pub(super) fn passes(&mut self, ms: u64) -> &mut Self {
+        self.now = self.now.plus_ms(ms);
+        self
+    }
+
+    /// The deadline passes.
+    pub(super) fn deadline(&mut self, timer: Timer) -> &mut Self {
+        let (at, epoch) = self.timers.remove(&timer).expect("that timer was set");
+        self.passes(at.saturating_sub(self.now.boot_ms));
+        self.event(Event::Deadline { timer, epoch })
+    }
+
+    /// Reads the task file between sessions, and launches.
+    pub(super) fn launches(&mut self) -> &mut Self {
+        let cycle = self.m.past.len() as u32 + u32::from(self.m.live().is_some()) + 1;
+        self.reads_open().weighs(true);
+        if self.is("between") {
+            self.deadline(Timer::Backoff);
+        }
+        assert!(self.is("starting"), "{:?}", self.m.state());
+        self.report(SessionReport::Spawned { pid: 100 + cycle });
+        self.report(SessionReport::Ready {
+            model: Some("m".into()),
+        })
+    }
+
+    pub(super) fn replies(&mut self, tokens: u64) -> &mut Self {
+        self.report(SessionReport::Context {
+            tokens,
+            model: "m".into(),
+            table_window: Some(200_000),
+        })
+    }
+
+    pub(super) fn turn_ends(&mut self) -> &mut Self {
+        self.report(SessionReport::TurnEnded {
+            end: TurnEnd::Completed,
+        })
+    }
+
+    pub(super) fn turn_fails(&mut self, error: &str, status: u16, text: &str) -> &mut Self {
+        self.report(SessionReport::TurnEnded {
+            end: TurnEnd::ApiError {
+                error: error.into(),
+                status: Some(status),
+                text: text.into(),
+            },
+        })
+    }
+
+    /// The context passes the threshold.
+    pub(super) fn is_full(&mut self) -> &mut Self {
+        self.replies(150_000)
+    }
+
+    /// The turn ends with work left, and nothing was done.
+    pub(super) fn is_nudged(&mut self) -> &mut Self {
+        self.turn_ends().reads_open().weighs(false)
+    }
+
+    pub(super) fn reads(&mut self, says: TaskSays) -> &mut Self {
+        let (ticked, total) = self.boxes;
+        self.event(Event::TaskRead {
+            reading: TaskReading::Read {
+                digest: format!("{ticked}/{total} {says:?}"),
+                says,
+                ticked,
+                total,
+            },
+        })
+    }
+
+    pub(super) fn reads_open(&mut self) -> &mut Self {
+        self.reads(TaskSays::Open)
+    }
+
+    pub(super) fn reads_done(&mut self) -> &mut Self {
+        self.reads(TaskSays::Done)
+    }
+
+    pub(super) fn cannot_read(&mut self) -> &mut Self {
+        self.event(Event::TaskRead {
+            reading: TaskReading::Unreadable {
+                problem: "it is a directory".into(),
+            },
+        })
+    }
+
+    /// The task file is read twice, and says done both times.
+    pub(super) fn reads_done_twice(&mut self) -> &mut Self {
+        self.reads_done().deadline(Timer::Reread).reads_done()
+    }
+
+    pub(super) fn weighs(&mut self, changed: bool) -> &mut Self {
+        self.event(Event::ProgressWeighed { changed })
+    }
+
+    pub(super) fn verify_ends(&mut self, passed: bool) -> &mut Self {
+        let tail = if passed { "" } else { "1 test failed" };
+        self.event(Event::VerifyEnded {
+            passed,
+            tail: tail.into(),
+        })
+    }
+
+    /// The newest text that was typed shows in the transcript.
+    pub(super) fn arrives(&mut self, queued: bool) -> &mut Self {
+        let text = self.typed().to_owned();
+        self.report(SessionReport::PromptArrived { text, queued })
+    }
+
+    pub(super) fn proves(&mut self, shortfalls: &[&str]) -> &mut Self {
+        self.event(Event::Proof {
+            changed: vec!["dev-docs/tasks.md".into()],
+            shortfalls: shortfalls.iter().map(|s| (*s).to_owned()).collect(),
+            digest: format!("docs of {}", self.m.past.len()),
+        })
+    }
+
+    pub(super) fn kept(&mut self) -> &mut Self {
+        self.event(Event::CheckpointKept {
+            folder: "checkpoints/1".into(),
+            trouble: None,
+        })
+    }
+
+    pub(super) fn brief_written(&mut self) -> &mut Self {
+        self.event(Event::HandoffWritten { trouble: None })
+    }
+
+    /// A checkpoint that goes well, from the request to the copy.
+    pub(super) fn checkpoints(&mut self) -> &mut Self {
+        self.arrives(false).turn_ends().proves(&[]).kept()
+    }
+
+    pub(super) fn exits(&mut self) -> &mut Self {
+        self.exits_with("")
+    }
+
+    pub(super) fn exits_with(&mut self, screen: &str) -> &mut Self {
+        self.report(SessionReport::Exited {
+            exit: Exit::Code(143),
+            killed: 0,
+            survivors: 0,
+            screen: screen.into(),
+        })
+    }
+
+    pub(super) fn person(&mut self, command: Command) -> &mut Self {
+        self.event(Event::Operator { command })
+    }
+
+    pub(super) fn signal(&mut self, number: i32) -> &mut Self {
+        self.event(Event::Signal { number })
+    }
+
+    pub(super) fn asks_person(&mut self) -> &mut Self {
+        let what = "permission prompt".into();
+        self.report(SessionReport::AsksPerson { what })
+    }
+
+    /// longhaul was killed, and comes again.
+    pub(super) fn recovers(&mut self) -> &mut Self {
+        self.recovers_with(|_| {}, None)
+    }
+
+    pub(super) fn recovers_with(
+        &mut self,
+        change: impl FnOnce(&mut Params),
+        spend: Option<Spend>,
+    ) -> &mut Self {
+        let mut params = self.m.params.clone();
+        change(&mut params);
+        self.timers.clear();
+        self.event(Event::Recovered {
+            params: Box::new(params),
+            spend,
+            bill: None,
+            killed: 1,
+        })
+    }
+
+    /// Is that timer set, by the state the machine stands in?
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        let set = self.timers.get(&timer);
+        set.is_some_and(|(_, epoch)| *epoch == self.m.epoch || timer == Timer::Run)
+    }
+
+    /// The timer that is next.
+    pub(super) fn next_timer(&self) -> Timer {
+        let next = self.timers.iter().map(|(t, (at, _))| (*at, *t)).min();
+        next.expect("a timer is set").1
+    }
+
+    /// Nobody says anything any more, but for the driver's word on a verify
+    /// command (which it ends itself): only deadlines pass.
+    pub(super) fn silence(&mut self) -> &mut Self {
+        for _ in 0..10_000 {
+            if self.is("finished") {
+                return self;
+            }
+            let next = self.timers.iter().map(|(t, (at, _))| (*at, *t)).min();
+            match next {
+                Some((_, timer)) => self.deadline(timer),
+                None => self.verify_ends(false),
+            };
+        }
+        panic!("for ever in {:?}", self.m.state());
+    }
+}
+
+// The then.
+impl Story {
+    pub(super) fn is(&self, state: &str) -> bool {
+        self.m.state().name() == state
+    }
+
+    #[track_caller]
+    pub(super) fn stands_in(&mut self, state: &str) -> &mut Self {
+        assert_eq!(self.m.state().name(), state, "{:?}", self.m.state());
+        self
+    }
+
+    pub(super) fn phase(&self) -> Option<AskPhase> {
+        match self.m.state() {
+            State::Checkpointing { ask } => Some(ask.phase),
+            _ => None,
+        }
+    }
+
+    pub(super) fn between(&self) -> Option<&Between> {
+        match self.m.state() {
+            State::Between { step } => Some(step),
+            _ => None,
+        }
+    }
+
+    /// The newest text typed.
+    pub(super) fn typed(&self) -> &str {
+        let text = self.all.iter().rev().find_map(|a| match a {
+            Action::Type { text } => Some(text.as_str()),
+            _ => None,
+        });
+        text.expect("something was typed")
+    }
+
+    pub(super) fn did(&self, wanted: &Action) -> bool {
+        self.last.contains(wanted)
+    }
+
+    pub(super) fn told(&self, wanted: impl Fn(&Notice) -> bool) -> bool {
+        let is_it = |a: &Action| matches!(a, Action::Tell(n) if wanted(n));
+        self.last.iter().any(is_it)
+    }
+
+    pub(super) fn count(&self, wanted: impl Fn(&Action) -> bool) -> usize {
+        self.all.iter().filter(|a| wanted(a)).count()
+    }
+
+    pub(super) fn launched(&self) -> usize {
+        self.count(|a| matches!(a, Action::Launch { .. }))
+    }
+
+    pub(super) fn prompt(&self) -> &str {
+        let prompt = self.last.iter().find_map(|a| match a {
+            Action::Launch { prompt, .. } => Some(prompt.as_str()),
+            _ => None,
+        });
+        prompt.expect("the last event launched")
+    }
+
+    pub(super) fn reason(&self) -> Option<EndReason> {
+        self.m.cycles().last().and_then(|c| c.end_reason)
+    }
+
+    #[track_caller]
+    pub(super) fn ends_with(&self, outcome: &Outcome, code: u8) {
+        assert_eq!(self.m.outcome(), Some(outcome), "{:?}", self.m.state());
+        assert_eq!(outcome.exit_code(), code);
+        let told = Action::Tell(Notice::RunFinished {
+            outcome: outcome.clone(),
+        });
+        assert_eq!(self.all.iter().filter(|a| **a == told).count(), 1);
+    }
+
+    #[track_caller]
+    pub(super) fn needs_person(&self, because: &str) {
+        match self.m.outcome() {
+            Some(outcome @ Outcome::NeedsPerson { why }) => {
+                assert!(why.contains(because), "{why}");
+                assert_eq!(outcome.exit_code(), 10);
+            }
+            other => panic!("{other:?} in {:?}", self.m.state()),
+        }
+    }
+}
+
+/// A machine in each state, and in each part of it that answers differently.
+pub(super) fn places() -> Vec<(&'static str, Story)> {
+    vec![
+        ("starting", story().and(|s| s.launches())),
+        ("working", working()),
+        ("working, told to go on", working().and(|s| s.is_nudged())),
+        (
+            "working, never replied",
+            story().and(|s| s.launches().is_nudged().arrives(false)),
+        ),
+        ("judging, reading", working().and(|s| s.turn_ends())),
+        (
+            "judging, read once",
+            working().and(|s| s.turn_ends().reads_done()),
+        ),
+        (
+            "judging, verifying",
+            verified().and(|s| s.turn_ends().reads_done_twice()),
+        ),
+        (
+            "judging, weighing",
+            working().and(|s| s.turn_ends().reads_open()),
+        ),
+        (
+            "held",
+            working().and(|s| {
+                s.person(Command::Pause)
+                    .turn_ends()
+                    .reads_open()
+                    .weighs(true)
+            }),
+        ),
+        (
+            "cooling",
+            working().and(|s| s.turn_fails("server_error", 529, "overloaded")),
+        ),
+        ("checkpointing, typed", working().and(|s| s.is_full())),
+        (
+            "checkpointing, queued",
+            working().and(|s| s.is_full().arrives(true)),
+        ),
+        ("checkpointing, heard", asked()),
+        (
+            "checkpointing, interrupting",
+            asked().and(|s| s.deadline(Timer::Checkpoint)),
+        ),
+        ("checkpointing, proving", asked().and(|s| s.turn_ends())),
+        (
+            "checkpointing, keeping",
+            asked().and(|s| s.turn_ends().proves(&[])),
+        ),
+        (
+            "checkpointing, second request heard",
+            asked().and(|s| s.turn_ends().proves(&["nothing changed"]).arrives(false)),
+        ),
+        (
+            "checkpointing, run is stopping",
+            working().and(|s| s.signal(15).arrives(false)),
+        ),
+        ("ending", working().and(|s| s.is_full().checkpoints())),
+        (
+            "ending, killed",
+            working().and(|s| s.is_full().checkpoints().deadline(Timer::Exit)),
+        ),
+        (
+            "ending, task done",
+            working().and(|s| s.turn_ends().reads_done_twice()),
+        ),
+        (
+            "between, keeping",
+            asked().and(|s| s.turn_ends().proves(&[]).exits()),
+        ),
+        ("between, briefing", working().and(|s| s.exits())),
+        (
+            "between, reading",
+            working().and(|s| s.exits().brief_written()),
+        ),
+        (
+            "between, verifying",
+            verified().and(|s| s.exits().brief_written().reads_done_twice()),
+        ),
+        (
+            "between, weighing",
+            working().and(|s| s.exits().brief_written().reads_open()),
+        ),
+        (
+            "between, backoff",
+            working().and(|s| s.exits().brief_written().reads_open().weighs(true)),
+        ),
+        (
+            "between, held",
+            working().and(|s| {
+                s.person(Command::Pause).exits().brief_written();
+                s.reads_open().weighs(true)
+            }),
+        ),
+        ("finished", story().and(|s| s.reads_done_twice())),
+    ]
+}
