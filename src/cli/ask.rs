@@ -108,21 +108,27 @@ pub fn stop(args: &StopArgs) -> Result<u8> {
 /// `longhaul report`
 pub fn report(args: &ReportArgs) -> Result<u8> {
     let (project, config) = args.target.resolve()?;
-    let state = existing(&project)?;
+    let root = state_dir::locate(|name| std::env::var_os(name))?;
+    let places = Places::of(&Env::of_process().for_child(&config));
+    print(&report_text(&project, &root, places.as_ref(), args.json)?).map(|()| 0)
+}
+
+/// The report on the newest run of `project` (its real path), with a line end.
+pub fn report_text(project: &Path, state_root: &Path, places: Option<&Places>, json: bool) -> Result<String> {
+    let state = ProjectState::open_existing(state_root, project)?.ok_or_else(|| no_run(project))?;
     let is_running = lock::is_held(&state.dir().join("lock"))?.is_some();
-    let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(&project))?;
+    let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(project))?;
     let mut waits = Vec::new();
     let told = journal::read_with(&run.journal(), |at, actions, machine| {
-        let notices = actions.iter().filter_map(|action| match action {
-            Action::Tell(notice) => Some(notice),
-            _ => None,
-        });
-        waits.extend(notices.filter_map(|notice| Wait::of(at, notice, &Snapshot::of(machine))));
+        for action in actions {
+            if let Action::Tell(notice) = action {
+                waits.extend(Wait::of(at, notice, &Snapshot::of(machine)));
+            }
+        }
     })?;
-    let places = Places::of(&Env::of_process().for_child(&config));
     let snapshot = Snapshot::of(&told.machine);
     let transcripts = places.zip(snapshot.cycles().last()).and_then(|(places, cycle)| {
-        let transcript = SessionTranscript::new(&places.config_dir, &project, cycle.session_id);
+        let transcript = SessionTranscript::new(&places.config_dir, project, cycle.session_id);
         Some(transcript.path().parent()?.display().to_string())
     });
     let around = Surroundings {
@@ -135,8 +141,7 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         warnings: Vec::new(),
     };
     let report = Report::of(&snapshot, around);
-    let text = if args.json { report.json() + "\n" } else { report.human(&TimeZone::system()) };
-    print(&text).map(|()| 0)
+    Ok(if json { report.json() + "\n" } else { report.human(&TimeZone::system()) })
 }
 
 fn open(project: Option<&Path>) -> Result<(PathBuf, ProjectState)> {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{print, run};
+use crate::cli::{ask, print, run};
 use crate::config::Config;
 use crate::demo::install;
 use crate::demo::project::{Demo, WINDOW_TOKENS};
@@ -52,7 +52,11 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     }
     let set: Vec<String> = demo.settings().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     let config = Config::load(&demo.project_dir, None, &set)?;
-    let code = run::start(&demo.project_dir, config, &place.join("state"), args.json);
+    let state_root = place.join("state");
+    let code = run::start(&demo.project_dir, config, &state_root, args.json);
+    if !args.json && code.is_ok() {
+        print::print(&format!("\n{}", ask::report_text(&demo.project_dir, &state_root, None, false)?))?;
+    }
     if args.keep {
         let kept = root.keep();
         print::complain(&format!("kept: {}", kept.display()));

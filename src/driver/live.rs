@@ -147,8 +147,8 @@ impl Memory {
     pub fn learn(&mut self, fact: &Fact) {
         match fact {
             Fact::AssistantText { text } => push(&mut self.messages, end_of(text, MAX_MESSAGE_BYTES)),
-            Fact::ToolUse { summary, name, file, changes_files, .. } => {
-                push(&mut self.tools, format!("{name}: {summary}"));
+            Fact::ToolUse { summary, file, changes_files, .. } => {
+                push(&mut self.tools, summary.clone());
                 if let (true, Some(file)) = (*changes_files, file)
                     && self.files.len() < MAX_FILES
                     && !self.files.contains(file)

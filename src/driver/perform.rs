@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::cycle::event::{Event, TaskReading, TaskSays};
+use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
 use crate::cycle::{Action, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
@@ -70,7 +70,15 @@ impl Driver {
 
     fn launch(&mut self, cycle: u32, session_id: Uuid, prompt: &str) -> Result<()> {
         let launch = launch_of(&self.setup, &self.machine.run_id(), session_id, prompt)?;
-        let keeper = Keeper::spawn(&launch)?;
+        let keeper = match Keeper::spawn(&launch) {
+            Ok(keeper) => keeper,
+            Err(err) => {
+                // No process to be had right now: a failed start, not the end of the run.
+                let report = SessionReport::SpawnFailed { message: err.to_string() };
+                self.queue.push_back(Event::Session { cycle, report });
+                return Ok(());
+            }
+        };
         let transcript = SessionTranscript::new(&self.setup.claude_dir, &self.setup.project, session_id);
         self.session = Some(LiveSession::new(cycle, session_id, keeper, transcript));
         let project = self.setup.project.clone();

@@ -232,9 +232,7 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
             let table_window = Models::builtin().window(&model);
             SessionReport::Context { tokens, model, table_window }
         }
-        Fact::ToolUse { name, summary, .. } => {
-            SessionReport::Tool { summary: format!("{name}: {summary}") }
-        }
+        Fact::ToolUse { summary, .. } => SessionReport::Tool { summary },
         Fact::TurnEnded(end) => SessionReport::TurnEnded {
             end: match end {
                 // Its subagents still work, and start the next turn when they end.

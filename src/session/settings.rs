@@ -61,9 +61,10 @@ pub fn settings_json(sink: &SinkCommand, bypass: bool) -> Result<String> {
         // one costs a process.
         "statusLine": {"type": "command", "command": sink.shell(STATUSLINE_KIND)?},
         "hooks": hooks,
-        // It waits for a person in every permission mode, and nobody is there.
-        // Denied, the tool is not offered to the model at all.
-        "permissions": {"deny": ["AskUserQuestion"]},
+        // The first waits for a person in every permission mode, and nobody is
+        // there; the second ends the turn to wake up later, which is our part.
+        // Denied, a tool is not offered to the model at all.
+        "permissions": {"deny": ["AskUserQuestion", "ScheduleWakeup"]},
         // Ending must end, not leave the session on a screen of agents.
         "disableAgentView": true,
     });
