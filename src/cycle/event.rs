@@ -143,7 +143,8 @@ pub enum SessionReport {
         /// One line for display.
         summary: String,
     },
-    /// A turn ended.
+    /// A turn ended. Whatever the transcript holds from before that moment has
+    /// been reported first: a hook may be faster than the file.
     TurnEnded {
         /// How.
         end: TurnEnd,
