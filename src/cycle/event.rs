@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// The proven checkpoint was copied (and committed, if configured).
     CheckpointKept {
-        /// Where the copy lies, below the state directory.
+        /// Where the copy lies; empty if it could not be made.
         folder: String,
         /// What could not be done (a failed commit), for the report.
         trouble: Option<String>,

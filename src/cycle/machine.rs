@@ -1303,7 +1303,7 @@ impl Machine {
             self.tell(Notice::Warning { text: text.clone() });
         }
         self.with_live(|c| {
-            c.checkpoint.folder = Some(folder);
+            c.checkpoint.folder = Some(folder).filter(|f| !f.is_empty());
             c.checkpoint.trouble = trouble;
         });
         self.go_on_from_keeping(now);
