@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// The proven checkpoint was copied (and committed, if configured).
     CheckpointKept {
-        /// Where the copy lies, below the state directory.
+        /// Where the copy lies; empty if it could not be made.
         folder: String,
         /// What could not be done (a failed commit), for the report.
         trouble: Option<String>,
@@ -143,7 +143,8 @@ pub enum SessionReport {
         /// One line for display.
         summary: String,
     },
-    /// A turn ended.
+    /// A turn ended. Whatever the transcript holds from before that moment has
+    /// been reported first: a hook may be faster than the file.
     TurnEnded {
         /// How.
         end: TurnEnd,

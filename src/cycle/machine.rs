@@ -368,12 +368,17 @@ impl Machine {
                 }
             }
             Command::Cycle => match &self.state {
-                State::Working | State::Judging { .. } | State::Held => {
+                State::Working | State::Judging { .. } | State::Held if self.has_replied() => {
                     self.cancel_judge();
                     self.obeyed("checkpoint asked for; a fresh session follows");
                     self.begin_ask(EndReason::Operator);
                 }
-                State::Cooling { .. } | State::Starting => {
+                State::Starting
+                | State::Cooling { .. }
+                | State::Working
+                | State::Judging { .. }
+                | State::Held => {
+                    self.cancel_judge();
                     self.obeyed("the session is ended; a fresh one follows");
                     self.end_session(EndReason::Operator);
                 }
@@ -1298,7 +1303,7 @@ impl Machine {
             self.tell(Notice::Warning { text: text.clone() });
         }
         self.with_live(|c| {
-            c.checkpoint.folder = Some(folder);
+            c.checkpoint.folder = Some(folder).filter(|f| !f.is_empty());
             c.checkpoint.trouble = trouble;
         });
         self.go_on_from_keeping(now);

@@ -597,6 +597,20 @@ fn an_exit_during_the_copy_waits_for_it_before_the_next_session() {
 }
 
 #[test]
+fn a_copy_that_cannot_be_made_is_told_and_names_no_folder() {
+    let mut s = asked();
+    s.turn_ends().proves(&[]).event(Event::CheckpointKept {
+        folder: String::new(),
+        trouble: Some("disk full".into()),
+    });
+    assert!(s.told(|n| matches!(n, Notice::Warning { text } if text == "disk full")));
+    s.stands_in("ending");
+    let checkpoint = &s.m.live().expect("live").checkpoint;
+    assert_eq!(checkpoint.folder, None);
+    assert_eq!(checkpoint.status, CheckpointStatus::Verified);
+}
+
+#[test]
 fn a_copy_that_never_ends_does_not_hold_the_run_and_is_booked_to_nobody_else() {
     let mut s = asked();
     s.turn_ends().proves(&[]).deadline(Timer::Answer);

@@ -7,6 +7,18 @@
 //! fires deadlines late and after they were replaced, tears the task file while
 //! it is written, moves the wall clock, reboots, and lets people and signals
 //! in at any time. `Watch` holds what must be true all the same.
+//!
+//! Tried by putting the mistake back into the machine; the simulation and the
+//! scenario named after it failed:
+//! - no epoch check: `a_deadline_of_an_older_state_is_void_in_every_state`
+//! - reports of an older cycle taken: `a_report_of_an_older_cycle_changes_nothing_in_any_state`
+//! - nudges unbounded: `a_session_without_progress_is_told_to_go_on_so_often_and_then_cycled`
+//! - no second read: `done_needs_two_equal_reads`
+//! - recovered spend forgotten: `a_recovered_run_counts_what_the_lost_session_spent`
+//! - hours before a crash forgotten: `the_hours_before_a_crash_count_and_those_after_it_do_not`
+//! - launched although paused: `a_pause_outlasts_every_wait`
+//! - the next launch does not wait for the copy: `an_exit_during_the_copy_waits_for_it_before_the_next_session`
+//! - no deadline for the brief: `every_state_has_a_way_out_by_deadlines_alone`
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -18,7 +30,7 @@ use super::event::{Command, Event, Exit, SessionReport, TaskReading, TaskSays, T
 use super::judge::REREAD_MS;
 use super::machine::Machine;
 use super::params::Params;
-use super::record::{Bill, CheckpointStatus, CostSource, Spend, Tokens};
+use super::record::{Bill, CheckpointStatus, CostSource, CycleRecord, Spend, Tokens};
 use super::state::{Outcome, State};
 use crate::clock::Timestamp;
 
@@ -169,6 +181,8 @@ struct Watch {
     copying_since: Option<u64>,
     /// Since when the session has been asked to end.
     polite_since: Option<u64>,
+    /// Cycles whose proven checkpoint was copied.
+    copied: BTreeSet<u32>,
     /// Cycles for which a brief was written.
     briefs: BTreeSet<u32>,
     /// The task file said open (or verify failed) since the last session.
@@ -386,8 +400,17 @@ impl World {
                 };
                 self.answer(3, event);
             }
-            Action::KeepCheckpoint { .. } => {
+            Action::KeepCheckpoint { cycle } => {
                 self.watch.copying_since = Some(self.now.boot_ms);
+                self.watch.copied.insert(cycle);
+                // Just then something else happens to the session.
+                if self.rng.chance(self.temper.asks_person) {
+                    let what = "how is it going?".into();
+                    self.report(10, cycle, SessionReport::AsksPerson { what });
+                }
+                if self.rng.chance(self.temper.dies) {
+                    self.die(10, Exit::Code(0));
+                }
                 let event = Event::CheckpointKept {
                     folder: "c".into(),
                     trouble: None,
@@ -436,6 +459,19 @@ impl World {
         assert!(watch.stops == 0, "launched after a stop");
         assert!(!machine.paused, "launched while paused");
         watch.read_open = false;
+        let gave_up = |since: u64| self.now.boot_ms >= since + 120_000;
+        assert!(
+            watch.copying_since.is_none_or(gave_up),
+            "launched while a checkpoint was being copied"
+        );
+        let proven = |c: &&CycleRecord| c.checkpoint.status == CheckpointStatus::Verified;
+        for cycle in machine.past.iter().filter(proven) {
+            assert!(
+                watch.copied.contains(&cycle.cycle),
+                "the checkpoint of cycle {} was never copied",
+                cycle.cycle
+            );
+        }
         if let Some(last) = machine.past.last().filter(|c| c.gauge.tokens.is_some()) {
             assert!(
                 last.checkpoint.status == CheckpointStatus::Verified
