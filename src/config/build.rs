@@ -6,9 +6,8 @@ use super::layers::{Settings, Typed};
 use super::{Checkpoint, Claude, Config, Context, Limits, Session, Task};
 use crate::{Error, Result};
 
-/// Above this share nothing is left to write the checkpoint with, and the CLI
-/// has begun to compact by itself.
-const THRESHOLD_MAX_PERCENT: f64 = 95.0;
+/// A full window. Whoever sets it that high relies on the tokens limit, or wants none.
+const THRESHOLD_MAX_PERCENT: f64 = 100.0;
 
 /// Bounds of what is still a limit; beyond them the number is a slip.
 const SESSIONS_MAX: u64 = 100_000;
@@ -108,7 +107,7 @@ fn session(settings: &Settings) -> Result<Session> {
 
 fn checkpoint(settings: &Settings) -> Result<Checkpoint> {
     Ok(Checkpoint {
-        prompt: settings.read("checkpoint.prompt").text_not_empty()?,
+        prompt: settings.read("checkpoint.prompt").plain_prompt()?,
         files: settings.read("checkpoint.files").files()?,
         timeout_ms: settings.read("checkpoint.timeout").wait_ms()?,
         stop_timeout_ms: settings.read("checkpoint.stop_timeout").wait_ms()?,

@@ -67,7 +67,7 @@ pub struct Claude {
 /// `[context]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
-    /// 1..=95 percent of the window.
+    /// 1..=100 percent of the window.
     pub threshold_percent: f64,
     /// Absolute threshold, if set.
     pub threshold_tokens: Option<u64>,

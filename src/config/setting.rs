@@ -58,6 +58,17 @@ impl Reader<'_> {
         Ok(text)
     }
 
+    /// A prompt that is typed while a turn may run: plain text.
+    pub fn plain_prompt(&self) -> Result<String> {
+        let text = self.text_not_empty()?;
+        if text.trim_start().starts_with('/') {
+            return Err(self
+                .wrong("must not be a slash command")
+                .hint("the CLI keeps a slash command until the whole turn is over, which can take hours; plain text is heard at the next tool call"));
+        }
+        Ok(text)
+    }
+
     fn words(&self) -> Option<String> {
         match (&self.typed.value, &self.typed.words) {
             (Value::String(text), _) => Some(text.clone()),
