@@ -222,11 +222,8 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
 /// The value as JSON in which every hazard is written as `\uXXXX`: the same
 /// value to a parser, harmless to a terminal.
 pub fn json<T: Serialize>(value: &T, pretty: bool) -> serde_json::Result<String> {
-    let plain = if pretty {
-        serde_json::to_string_pretty(value)?
-    } else {
-        serde_json::to_string(value)?
-    };
+    let plain =
+        if pretty { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
     // Outside of strings JSON is ASCII, and inside serde_json has already
     // escaped what is below U+0020; the line breaks of pretty JSON stay.
     let is_hazard_in_json = |c: char| c != '\n' && is_hazard(c);
@@ -271,10 +268,7 @@ mod tests {
             [999_500, 1_530_000, 99_949_999, 500_000_000].map(tokens),
             ["1.00M", "1.53M", "99.95M", "500M"]
         );
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [0.0, -0.0, 0.004, 0.01, 4.306, f64::NAN].map(usd),
             ["$0.00", "$0.00", "<$0.01", "$0.01", "$4.31", "unknown"]
@@ -283,10 +277,7 @@ mod tests {
             [0, 7_999, 245_000, 8_071_000, 97_200_000].map(span),
             ["0s", "7s", "4m 05s", "2h 14m", "1d 03h"]
         );
-        assert_eq!(
-            [7_000, 245_000, 8_071_000].map(stopwatch),
-            ["0:07", "4:05", "2:14:31"]
-        );
+        assert_eq!([7_000, 245_000, 8_071_000].map(stopwatch), ["0:07", "4:05", "2:14:31"]);
         assert_eq!(
             (count(1, "task", "tasks"), count(0, "task", "tasks")),
             ("1 task".into(), "0 tasks".into())
@@ -305,10 +296,7 @@ mod tests {
     #[test]
     fn times_are_local_to_the_zone() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(
-            local(1_800_000_000_000, &zone, "%Y-%m-%d %H:%M:%S"),
-            "2027-01-15 10:00:00"
-        );
+        assert_eq!(local(1_800_000_000_000, &zone, "%Y-%m-%d %H:%M:%S"), "2027-01-15 10:00:00");
         assert_eq!(local(i64::MAX, &zone, "%H"), "unknown");
     }
 
@@ -320,12 +308,7 @@ mod tests {
         );
         assert_eq!(wrap("abcdefgh", 3, 0), ["abc", "def", "gh"]);
         assert_eq!(
-            (
-                clip("漢字漢字", 5),
-                clip("abc", 3),
-                clip("abcd", 3),
-                clip("ab", 0)
-            ),
+            (clip("漢字漢字", 5), clip("abc", 3), clip("abcd", 3), clip("ab", 0)),
             ("漢字…".into(), "abc".into(), "ab…".into(), "".into())
         );
     }

@@ -19,15 +19,8 @@ use crate::devdocs::git::{self, Problem};
 /// Entries looked at before the answer is "unknown".
 const MAX_ENTRIES: usize = 50_000;
 /// Folders that tools fill as they run, which is no progress.
-const NOT_WORK: [&str; 7] = [
-    ".git",
-    "target",
-    "node_modules",
-    ".venv",
-    "__pycache__",
-    ".claude",
-    ".jj",
-];
+const NOT_WORK: [&str; 7] =
+    [".git", "target", "node_modules", ".venv", "__pycache__", ".claude", ".jj"];
 /// File times are taken from a coarser clock than ours and may lie this much
 /// before it, even for a file written later.
 const FILE_CLOCK_SLACK_MS: i64 = 20;
@@ -91,10 +84,7 @@ type Found = Result<Option<Change>, String>;
 
 /// Takes the marker of a cycle that starts now.
 pub async fn mark(root: &Path) -> Marker {
-    Marker {
-        unix_ms: Timestamp::now().unix_ms,
-        head: head(root).await,
-    }
+    Marker { unix_ms: Timestamp::now().unix_ms, head: head(root).await }
 }
 
 /// Looks for a trace since `marker`, other than in `excluded` (files or
@@ -127,29 +117,21 @@ pub async fn changed_since(root: &Path, marker: &Marker, excluded: &[PathBuf]) -
 
 /// The commit checked out, if there is one.
 async fn head(root: &Path) -> Head {
-    let inside = git::run(
-        root,
-        &git::args(&["rev-parse", "--is-inside-work-tree"], &[]),
-    )
-    .await;
+    let inside = git::run(root, &git::args(&["rev-parse", "--is-inside-work-tree"], &[])).await;
     match inside {
         Ok(inside) if inside.ok() && inside.stdout.starts_with(b"true") => {}
         Ok(_) | Err(Problem::NoGit) => return Head::NoRepository,
         Err(problem) => {
-            return Head::Unknown {
-                why: problem.to_string(),
-            };
+            return Head::Unknown { why: problem.to_string() };
         }
     }
     let words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
     match git::run(root, &git::args(&words, &[])).await {
-        Ok(head) if head.ok() => Head::At {
-            id: String::from_utf8_lossy(&head.stdout).trim().to_owned(),
-        },
+        Ok(head) if head.ok() => {
+            Head::At { id: String::from_utf8_lossy(&head.stdout).trim().to_owned() }
+        }
         Ok(_) => Head::Unborn,
-        Err(problem) => Head::Unknown {
-            why: problem.to_string(),
-        },
+        Err(problem) => Head::Unknown { why: problem.to_string() },
     }
 }
 
@@ -161,14 +143,7 @@ async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
     let words = match before {
         _ if before == now => return Ok(None),
         Head::At { id } => {
-            let diff = [
-                "diff",
-                "--name-only",
-                "--relative",
-                "--no-renames",
-                "--no-ext-diff",
-                "-z",
-            ];
+            let diff = ["diff", "--name-only", "--relative", "--no-renames", "--no-ext-diff", "-z"];
             [&diff[..], &[id, head]].concat()
         }
         _ => vec!["ls-tree", "-r", "--name-only", "-z", head],
@@ -176,27 +151,15 @@ async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
     let differs = git::run(&question.root, &git::args(&words, &[])).await;
     let differs = differs.map_err(|problem| problem.to_string())?;
     if !differs.ok() && !differs.cut {
-        return Err(format!(
-            "git cannot compare the commits: {}",
-            differs.stderr
-        ));
+        return Err(format!("git cannot compare the commits: {}", differs.stderr));
     }
     let path = differs.paths().find(|path| question.counts(path));
-    Ok(path.map(|path| Change::Commit {
-        head: head.clone(),
-        path,
-    }))
+    Ok(path.map(|path| Change::Commit { head: head.clone(), path }))
 }
 
 /// A file that git lists as modified or untracked, and that is new.
 async fn files(question: Question) -> Found {
-    let words = [
-        "ls-files",
-        "--modified",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    ];
+    let words = ["ls-files", "--modified", "--others", "--exclude-standard", "-z"];
     let listed = git::run(&question.root, &git::args(&words, &[])).await;
     let listed = listed.map_err(|problem| problem.to_string())?;
     if !listed.ok() && !listed.cut {
@@ -206,16 +169,12 @@ async fn files(question: Question) -> Found {
         let paths: Vec<_> = listed.paths().collect();
         question.look(&paths).or_else(|| listed.cut.then(too_large))
     };
-    tokio::task::spawn_blocking(look)
-        .await
-        .map_err(|err| err.to_string())
+    tokio::task::spawn_blocking(look).await.map_err(|err| err.to_string())
 }
 
 async fn walk(question: Question) -> Found {
     let walk = move || question.walk(Path::new(""), &mut 0);
-    tokio::task::spawn_blocking(walk)
-        .await
-        .map_err(|err| err.to_string())
+    tokio::task::spawn_blocking(walk).await.map_err(|err| err.to_string())
 }
 
 /// Tells the walking thread that nobody waits for it any more.
@@ -259,9 +218,7 @@ impl Question {
             let found = match std::fs::symlink_metadata(self.root.join(path)) {
                 // A repository in the repository, which git does not look into.
                 Ok(meta) if meta.is_dir() => self.walk(path, &mut seen),
-                Ok(meta) => self
-                    .is_new(&meta)
-                    .then(|| Change::File { path: path.clone() }),
+                Ok(meta) => self.is_new(&meta).then(|| Change::File { path: path.clone() }),
                 // Removed: the nearest folder that is left was changed by it.
                 Err(_) => {
                     let left = path
@@ -309,9 +266,7 @@ impl Question {
 }
 
 fn too_large() -> Change {
-    Change::Unknown {
-        why: format!("there are more than {MAX_ENTRIES} files to look at"),
-    }
+    Change::Unknown { why: format!("there are more than {MAX_ENTRIES} files to look at") }
 }
 
 #[cfg(test)]
@@ -328,10 +283,7 @@ mod tests {
     /// The answer for a cycle that started `ago_ms` before now. Tests shift
     /// the start instead of waiting, since ctime cannot be set.
     fn change(root: &Path, head: Head, ago_ms: i64) -> Change {
-        let marker = Marker {
-            unix_ms: Timestamp::now().unix_ms - ago_ms,
-            head,
-        };
+        let marker = Marker { unix_ms: Timestamp::now().unix_ms - ago_ms, head };
         block_on(changed_since(root, &marker, &excluded()))
     }
 
@@ -346,19 +298,11 @@ mod tests {
         let head = block_on(mark(root)).head;
         assert!(matches!(head, Head::At { .. }));
         let change = |ago_ms| change(root, head.clone(), ago_ms);
-        assert_eq!(
-            change(HOUR_MS),
-            Change::Nothing,
-            "clean, although all files are new"
-        );
+        assert_eq!(change(HOUR_MS), Change::Nothing, "clean, although all files are new");
         std::fs::write(root.join("dev-docs/plan.md"), "changed").unwrap();
         std::fs::create_dir(root.join(".claude")).unwrap();
         std::fs::write(root.join(".claude/settings.local.json"), "{}").unwrap();
-        assert_eq!(
-            change(HOUR_MS),
-            Change::Nothing,
-            "checkpoint files do not count"
-        );
+        assert_eq!(change(HOUR_MS), Change::Nothing, "checkpoint files do not count");
         std::fs::write(root.join("new.rs"), "x").unwrap();
         assert_eq!(change(HOUR_MS), file("new.rs"));
         assert_eq!(change(-HOUR_MS), Change::Nothing, "older than the start");
@@ -378,49 +322,23 @@ mod tests {
         let commit = |path: &str| {
             std::fs::write(root.join(path), "changed").unwrap();
             git(root, &["add", "."]);
-            git(
-                root,
-                &[
-                    "-c",
-                    "user.name=t",
-                    "-c",
-                    "user.email=t@t",
-                    "commit",
-                    "-qm",
-                    "m",
-                ],
-            );
+            git(root, &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "m"]);
         };
         commit("dev-docs/plan.md");
         assert_eq!(change(root, before.clone(), -HOUR_MS), Change::Nothing);
         commit("code.rs");
-        let Head::At { id: head } = block_on(mark(root)).head else {
-            panic!("no commit")
-        };
-        let expected = Change::Commit {
-            head,
-            path: "code.rs".into(),
-        };
+        let Head::At { id: head } = block_on(mark(root)).head else { panic!("no commit") };
+        let expected = Change::Commit { head, path: "code.rs".into() };
         assert_eq!(change(root, before, -HOUR_MS), expected);
-        assert!(matches!(
-            change(root, Head::NoRepository, -HOUR_MS),
-            Change::Commit { .. }
-        ));
+        assert!(matches!(change(root, Head::NoRepository, -HOUR_MS), Change::Commit { .. }));
     }
 
     #[test]
     fn what_git_cannot_compare_is_unknown_and_what_it_did_not_say_is_walked() {
         let dir = repository();
-        let gone = || Head::At {
-            id: "0123456789012345678901234567890123456789".into(),
-        };
-        assert!(matches!(
-            change(dir.path(), gone(), -HOUR_MS),
-            Change::Unknown { .. }
-        ));
-        let silent = || Head::Unknown {
-            why: "it took too long".into(),
-        };
+        let gone = || Head::At { id: "0123456789012345678901234567890123456789".into() };
+        assert!(matches!(change(dir.path(), gone(), -HOUR_MS), Change::Unknown { .. }));
+        let silent = || Head::Unknown { why: "it took too long".into() };
         assert_eq!(change(dir.path(), silent(), HOUR_MS), file("code.rs"));
         assert_eq!(change(dir.path(), silent(), -HOUR_MS), Change::Nothing);
     }
@@ -429,12 +347,7 @@ mod tests {
     fn without_git_the_tree_is_walked() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        for path in [
-            "dev-docs/plan.md",
-            "target/debug/x",
-            "a/node_modules/x",
-            ".claude/x",
-        ] {
+        for path in ["dev-docs/plan.md", "target/debug/x", "a/node_modules/x", ".claude/x"] {
             let path = root.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
@@ -469,20 +382,13 @@ mod tests {
             question(false).walk(Path::new(""), &mut MAX_ENTRIES.clone()),
             Some(too_large())
         );
-        assert_eq!(
-            question(true).walk(Path::new(""), &mut 0),
-            Some(too_large())
-        );
+        assert_eq!(question(true).walk(Path::new(""), &mut 0), Some(too_large()));
     }
 
     #[test]
     fn a_missing_project_is_nothing() {
         assert_eq!(
-            change(
-                Path::new("/nonexistent/project"),
-                Head::NoRepository,
-                HOUR_MS
-            ),
+            change(Path::new("/nonexistent/project"), Head::NoRepository, HOUR_MS),
             Change::Nothing
         );
     }

@@ -59,8 +59,10 @@ pub fn status(args: &AskArgs) -> Result<u8> {
         if args.json {
             return print(&format!("{answer}\n")).map(|()| 0);
         }
-        let view: StatusView = serde_json::from_str(&answer)
-            .map_err(|e| Error::internal("the run's status cannot be read; is it of another version?").caused_by(e))?;
+        let view: StatusView = serde_json::from_str(&answer).map_err(|e| {
+            Error::internal("the run's status cannot be read; is it of another version?")
+                .caused_by(e)
+        })?;
         return print(&view.human(now, &TimeZone::system())).map(|()| 0);
     }
     let told = last_run(&project, &state)?;
@@ -75,8 +77,11 @@ pub fn status(args: &AskArgs) -> Result<u8> {
         Some(outcome) => outcome.sentence(),
         None => "it was cut off; `longhaul run` takes it up again".into(),
     };
-    print(&format!("No run is active. The last one: {}\nSee `longhaul report`.\n", text::safe(&end)))
-        .map(|()| 0)
+    print(&format!(
+        "No run is active. The last one: {}\nSee `longhaul report`.\n",
+        text::safe(&end)
+    ))
+    .map(|()| 0)
 }
 
 /// `longhaul pause | resume | cycle`
@@ -114,7 +119,12 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
 }
 
 /// The report on the newest run of `project` (its real path), with a line end.
-pub fn report_text(project: &Path, state_root: &Path, places: Option<&Places>, json: bool) -> Result<String> {
+pub fn report_text(
+    project: &Path,
+    state_root: &Path,
+    places: Option<&Places>,
+    json: bool,
+) -> Result<String> {
     let state = ProjectState::open_existing(state_root, project)?.ok_or_else(|| no_run(project))?;
     let is_running = lock::is_held(&state.dir().join("lock"))?.is_some();
     let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(project))?;

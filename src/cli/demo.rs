@@ -32,9 +32,12 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<u8> {
     let cache = cache_dir()?;
     if !args.json {
-        print::print("longhaul demo: looking for the Claude Code CLI (installed privately if there is none)\n")?;
+        print::print(
+            "longhaul demo: looking for the Claude Code CLI (installed privately if there is none)\n",
+        )?;
     }
-    let cli = install::for_demo(args.claude.as_deref(), &cache, std::env::var_os("PATH").as_deref())?;
+    let cli =
+        install::for_demo(args.claude.as_deref(), &cache, std::env::var_os("PATH").as_deref())?;
     let root = tempfile::Builder::new()
         .prefix("lh-demo-")
         .tempdir()
@@ -55,7 +58,10 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     let state_root = place.join("state");
     let code = run::start(&demo.project_dir, config, &state_root, args.json);
     if !args.json && code.is_ok() {
-        print::print(&format!("\n{}", ask::report_text(&demo.project_dir, &state_root, None, false)?))?;
+        print::print(&format!(
+            "\n{}",
+            ask::report_text(&demo.project_dir, &state_root, None, false)?
+        ))?;
     }
     if args.keep {
         let kept = root.keep();

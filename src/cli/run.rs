@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
 use crate::claude_json::{Env, Places};
 use crate::cli::target::TargetArgs;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::cycle::{Event, Machine, Params};
 use crate::driver::{self, Driver, Setup};
@@ -72,7 +72,13 @@ struct Begun {
 }
 
 /// Takes up the newest run if it was cut off, else begins a new one.
-fn begin(state: &Path, project: &Path, config: &Config, env: &Env, params: Params) -> Result<Begun> {
+fn begin(
+    state: &Path,
+    project: &Path,
+    config: &Config,
+    env: &Env,
+    params: Params,
+) -> Result<Begun> {
     let child_env = env.for_child(config);
     let program = doctor::find_program(&config.claude.command, project, &child_env)?;
     let places = Places::of(&child_env)
@@ -119,7 +125,8 @@ fn take_up(machine: &Machine, params: Params, setup: &Setup) -> (Event, Option<d
     let swept = sweep::clear_run(&machine.run_id().to_string());
     let live = machine.live().filter(|_| machine.is_alive());
     let lost = live.map(|cycle| {
-        let transcript = SessionTranscript::new(&setup.claude_dir, &setup.project, cycle.session_id);
+        let transcript =
+            SessionTranscript::new(&setup.claude_dir, &setup.project, cycle.session_id);
         driver::Lost::read(cycle.cycle, cycle.session_id, transcript)
     });
     let first = Event::Recovered {

@@ -36,10 +36,7 @@ enum Step {
     /// The verify command runs.
     Verifying,
     /// The task is not done; looking for progress.
-    Weighing {
-        note: Option<String>,
-        problem: Option<String>,
-    },
+    Weighing { note: Option<String>, problem: Option<String> },
 }
 
 /// The answer.
@@ -72,14 +69,7 @@ impl Judge {
     /// Asks; `since` is where progress counts from.
     pub fn new(since: Timestamp, out: &mut Vec<Action>) -> Self {
         out.push(Action::ReadTask);
-        Self {
-            step: Step::Reading {
-                asked: true,
-                unconfirmed: None,
-            },
-            since,
-            unreadable_reads: 0,
-        }
+        Self { step: Step::Reading { asked: true, unconfirmed: None }, since, unreadable_reads: 0 }
     }
 
     /// Is the verify command running?
@@ -114,26 +104,21 @@ impl Judge {
                 }
                 None
             }
-            TaskReading::Read {
-                says: TaskSays::Open,
-                ..
-            } => {
+            TaskReading::Read { says: TaskSays::Open, .. } => {
                 self.weigh(None, None, out);
                 None
             }
             TaskReading::Read { digest, says, .. } => {
-                let confirmed = unconfirmed
-                    .as_ref()
-                    .is_some_and(|(d, s)| d == digest && s == says);
+                let confirmed = unconfirmed.as_ref().is_some_and(|(d, s)| d == digest && s == says);
                 if !confirmed {
                     *unconfirmed = Some((digest.clone(), says.clone()));
                     out.push(reread(epoch));
                     return None;
                 }
                 match says {
-                    TaskSays::Blocked { reason } => Some(Verdict::Blocked {
-                        reason: reason.clone(),
-                    }),
+                    TaskSays::Blocked { reason } => {
+                        Some(Verdict::Blocked { reason: reason.clone() })
+                    }
                     TaskSays::Done if verify => {
                         self.step = Step::Verifying;
                         out.push(Action::RunVerify);
@@ -194,14 +179,8 @@ impl Judge {
             return None;
         };
         Some(match problem.take() {
-            Some(problem) => Verdict::Unreadable {
-                problem,
-                progress: changed,
-            },
-            None => Verdict::Open {
-                note: note.take(),
-                progress: changed,
-            },
+            Some(problem) => Verdict::Unreadable { problem, progress: changed },
+            None => Verdict::Open { note: note.take(), progress: changed },
         })
     }
 
@@ -212,9 +191,5 @@ impl Judge {
 }
 
 fn reread(epoch: u64) -> Action {
-    Action::SetTimer {
-        timer: Timer::Reread,
-        epoch,
-        after_ms: REREAD_MS,
-    }
+    Action::SetTimer { timer: Timer::Reread, epoch, after_ms: REREAD_MS }
 }

@@ -19,7 +19,7 @@
 //! | `judge` | is the task done? the two reads, the verify command, progress |
 //! | `pressure` | how full a context is, and who said so |
 //! | `record` | one cycle as the report shows it; totals of the run |
-//! | `machine` | the state x event table |
+//! | `machine/` | the state x event table, a file for each subject |
 //! | `snapshot` | what status, display and report may see |
 
 pub mod action;

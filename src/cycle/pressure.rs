@@ -56,9 +56,7 @@ impl Pressure {
     /// Is it time for a checkpoint?
     pub fn is_over(&self, params: &Params) -> bool {
         let by_share = self.tokens as f64 * 100.0 >= params.threshold_percent * self.window as f64;
-        let by_count = params
-            .threshold_tokens
-            .is_some_and(|limit| self.tokens >= limit);
+        let by_count = params.threshold_tokens.is_some_and(|limit| self.tokens >= limit);
         by_share || by_count
     }
 }
@@ -102,11 +100,7 @@ impl Gauge {
     /// The present pressure, once there is a reading.
     pub fn pressure(&self, params: &Params) -> Option<Pressure> {
         let (window, source) = self.window(params);
-        self.tokens.map(|tokens| Pressure {
-            tokens,
-            window,
-            source,
-        })
+        self.tokens.map(|tokens| Pressure { tokens, window, source })
     }
 }
 
@@ -116,7 +110,8 @@ mod tests {
 
     #[test]
     fn percent_is_the_clis_own() {
-        let p = |tokens| Pressure { tokens, window: 200_000, source: WindowSource::Config }.percent();
+        let p =
+            |tokens| Pressure { tokens, window: 200_000, source: WindowSource::Config }.percent();
         assert_eq!((p(174_003), p(75_000), p(999), p(29_000)), (87, 38, 0, 14));
     }
 

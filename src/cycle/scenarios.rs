@@ -9,20 +9,12 @@ use super::state::{AskPhase, Between, Budget, EndReason, Outcome, State};
 use super::story::{Story, asked, places, story, story_with, working, working_with};
 
 const STOPPED: Outcome = Outcome::Stopped { signal: 15 };
-const ALL_COMMANDS: [Command; 5] = [
-    Command::Pause,
-    Command::Resume,
-    Command::Cycle,
-    Command::Stop,
-    Command::StopNow,
-];
+const ALL_COMMANDS: [Command; 5] =
+    [Command::Pause, Command::Resume, Command::Cycle, Command::Stop, Command::StopNow];
 
 fn spend(input: u64, cost_usd: f64) -> Spend {
     Spend {
-        tokens: Tokens {
-            input,
-            ..Tokens::default()
-        },
+        tokens: Tokens { input, ..Tokens::default() },
         cost_usd,
         responses: 1,
         ..Spend::default()
@@ -116,11 +108,7 @@ fn the_second_signal_ends_the_session_at_once_in_every_state() {
         if !in_polite_end {
             // Set twice, and the later one counts.
             let exit = s.last.iter().rev().find_map(|a| match a {
-                Action::SetTimer {
-                    timer: Timer::Exit,
-                    after_ms,
-                    ..
-                } => Some(*after_ms),
+                Action::SetTimer { timer: Timer::Exit, after_ms, .. } => Some(*after_ms),
                 _ => None,
             });
             assert_eq!(exit, Some(2_000), "{place}");
@@ -137,11 +125,7 @@ fn stop_now_is_the_second_signal() {
             s.stands_in("ending");
         }
         assert!(s.count(is_launch) <= 1, "{place}");
-        assert!(
-            s.m.verdict.is_some() || s.is("finished"),
-            "{place}: {:?}",
-            s.m.state()
-        );
+        assert!(s.m.verdict.is_some() || s.is("finished"), "{place}: {:?}", s.m.state());
     }
 }
 
@@ -153,15 +137,7 @@ fn a_crash_in_every_state_goes_on_with_the_next_cycle() {
         let launches_before = s.count(is_launch);
         s.recovers();
         assert!(!s.m.is_alive(), "{place}");
-        let lost = s.told(|n| {
-            matches!(
-                n,
-                Notice::RunResumed {
-                    lost_cycle: Some(_),
-                    ..
-                }
-            )
-        });
+        let lost = s.told(|n| matches!(n, Notice::RunResumed { lost_cycle: Some(_), .. }));
         assert_eq!(lost, alive, "{place}");
         if s.between() == Some(&Between::Keeping) {
             assert!(s.did(&Action::KeepCheckpoint { cycle: 1 }), "{place}");
@@ -200,9 +176,7 @@ fn an_exit_in_every_live_state_is_the_end_of_the_session_and_never_its_repetitio
 #[test]
 fn a_report_of_an_older_cycle_changes_nothing_in_any_state() {
     let reports = [
-        SessionReport::TurnEnded {
-            end: TurnEnd::Completed,
-        },
+        SessionReport::TurnEnded { end: TurnEnd::Completed },
         SessionReport::Exited {
             exit: Exit::Code(0),
             killed: 0,
@@ -210,18 +184,13 @@ fn a_report_of_an_older_cycle_changes_nothing_in_any_state() {
             screen: String::new(),
         },
         SessionReport::AsksPerson { what: "x".into() },
-        SessionReport::Spent {
-            spend: spend(9, 9.0),
-        },
+        SessionReport::Spent { spend: spend(9, 9.0) },
     ];
     for (place, mut s) in places() {
         for report in &reports {
             let state = s.m.state().clone();
             let tokens = s.m.tokens_total();
-            s.event(Event::Session {
-                cycle: 0,
-                report: report.clone(),
-            });
+            s.event(Event::Session { cycle: 0, report: report.clone() });
             assert!(s.last.is_empty(), "{place}");
             assert_eq!((s.m.state(), s.m.tokens_total()), (&state, tokens));
         }
@@ -256,18 +225,10 @@ fn an_answer_nobody_waits_for_changes_no_state() {
     for (place, story) in places() {
         type Answer = fn(&mut Story) -> &mut Story;
         let answers: [(&str, &[&str], Answer); 4] = [
-            (
-                "kept",
-                &["checkpointing, keeping", "between, keeping"],
-                |s| s.kept(),
-            ),
+            ("kept", &["checkpointing, keeping", "between, keeping"], |s| s.kept()),
             ("brief", &["between, briefing"], |s| s.brief_written()),
             ("proof", &["checkpointing, proving"], |s| s.proves(&[])),
-            (
-                "verify",
-                &["judging, verifying", "between, verifying"],
-                |s| s.verify_ends(true),
-            ),
+            ("verify", &["judging, verifying", "between, verifying"], |s| s.verify_ends(true)),
         ];
         for (name, wanted_in, answer) in answers {
             let mut s = story.clone();
@@ -307,21 +268,14 @@ fn a_question_to_a_person_ends_the_run_from_every_live_state() {
         s.asks_person();
         let waits_for_copy = place == "checkpointing, keeping";
         let already_ending = place.starts_with("ending");
-        assert_eq!(
-            s.did(&Action::EndPolitely),
-            !waits_for_copy && !already_ending,
-            "{place}"
-        );
+        assert_eq!(s.did(&Action::EndPolitely), !waits_for_copy && !already_ending, "{place}");
         assert_eq!(s.count(is_type), places_typed(place), "{place} typed");
     }
 }
 
 /// Texts typed on the way to a place.
 fn places_typed(place: &str) -> usize {
-    places()
-        .into_iter()
-        .find(|(p, _)| *p == place)
-        .map_or(0, |(_, s)| s.count(is_type))
+    places().into_iter().find(|(p, _)| *p == place).map_or(0, |(_, s)| s.count(is_type))
 }
 
 // ---- the main job -------------------------------------------------------------
@@ -483,10 +437,7 @@ fn a_typed_text_is_known_again_by_what_it_says() {
         ("", false),
     ] {
         let mut s = working();
-        s.is_full().report(SessionReport::PromptArrived {
-            text: shown.into(),
-            queued: false,
-        });
+        s.is_full().report(SessionReport::PromptArrived { text: shown.into(), queued: false });
         assert_eq!(s.phase() == Some(AskPhase::Heard), is_it, "{shown:?}");
     }
 }
@@ -503,13 +454,9 @@ fn a_turn_that_ends_before_the_nudge_arrived_is_not_judged() {
 #[test]
 fn a_checkpoint_that_proves_nothing_is_asked_for_once_more_naming_what_is_missing() {
     let mut s = asked();
-    s.turn_ends()
-        .proves(&["plan.md is empty", "tasks.md did not change"]);
+    s.turn_ends().proves(&["plan.md is empty", "tasks.md did not change"]);
     s.stands_in("checkpointing");
-    assert!(
-        s.typed()
-            .contains("plan.md is empty; tasks.md did not change")
-    );
+    assert!(s.typed().contains("plan.md is empty; tasks.md did not change"));
     assert!(s.typed().contains("second request"));
     s.arrives(false).turn_ends().proves(&["plan.md is empty"]);
     assert!(s.told(
@@ -526,10 +473,7 @@ fn a_checkpoint_that_proves_nothing_is_asked_for_once_more_naming_what_is_missin
 #[test]
 fn a_second_request_that_is_answered_counts() {
     let mut s = asked();
-    s.turn_ends()
-        .proves(&["nothing changed"])
-        .checkpoints()
-        .exits();
+    s.turn_ends().proves(&["nothing changed"]).checkpoints().exits();
     assert!(s.did(&Action::ReadTask), "no brief is needed");
 }
 
@@ -538,9 +482,7 @@ fn a_request_that_is_not_answered_is_interrupted_and_asked_again_then_given_up()
     let mut s = asked();
     s.deadline(Timer::Checkpoint);
     assert!(s.did(&Action::PressEscape));
-    s.report(SessionReport::TurnEnded {
-        end: TurnEnd::Interrupted,
-    });
+    s.report(SessionReport::TurnEnded { end: TurnEnd::Interrupted });
     assert!(s.typed().contains("second request"));
     s.arrives(false).deadline(Timer::Checkpoint);
     assert!(!s.did(&Action::PressEscape), "once is enough");
@@ -599,10 +541,9 @@ fn an_exit_during_the_copy_waits_for_it_before_the_next_session() {
 #[test]
 fn a_copy_that_cannot_be_made_is_told_and_names_no_folder() {
     let mut s = asked();
-    s.turn_ends().proves(&[]).event(Event::CheckpointKept {
-        folder: String::new(),
-        trouble: Some("disk full".into()),
-    });
+    s.turn_ends()
+        .proves(&[])
+        .event(Event::CheckpointKept { folder: String::new(), trouble: Some("disk full".into()) });
     assert!(s.told(|n| matches!(n, Notice::Warning { text } if text == "disk full")));
     s.stands_in("ending");
     let checkpoint = &s.m.live().expect("live").checkpoint;
@@ -656,10 +597,7 @@ fn done_needs_two_equal_reads() {
 #[test]
 fn a_done_that_is_open_at_the_second_read_is_open() {
     let mut s = working();
-    s.turn_ends()
-        .reads_done()
-        .deadline(Timer::Reread)
-        .reads_open();
+    s.turn_ends().reads_done().deadline(Timer::Reread).reads_open();
     s.weighs(true).stands_in("working");
 }
 
@@ -696,10 +634,7 @@ fn done_counts_only_when_the_verify_command_agrees() {
     assert!(s.told(|n| *n == Notice::Verified { passed: false }));
     s.weighs(true).stands_in("working");
     assert!(s.typed().contains("1 test failed"));
-    s.arrives(false)
-        .turn_ends()
-        .reads_done_twice()
-        .verify_ends(true);
+    s.arrives(false).turn_ends().reads_done_twice().verify_ends(true);
     s.stands_in("ending").exits().reads_done();
     s.ends_with(&Outcome::Done, 0);
 }
@@ -707,18 +642,11 @@ fn done_counts_only_when_the_verify_command_agrees() {
 #[test]
 fn what_the_verify_command_said_is_told_to_the_next_session_and_to_no_later_one() {
     let mut s = working_with(|p| p.verify = true);
-    s.exits()
-        .brief_written()
-        .reads_done_twice()
-        .verify_ends(false);
+    s.exits().brief_written().reads_done_twice().verify_ends(false);
     s.weighs(true).deadline(Timer::Backoff);
     assert!(s.prompt().starts_with("/session-init "));
     assert!(s.prompt().contains("1 test failed"));
-    s.replies(1_000)
-        .exits()
-        .brief_written()
-        .reads_open()
-        .weighs(true);
+    s.replies(1_000).exits().brief_written().reads_open().weighs(true);
     s.deadline(Timer::Backoff);
     assert_eq!(s.prompt(), "/session-init");
 }
@@ -728,9 +656,7 @@ fn old_words_of_the_verify_command_are_not_told_again() {
     let mut s = working_with(|p| p.verify = true);
     s.person(Command::Pause).turn_ends().reads_done_twice();
     s.verify_ends(false).weighs(true).stands_in("held");
-    s.person(Command::Resume)
-        .reads_done_twice()
-        .verify_ends(false);
+    s.person(Command::Resume).reads_done_twice().verify_ends(false);
     s.weighs(true).stands_in("working").arrives(false);
     s.is_nudged();
     assert_eq!(s.typed(), "go on with the next open task");
@@ -770,9 +696,7 @@ fn a_verify_command_is_cancelled_when_the_session_is_ended_under_it() {
         ("signal", |s| s.signal(2)),
         ("stop now", |s| s.person(Command::StopNow)),
         ("cycle", |s| s.person(Command::Cycle)),
-        ("login", |s| {
-            s.turn_fails("authentication_failed", 401, "no")
-        }),
+        ("login", |s| s.turn_fails("authentication_failed", 401, "no")),
     ];
     for (name, blow) in blows {
         let mut s = working_with(|p| p.verify = true);
@@ -819,9 +743,7 @@ fn a_blocked_task_needs_a_person_with_the_reason_of_the_file() {
     s.exits().reads(blocked.clone());
     s.needs_person("which licence?");
     let mut s = story();
-    s.reads(blocked.clone())
-        .deadline(Timer::Reread)
-        .reads(blocked);
+    s.reads(blocked.clone()).deadline(Timer::Reread).reads(blocked);
     s.needs_person("which licence?");
     assert_eq!(s.launched(), 0);
 }
@@ -838,10 +760,7 @@ fn a_task_file_that_cannot_be_read_is_never_relaunched_on() {
 #[test]
 fn a_session_is_told_when_the_task_file_cannot_be_read() {
     let mut s = working();
-    s.turn_ends()
-        .cannot_read()
-        .deadline(Timer::Reread)
-        .cannot_read();
+    s.turn_ends().cannot_read().deadline(Timer::Reread).cannot_read();
     s.deadline(Timer::Reread).cannot_read().weighs(true);
     s.stands_in("working");
     assert!(s.typed().contains("it is a directory"));
@@ -875,10 +794,7 @@ fn progress_gives_a_session_its_nudges_back() {
     }
     s.boxes = (2, 4);
     s.turn_ends().reads_open().weighs(false);
-    assert!(
-        s.told(|n| *n == Notice::Nudged { count: 1 }),
-        "a box was ticked"
-    );
+    assert!(s.told(|n| *n == Notice::Nudged { count: 1 }), "a box was ticked");
     assert!(s.told(|n| *n == Notice::Nudged { count: 1 }));
 }
 
@@ -887,10 +803,7 @@ fn so_many_sessions_without_progress_end_the_run() {
     let mut s = story();
     s.reads_open().weighs(false);
     for _ in 0..3 {
-        s.stands_in("starting")
-            .replies(1_000)
-            .exits()
-            .brief_written();
+        s.stands_in("starting").replies(1_000).exits().brief_written();
         s.reads_open().weighs(false);
         if !s.is("finished") {
             s.deadline(Timer::Backoff);
@@ -927,10 +840,7 @@ fn dead_starts_need_a_person_with_the_screen() {
         s.stands_in("starting").deadline(Timer::Start);
         s.stands_in("ending").exits_with("Select login method:");
         assert_eq!(s.reason(), Some(EndReason::DeadStart));
-        assert!(
-            s.did(&Action::ReadTask),
-            "there is nothing to write a brief from"
-        );
+        assert!(s.did(&Action::ReadTask), "there is nothing to write a brief from");
         s.reads_open().weighs(false);
     }
     s.needs_person("Select login method:");
@@ -942,9 +852,7 @@ fn a_cli_that_cannot_be_started_needs_a_person_with_the_reason() {
     let mut s = story();
     s.reads_open().weighs(false);
     for _ in 0..3 {
-        s.report(SessionReport::SpawnFailed {
-            message: "claude: permission denied".into(),
-        });
+        s.report(SessionReport::SpawnFailed { message: "claude: permission denied".into() });
         s.reads_open().weighs(false);
         if s.is("between") {
             s.deadline(Timer::Backoff);
@@ -971,16 +879,11 @@ fn a_first_turn_without_a_reply_is_a_dead_start_in_the_end() {
     for _ in 0..3 {
         s.is_nudged().stands_in("working").arrives(false);
     }
-    s.is_nudged()
-        .stands_in("ending")
-        .exits_with("Unknown command: /session-init");
+    s.is_nudged().stands_in("ending").exits_with("Unknown command: /session-init");
     assert_eq!(s.reason(), Some(EndReason::DeadStart));
     // Or it never even ends the turn it was told to do.
     let mut s = story();
-    s.launches()
-        .is_nudged()
-        .arrives(false)
-        .deadline(Timer::Start);
+    s.launches().is_nudged().arrives(false).deadline(Timer::Start);
     s.stands_in("ending").exits_with("");
     assert_eq!(s.reason(), Some(EndReason::DeadStart));
 }
@@ -1007,9 +910,7 @@ fn a_refused_login_ends_the_run_with_its_own_code() {
 #[test]
 fn a_refused_login_does_not_change_why_a_run_is_stopping() {
     let mut s = working();
-    s.signal(15)
-        .arrives(false)
-        .turn_fails("authentication_failed", 401, "no");
+    s.signal(15).arrives(false).turn_fails("authentication_failed", 401, "no");
     s.stands_in("ending").exits().brief_written().reads_open();
     s.ends_with(&STOPPED, 143);
 }
@@ -1021,10 +922,7 @@ fn a_prompt_that_is_too_long_cycles_the_session_with_a_brief() {
     s.stands_in("ending").exits();
     assert_eq!(s.reason(), Some(EndReason::ContextFull));
     assert_eq!(s.between(), Some(&Between::Briefing));
-    s.brief_written()
-        .reads_open()
-        .weighs(true)
-        .stands_in("starting");
+    s.brief_written().reads_open().weighs(true).stands_in("starting");
 }
 
 #[test]
@@ -1057,8 +955,7 @@ fn pauses_after_api_failures_double_and_are_bounded() {
     let mut s = working();
     let mut pauses = Vec::new();
     for _ in 0..8 {
-        s.turn_fails("server_error", 529, "overloaded")
-            .stands_in("cooling");
+        s.turn_fails("server_error", 529, "overloaded").stands_in("cooling");
         for action in &s.last {
             if let Action::Tell(Notice::Waiting { ms, .. }) = action {
                 pauses.push(*ms);
@@ -1066,14 +963,8 @@ fn pauses_after_api_failures_double_and_are_bounded() {
         }
         s.deadline(Timer::Cool).arrives(false);
     }
-    assert_eq!(
-        pauses,
-        [
-            5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000
-        ]
-    );
-    s.turn_fails("server_error", 529, "overloaded")
-        .stands_in("ending");
+    assert_eq!(pauses, [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
+    s.turn_fails("server_error", 529, "overloaded").stands_in("ending");
     s.exits();
     assert_eq!(s.reason(), Some(EndReason::ApiFailure));
 }
@@ -1082,8 +973,7 @@ fn pauses_after_api_failures_double_and_are_bounded() {
 fn a_reply_forgives_the_failures_before_it() {
     let mut s = working();
     for _ in 0..30 {
-        s.turn_fails("server_error", 529, "overloaded")
-            .stands_in("cooling");
+        s.turn_fails("server_error", 529, "overloaded").stands_in("cooling");
         s.deadline(Timer::Cool).arrives(false).replies(21_000);
     }
     s.stands_in("working");
@@ -1109,9 +999,7 @@ fn a_permission_prompt_during_the_copy_waits_for_the_copy() {
 #[test]
 fn a_compaction_is_told_and_counted() {
     let mut s = working();
-    s.report(SessionReport::Compacted {
-        trigger: "auto".into(),
-    });
+    s.report(SessionReport::Compacted { trigger: "auto".into() });
     assert!(s.told(|n| matches!(n, Notice::Warning { .. })));
     assert_eq!(s.m.live().expect("live").compactions, 1);
 }
@@ -1120,11 +1008,7 @@ fn a_compaction_is_told_and_counted() {
 
 #[test]
 fn a_spent_budget_asks_for_a_checkpoint_and_ends_the_run() {
-    let unpriced = Spend {
-        unpriced_tokens: 5,
-        unpriced_ceiling_usd: 100.0,
-        ..spend(1, 0.0)
-    };
+    let unpriced = Spend { unpriced_tokens: 5, unpriced_ceiling_usd: 100.0, ..spend(1, 0.0) };
     for (spend, which) in [
         (spend(1, 100.0), Budget::Cost),
         (unpriced, Budget::Cost),
@@ -1141,21 +1025,15 @@ fn a_spent_budget_asks_for_a_checkpoint_and_ends_the_run() {
 #[test]
 fn a_bill_of_the_cli_counts_against_the_budget() {
     let mut s = working();
-    let bill = |cost_usd, source| SessionReport::Billed {
-        bill: Bill { cost_usd, source },
-    };
-    s.report(bill(99.0, CostSource::Statusline))
-        .stands_in("working");
-    s.report(bill(101.0, CostSource::Statusline))
-        .stands_in("checkpointing");
+    let bill = |cost_usd, source| SessionReport::Billed { bill: Bill { cost_usd, source } };
+    s.report(bill(99.0, CostSource::Statusline)).stands_in("working");
+    s.report(bill(101.0, CostSource::Statusline)).stands_in("checkpointing");
 }
 
 #[test]
 fn the_closing_bill_is_final() {
     let mut s = working();
-    let bill = |cost_usd, source| SessionReport::Billed {
-        bill: Bill { cost_usd, source },
-    };
+    let bill = |cost_usd, source| SessionReport::Billed { bill: Bill { cost_usd, source } };
     s.report(bill(2.0, CostSource::CostState));
     s.report(bill(1.0, CostSource::Statusline));
     spends(&mut s, spend(1, 1.5));
@@ -1189,11 +1067,7 @@ fn the_hours_before_a_crash_count_and_those_after_it_do_not() {
     s.passes(30_000_000).replies(21_000);
     s.passes(500_000_000).recovers();
     let left = s.last.iter().find_map(|a| match a {
-        Action::SetTimer {
-            timer: Timer::Run,
-            after_ms,
-            ..
-        } => Some(*after_ms),
+        Action::SetTimer { timer: Timer::Run, after_ms, .. } => Some(*after_ms),
         _ => None,
     });
     let left = left.expect("the hours go on");
@@ -1222,15 +1096,7 @@ fn a_second_reason_to_hurry_does_not_push_the_deadline_back() {
     let mut s = working();
     spends(&mut s, spend(1, 100.0)).arrives(false);
     s.signal(15);
-    let sets = |a: &Action| {
-        matches!(
-            a,
-            Action::SetTimer {
-                timer: Timer::Checkpoint,
-                ..
-            }
-        )
-    };
+    let sets = |a: &Action| matches!(a, Action::SetTimer { timer: Timer::Checkpoint, .. });
     assert!(!s.last.iter().any(sets));
 }
 
@@ -1248,17 +1114,10 @@ fn a_pause_holds_an_idle_session_and_a_resume_judges_it_anew() {
 #[test]
 fn a_pause_during_a_checkpoint_holds_the_next_launch_until_the_resume() {
     let mut s = asked();
-    s.person(Command::Pause)
-        .turn_ends()
-        .proves(&[])
-        .kept()
-        .exits();
+    s.person(Command::Pause).turn_ends().proves(&[]).kept().exits();
     s.reads_open().weighs(true);
     assert_eq!(s.between(), Some(&Between::Held));
-    s.person(Command::Resume)
-        .reads_open()
-        .weighs(true)
-        .stands_in("starting");
+    s.person(Command::Resume).reads_open().weighs(true).stands_in("starting");
     let mut s = asked();
     s.person(Command::Pause).person(Command::Resume).turn_ends();
     s.proves(&[]).kept().exits().reads_open().weighs(true);
@@ -1273,9 +1132,7 @@ fn a_pause_outlasts_every_wait() {
     assert_eq!(s.between(), Some(&Between::Held));
     let mut s = working();
     s.turn_fails("server_error", 529, "overloaded");
-    s.person(Command::Pause)
-        .deadline(Timer::Cool)
-        .stands_in("held");
+    s.person(Command::Pause).deadline(Timer::Cool).stands_in("held");
 }
 
 #[test]
@@ -1284,15 +1141,9 @@ fn a_cycle_checkpoints_once_however_often_it_is_said() {
     s.person(Command::Cycle).stands_in("checkpointing");
     s.person(Command::Cycle);
     assert!(!s.last.iter().any(is_type));
-    s.checkpoints()
-        .person(Command::Cycle)
-        .stands_in("ending")
-        .exits();
+    s.checkpoints().person(Command::Cycle).stands_in("ending").exits();
     assert_eq!(s.reason(), Some(EndReason::Operator));
-    s.person(Command::Cycle)
-        .reads_open()
-        .weighs(true)
-        .stands_in("starting");
+    s.person(Command::Cycle).reads_open().weighs(true).stands_in("starting");
     assert_eq!(s.launched(), 2);
 }
 
@@ -1329,14 +1180,7 @@ fn a_stop_asks_once_and_waits_only_its_own_short_time() {
     let mut s = asked();
     s.signal(15);
     let short = |a: &Action| {
-        matches!(
-            a,
-            Action::SetTimer {
-                timer: Timer::Checkpoint,
-                after_ms: 60_000,
-                ..
-            }
-        )
+        matches!(a, Action::SetTimer { timer: Timer::Checkpoint, after_ms: 60_000, .. })
     };
     assert!(s.last.iter().any(short));
     s.turn_ends().proves(&["nothing changed"]);
@@ -1391,14 +1235,7 @@ fn survivors_are_told() {
         survivors: 1,
         screen: String::new(),
     });
-    assert!(s.told(|n| matches!(
-        n,
-        Notice::SessionEnded {
-            killed: 2,
-            survivors: 1,
-            ..
-        }
-    )));
+    assert!(s.told(|n| matches!(n, Notice::SessionEnded { killed: 2, survivors: 1, .. })));
     assert!(s.told(|n| matches!(n, Notice::Warning { .. })));
 }
 
@@ -1415,9 +1252,7 @@ fn an_exit_by_itself_is_briefed_and_followed_after_a_pause() {
 #[test]
 fn a_brief_that_cannot_be_written_does_not_hold_the_run() {
     let mut s = working();
-    s.exits().event(Event::HandoffWritten {
-        trouble: Some("disk full".into()),
-    });
+    s.exits().event(Event::HandoffWritten { trouble: Some("disk full".into()) });
     let checkpoint = &s.m.live().expect("live").checkpoint;
     assert_eq!(checkpoint.status, CheckpointStatus::Failed);
     assert_eq!(checkpoint.trouble.as_deref(), Some("disk full"));
@@ -1433,10 +1268,7 @@ fn a_recovered_run_counts_what_the_lost_session_spent() {
     spends(&mut s, spend(100, 1.0));
     s.recovers_with(|_| {}, Some(spend(150, 1.5)));
     assert_eq!(s.m.tokens_total(), 150);
-    s.brief_written()
-        .reads_open()
-        .weighs(true)
-        .stands_in("starting");
+    s.brief_written().reads_open().weighs(true).stands_in("starting");
     assert_eq!(s.m.past[0].end_reason, Some(EndReason::SupervisorLost));
     assert_eq!(s.m.tokens_total(), 150);
 }
@@ -1453,10 +1285,7 @@ fn a_recovered_run_goes_by_the_new_configuration() {
 #[test]
 fn a_recovered_run_forgets_the_stop_and_the_pause_of_the_lost_process() {
     let mut s = working();
-    s.person(Command::Pause)
-        .signal(15)
-        .recovers()
-        .brief_written();
+    s.person(Command::Pause).signal(15).recovers().brief_written();
     s.reads_open().weighs(true).stands_in("starting");
     // One signal is the first again.
     s.replies(1_000).signal(15).stands_in("checkpointing");
@@ -1492,15 +1321,7 @@ fn a_supervisor_that_is_lost_again_and_again_ends_as_no_progress() {
 fn a_recovery_with_nothing_alive_launches_no_lost_cycle() {
     let mut s = story();
     s.recovers();
-    let nothing = |n: &Notice| {
-        matches!(
-            n,
-            Notice::RunResumed {
-                lost_cycle: None,
-                ..
-            }
-        )
-    };
+    let nothing = |n: &Notice| matches!(n, Notice::RunResumed { lost_cycle: None, .. });
     assert!(s.told(nothing));
     s.reads_open().weighs(true).stands_in("starting");
     assert_eq!(Snapshot::of(&s.m).cycle(), 1);

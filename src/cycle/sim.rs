@@ -236,10 +236,7 @@ impl World {
         Self {
             rng,
             temper,
-            now: Timestamp {
-                unix_ms: 1_800_000_000_000,
-                boot_ms: 1_000,
-            },
+            now: Timestamp { unix_ms: 1_800_000_000_000, boot_ms: 1_000 },
             queue: BinaryHeap::new(),
             items: Vec::new(),
             timers: BTreeMap::new(),
@@ -251,10 +248,7 @@ impl World {
             baseline: 0,
             spent: BTreeMap::new(),
             finished: None,
-            watch: Watch {
-                process_since: 1_000,
-                ..Watch::default()
-            },
+            watch: Watch { process_since: 1_000, ..Watch::default() },
         }
     }
 
@@ -296,11 +290,8 @@ impl World {
     }
 
     fn set_timer(&mut self, timer: Timer, epoch: u64, after_ms: u64) {
-        let late = if self.rng.chance(self.temper.late_deadline) {
-            self.rng.below(3_000)
-        } else {
-            0
-        };
+        let late =
+            if self.rng.chance(self.temper.late_deadline) { self.rng.below(3_000) } else { 0 };
         let at = self.now.boot_ms + after_ms + late;
         let old = self.timers.insert(timer, (at, epoch));
         if let Some((_, old)) = old.filter(|(_, old)| *old != epoch)
@@ -336,9 +327,7 @@ impl World {
 
     fn perform(&mut self, action: Action, machine: &Machine, params: &Params) {
         match action {
-            Action::Launch {
-                cycle, session_id, ..
-            } => {
+            Action::Launch { cycle, session_id, .. } => {
                 self.watch_launch(machine, session_id, params);
                 self.launch(cycle);
             }
@@ -411,21 +400,14 @@ impl World {
                 if self.rng.chance(self.temper.dies) {
                     self.die(10, Exit::Code(0));
                 }
-                let event = Event::CheckpointKept {
-                    folder: "c".into(),
-                    trouble: None,
-                };
+                let event = Event::CheckpointKept { folder: "c".into(), trouble: None };
                 self.answer(20, event);
             }
             Action::WriteHandoff { cycle, .. } => {
                 self.watch.briefs.insert(cycle);
                 self.answer(10, Event::HandoffWritten { trouble: None });
             }
-            Action::SetTimer {
-                timer,
-                epoch,
-                after_ms,
-            } => self.set_timer(timer, epoch, after_ms),
+            Action::SetTimer { timer, epoch, after_ms } => self.set_timer(timer, epoch, after_ms),
             Action::Tell(Notice::RunFinished { outcome }) => {
                 assert!(
                     self.cli.is_none(),
@@ -448,14 +430,8 @@ impl World {
         let watch = &mut self.watch;
         assert!(watch.ids.insert(session_id), "a session id was used twice");
         watch.launches += 1;
-        assert!(
-            watch.launches <= params.max_sessions,
-            "more sessions than the budget allows"
-        );
-        assert!(
-            watch.read_open,
-            "launched without having read that work is left"
-        );
+        assert!(watch.launches <= params.max_sessions, "more sessions than the budget allows");
+        assert!(watch.read_open, "launched without having read that work is left");
         assert!(watch.stops == 0, "launched after a stop");
         assert!(!machine.paused, "launched while paused");
         watch.read_open = false;
@@ -482,10 +458,7 @@ impl World {
             );
         }
         let tokens: u64 = self.spent.values().map(|s| s.tokens.total()).sum();
-        assert!(
-            tokens < params.max_tokens,
-            "launched with the token budget spent"
-        );
+        assert!(tokens < params.max_tokens, "launched with the token budget spent");
     }
 
     /// A session is told to end.
@@ -504,33 +477,22 @@ impl World {
         let ours = machine.is_alive();
         match event {
             Event::TaskRead { reading } if !ours => {
-                self.watch.read_open |= matches!(
-                    reading,
-                    TaskReading::Read {
-                        says: TaskSays::Open,
-                        ..
-                    }
-                );
+                self.watch.read_open |=
+                    matches!(reading, TaskReading::Read { says: TaskSays::Open, .. });
             }
             Event::VerifyEnded { passed, .. } if !ours => self.watch.read_open |= !passed,
             Event::CheckpointKept { .. } => self.watch.copying_since = None,
-            Event::Signal { .. }
-            | Event::Operator {
-                command: Command::Stop,
-            } => {
+            Event::Signal { .. } | Event::Operator { command: Command::Stop } => {
                 self.watch.stops += 1;
                 self.watch.hurried |= self.watch.stops > 1;
             }
-            Event::Operator {
-                command: Command::StopNow,
-            } => {
+            Event::Operator { command: Command::StopNow } => {
                 self.watch.stops += 1;
                 self.watch.hurried = true;
             }
-            Event::Session {
-                report: SessionReport::Exited { .. },
-                cycle,
-            } if machine.live().is_some_and(|c| c.cycle == *cycle) => {
+            Event::Session { report: SessionReport::Exited { .. }, cycle }
+                if machine.live().is_some_and(|c| c.cycle == *cycle) =>
+            {
                 self.watch.polite_since = None;
             }
             _ => {}
@@ -557,11 +519,7 @@ impl World {
             queued: Vec::new(),
             checkpointing: false,
             stubborn,
-            silent_turns: if silent {
-                1 + self.rng.below(5) as u32
-            } else {
-                0
-            },
+            silent_turns: if silent { 1 + self.rng.below(5) as u32 } else { 0 },
             steps_left: 3 + self.rng.below(30),
             spend: Spend::default(),
         });
@@ -644,11 +602,7 @@ impl World {
         cli.spend.responses += 1;
         let (tokens, spend) = (cli.tokens, cli.spend.clone());
         self.spent.insert(cycle, spend.clone());
-        let context = SessionReport::Context {
-            tokens,
-            model: "m".to_owned(),
-            table_window: None,
-        };
+        let context = SessionReport::Context { tokens, model: "m".to_owned(), table_window: None };
         self.report(0, cycle, context);
         self.report(0, cycle, SessionReport::Spent { spend });
         let summary = "Bash".to_owned();
@@ -661,11 +615,7 @@ impl World {
             1..4 => ("invalid_request", 400, "Prompt is too long"),
             _ => ("server_error", 529, "overloaded"),
         };
-        TurnEnd::ApiError {
-            error: error.into(),
-            status: Some(status),
-            text: text.into(),
-        }
+        TurnEnd::ApiError { error: error.into(), status: Some(status), text: text.into() }
     }
 
     fn end_turn(&mut self, end: TurnEnd) {
@@ -731,28 +681,19 @@ impl World {
 
     fn die(&mut self, ms: u64, exit: Exit) {
         let Some(cli) = self.cli.take() else { return };
-        let bill = Bill {
-            cost_usd: cli.spend.cost_usd,
-            source: CostSource::CostState,
-        };
+        let bill = Bill { cost_usd: cli.spend.cost_usd, source: CostSource::CostState };
         self.report(ms, cli.cycle, SessionReport::Billed { bill });
         if self.watch.polite_since.is_some() && self.rng.chance(self.temper.loses_exit) {
             return; // The keeper was lost: nobody reports the exit.
         }
-        let exited = SessionReport::Exited {
-            exit,
-            killed: 0,
-            survivors: 0,
-            screen: "blank".into(),
-        };
+        let exited =
+            SessionReport::Exited { exit, killed: 0, survivors: 0, screen: "blank".into() };
         self.report(ms, cli.cycle, exited);
     }
 
     fn reading(&mut self) -> TaskReading {
         if self.rng.chance(self.temper.dies) {
-            return TaskReading::Unreadable {
-                problem: "no such file".into(),
-            };
+            return TaskReading::Unreadable { problem: "no such file".into() };
         }
         let (ticked, total) = (self.ticked, self.total);
         if self.now.boot_ms >= self.torn_until && self.rng.chance(self.temper.torn_file) {
@@ -769,11 +710,7 @@ impl World {
         }
         TaskReading::Read {
             digest: format!("{ticked}/{total}"),
-            says: if ticked == total {
-                TaskSays::Done
-            } else {
-                TaskSays::Open
-            },
+            says: if ticked == total { TaskSays::Done } else { TaskSays::Open },
             ticked,
             total,
         }
@@ -880,11 +817,7 @@ fn run(seed: u64) -> Seen {
         }
         if let Some(outcome) = world.finished.clone() {
             check_end(&world, &mut machine, &p, begun, &journal, &outcome);
-            return Seen {
-                outcome,
-                launches: world.watch.launches,
-                crashes,
-            };
+            return Seen { outcome, launches: world.watch.launches, crashes };
         }
     }
     panic!("no end after 200,000 events: {:?}", machine.state());
@@ -925,12 +858,7 @@ fn recover(
     // A cycle whose launch was decided but never performed has no transcript.
     let live = machine.live().filter(|_| machine.is_alive());
     let spend = live.and_then(|c| world.spent.get(&c.cycle).cloned());
-    Event::Recovered {
-        params: Box::new(p.clone()),
-        spend,
-        bill: None,
-        killed,
-    }
+    Event::Recovered { params: Box::new(p.clone()), spend, bill: None, killed }
 }
 
 fn check_end(
@@ -942,31 +870,18 @@ fn check_end(
     outcome: &Outcome,
 ) {
     if *outcome == Outcome::Done {
-        assert_eq!(
-            world.ticked, world.total,
-            "done was claimed with open tasks"
-        );
+        assert_eq!(world.ticked, world.total, "done was claimed with open tasks");
     }
     assert!(matches!(machine.state(), State::Finished { .. }));
     let late = Event::Signal { number: 2 };
-    assert!(
-        machine.step(world.now, late.clone()).is_empty(),
-        "finished is final"
-    );
+    assert!(machine.step(world.now, late.clone()).is_empty(), "finished is final");
     let cycles: Vec<u32> = machine.cycles().map(|c| c.cycle).collect();
     let expected: Vec<u32> = (1..=cycles.len() as u32).collect();
     assert_eq!(cycles, expected, "cycles are numbered without a gap");
     let spent: u64 = world.spent.values().map(|s| s.tokens.total()).sum();
-    assert_eq!(
-        machine.tokens_total(),
-        spent,
-        "tokens were lost or counted twice"
-    );
+    assert_eq!(machine.tokens_total(), spent, "tokens were lost or counted twice");
     let cost: f64 = world.spent.values().map(|s| s.cost_usd).sum();
-    assert!(
-        (machine.cost_total_usd() - cost).abs() < 1e-6,
-        "dollars were lost or counted twice"
-    );
+    assert!((machine.cost_total_usd() - cost).abs() < 1e-6, "dollars were lost or counted twice");
     // The time is up, a last checkpoint, the end of the session, and the
     // deadlines of the work on files in between.
     let supervised = world.watch.supervised_ms(journal);
@@ -993,9 +908,7 @@ fn thousands_of_runs_end_well() {
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed)) {
             Ok(seen) => {
-                *outcomes
-                    .entry(seen.outcome.as_str().to_owned())
-                    .or_default() += 1;
+                *outcomes.entry(seen.outcome.as_str().to_owned()).or_default() += 1;
                 launches += seen.launches;
                 crashes += seen.crashes;
             }
@@ -1006,22 +919,14 @@ fn thousands_of_runs_end_well() {
     }
     if only.is_none() && runs >= 1_000 {
         // The simulation must visit what it is there to check.
-        for outcome in [
-            "done",
-            "budget",
-            "no_progress",
-            "needs_person",
-            "authentication",
-            "stopped",
-        ] {
+        for outcome in
+            ["done", "budget", "no_progress", "needs_person", "authentication", "stopped"]
+        {
             assert!(
                 outcomes.get(outcome).is_some_and(|n| *n > 10),
                 "too few runs ended with {outcome}: {outcomes:?}"
             );
         }
-        assert!(
-            launches > 2_000 && crashes > 200,
-            "{launches} launches, {crashes} crashes"
-        );
+        assert!(launches > 2_000 && crashes > 200, "{launches} launches, {crashes} crashes");
     }
 }

@@ -59,8 +59,7 @@ impl<'a> Snapshot<'a> {
 
     /// Milliseconds supervised at `now`; stands still once the run is over.
     pub fn elapsed_ms_at(&self, now: Timestamp) -> u64 {
-        self.machine
-            .elapsed_ms(self.machine.ended_at.unwrap_or(now))
+        self.machine.elapsed_ms(self.machine.ended_at.unwrap_or(now))
     }
 
     /// The state's name.

@@ -43,11 +43,7 @@ fn sample(
     happens: fn(&Story) -> bool,
     step: for<'a> fn(&'a mut Story) -> &'a mut Story,
 ) -> Sample {
-    Sample {
-        name,
-        happens,
-        step,
-    }
+    Sample { name, happens, step }
 }
 
 fn groups() -> Vec<Group> {
@@ -68,13 +64,9 @@ fn groups() -> Vec<Group> {
                 sample("typed text arrived", has_typed, |s| s.arrives(false)),
                 sample("turn ended", alive, |s| s.turn_ends()),
                 sample("turn interrupted", alive, |s| {
-                    s.report(SessionReport::TurnEnded {
-                        end: TurnEnd::Interrupted,
-                    })
+                    s.report(SessionReport::TurnEnded { end: TurnEnd::Interrupted })
                 }),
-                sample("API failed", alive, |s| {
-                    s.turn_fails("server_error", 529, "overloaded")
-                }),
+                sample("API failed", alive, |s| s.turn_fails("server_error", 529, "overloaded")),
                 sample("prompt is too long", alive, |s| {
                     s.turn_fails("invalid_request", 400, "Prompt is too long")
                 }),
@@ -101,9 +93,7 @@ fn groups() -> Vec<Group> {
                 sample("verify passed", always, |s| s.verify_ends(true)),
                 sample("verify failed", always, |s| s.verify_ends(false)),
                 sample("checkpoint proven", always, |s| s.proves(&[])),
-                sample("checkpoint not proven", always, |s| {
-                    s.proves(&["nothing changed"])
-                }),
+                sample("checkpoint not proven", always, |s| s.proves(&["nothing changed"])),
                 sample("checkpoint copied", always, |s| s.kept()),
                 sample("brief written", always, |s| s.brief_written()),
             ],
@@ -249,14 +239,7 @@ fn line(story: &Story, sample: &Sample) -> Option<(String, String)> {
         let _ = write!(done, "{}*{text}*", if done.is_empty() { "" } else { ", " });
     };
     if after.m.paused != story.m.paused {
-        intends(
-            if after.m.paused {
-                "paused"
-            } else {
-                "not paused"
-            }
-            .to_owned(),
-        );
+        intends(if after.m.paused { "paused" } else { "not paused" }.to_owned());
     }
     if let Some(outcome) = &after.m.verdict
         && after.m.verdict != story.m.verdict
@@ -354,11 +337,8 @@ fn states_doc_is_what_the_machine_does() {
         std::fs::write(&path, &generated).expect("dev-docs/STATES.md can be written");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = generated
-        .lines()
-        .zip(committed.lines())
-        .enumerate()
-        .find(|(_, (new, old))| new != old);
+    let differs =
+        generated.lines().zip(committed.lines()).enumerate().find(|(_, (new, old))| new != old);
     assert!(
         generated == committed,
         "dev-docs/STATES.md is not what the machine does; first difference (line, now, in the \
@@ -372,11 +352,7 @@ fn every_timer_and_every_event_is_met_somewhere_in_the_document() {
     for group in groups() {
         for sample in group.samples {
             let row = format!("| {} |", sample.name);
-            assert!(
-                document.contains(&row),
-                "{} does nothing anywhere",
-                sample.name
-            );
+            assert!(document.contains(&row), "{} does nothing anywhere", sample.name);
         }
     }
 }

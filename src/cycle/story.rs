@@ -35,10 +35,7 @@ pub(super) fn story() -> Story {
 pub(super) fn story_with(change: impl FnOnce(&mut Params)) -> Story {
     let mut params = super::sim::params();
     change(&mut params);
-    let now = Timestamp {
-        unix_ms: 1_800_000_000_000,
-        boot_ms: 50_000,
-    };
+    let now = Timestamp { unix_ms: 1_800_000_000_000, boot_ms: 50_000 };
     let mut story = Story {
         m: Machine::new(Uuid::from_u128(7), params, now),
         now,
@@ -83,12 +80,7 @@ impl Story {
         self.now = self.now.plus_ms(10);
         self.last = self.m.step(self.now, event);
         for action in &self.last {
-            if let Action::SetTimer {
-                timer,
-                epoch,
-                after_ms,
-            } = action
-            {
+            if let Action::SetTimer { timer, epoch, after_ms } = action {
                 let at = self.now.boot_ms + after_ms;
                 self.timers.insert(*timer, (at, *epoch));
             }
@@ -123,9 +115,7 @@ impl Story {
         }
         assert!(self.is("starting"), "{:?}", self.m.state());
         self.report(SessionReport::Spawned { pid: 100 + cycle });
-        self.report(SessionReport::Ready {
-            model: Some("m".into()),
-        })
+        self.report(SessionReport::Ready { model: Some("m".into()) })
     }
 
     pub(super) fn replies(&mut self, tokens: u64) -> &mut Self {
@@ -137,18 +127,12 @@ impl Story {
     }
 
     pub(super) fn turn_ends(&mut self) -> &mut Self {
-        self.report(SessionReport::TurnEnded {
-            end: TurnEnd::Completed,
-        })
+        self.report(SessionReport::TurnEnded { end: TurnEnd::Completed })
     }
 
     pub(super) fn turn_fails(&mut self, error: &str, status: u16, text: &str) -> &mut Self {
         self.report(SessionReport::TurnEnded {
-            end: TurnEnd::ApiError {
-                error: error.into(),
-                status: Some(status),
-                text: text.into(),
-            },
+            end: TurnEnd::ApiError { error: error.into(), status: Some(status), text: text.into() },
         })
     }
 
@@ -184,9 +168,7 @@ impl Story {
 
     pub(super) fn cannot_read(&mut self) -> &mut Self {
         self.event(Event::TaskRead {
-            reading: TaskReading::Unreadable {
-                problem: "it is a directory".into(),
-            },
+            reading: TaskReading::Unreadable { problem: "it is a directory".into() },
         })
     }
 
@@ -201,10 +183,7 @@ impl Story {
 
     pub(super) fn verify_ends(&mut self, passed: bool) -> &mut Self {
         let tail = if passed { "" } else { "1 test failed" };
-        self.event(Event::VerifyEnded {
-            passed,
-            tail: tail.into(),
-        })
+        self.event(Event::VerifyEnded { passed, tail: tail.into() })
     }
 
     /// The newest text that was typed shows in the transcript.
@@ -222,10 +201,7 @@ impl Story {
     }
 
     pub(super) fn kept(&mut self) -> &mut Self {
-        self.event(Event::CheckpointKept {
-            folder: "checkpoints/1".into(),
-            trouble: None,
-        })
+        self.event(Event::CheckpointKept { folder: "checkpoints/1".into(), trouble: None })
     }
 
     pub(super) fn brief_written(&mut self) -> &mut Self {
@@ -276,12 +252,7 @@ impl Story {
         let mut params = self.m.params.clone();
         change(&mut params);
         self.timers.clear();
-        self.event(Event::Recovered {
-            params: Box::new(params),
-            spend,
-            bill: None,
-            killed: 1,
-        })
+        self.event(Event::Recovered { params: Box::new(params), spend, bill: None, killed: 1 })
     }
 
     /// Is that timer set, by the state the machine stands in?
@@ -381,9 +352,7 @@ impl Story {
     pub(super) fn ends_with(&self, outcome: &Outcome, code: u8) {
         assert_eq!(self.m.outcome(), Some(outcome), "{:?}", self.m.state());
         assert_eq!(outcome.exit_code(), code);
-        let told = Action::Tell(Notice::RunFinished {
-            outcome: outcome.clone(),
-        });
+        let told = Action::Tell(Notice::RunFinished { outcome: outcome.clone() });
         assert_eq!(self.all.iter().filter(|a| **a == told).count(), 1);
     }
 
@@ -405,85 +374,32 @@ pub(super) fn places() -> Vec<(&'static str, Story)> {
         ("starting", story().and(|s| s.launches())),
         ("working", working()),
         ("working, told to go on", working().and(|s| s.is_nudged())),
-        (
-            "working, never replied",
-            story().and(|s| s.launches().is_nudged().arrives(false)),
-        ),
+        ("working, never replied", story().and(|s| s.launches().is_nudged().arrives(false))),
         ("judging, reading", working().and(|s| s.turn_ends())),
-        (
-            "judging, read once",
-            working().and(|s| s.turn_ends().reads_done()),
-        ),
-        (
-            "judging, verifying",
-            verified().and(|s| s.turn_ends().reads_done_twice()),
-        ),
-        (
-            "judging, weighing",
-            working().and(|s| s.turn_ends().reads_open()),
-        ),
-        (
-            "held",
-            working().and(|s| {
-                s.person(Command::Pause)
-                    .turn_ends()
-                    .reads_open()
-                    .weighs(true)
-            }),
-        ),
-        (
-            "cooling",
-            working().and(|s| s.turn_fails("server_error", 529, "overloaded")),
-        ),
+        ("judging, read once", working().and(|s| s.turn_ends().reads_done())),
+        ("judging, verifying", verified().and(|s| s.turn_ends().reads_done_twice())),
+        ("judging, weighing", working().and(|s| s.turn_ends().reads_open())),
+        ("held", working().and(|s| s.person(Command::Pause).turn_ends().reads_open().weighs(true))),
+        ("cooling", working().and(|s| s.turn_fails("server_error", 529, "overloaded"))),
         ("checkpointing, typed", working().and(|s| s.is_full())),
-        (
-            "checkpointing, queued",
-            working().and(|s| s.is_full().arrives(true)),
-        ),
+        ("checkpointing, queued", working().and(|s| s.is_full().arrives(true))),
         ("checkpointing, heard", asked()),
-        (
-            "checkpointing, interrupting",
-            asked().and(|s| s.deadline(Timer::Checkpoint)),
-        ),
+        ("checkpointing, interrupting", asked().and(|s| s.deadline(Timer::Checkpoint))),
         ("checkpointing, proving", asked().and(|s| s.turn_ends())),
-        (
-            "checkpointing, keeping",
-            asked().and(|s| s.turn_ends().proves(&[])),
-        ),
+        ("checkpointing, keeping", asked().and(|s| s.turn_ends().proves(&[]))),
         (
             "checkpointing, second request heard",
             asked().and(|s| s.turn_ends().proves(&["nothing changed"]).arrives(false)),
         ),
-        (
-            "checkpointing, run is stopping",
-            working().and(|s| s.signal(15).arrives(false)),
-        ),
+        ("checkpointing, run is stopping", working().and(|s| s.signal(15).arrives(false))),
         ("ending", working().and(|s| s.is_full().checkpoints())),
-        (
-            "ending, killed",
-            working().and(|s| s.is_full().checkpoints().deadline(Timer::Exit)),
-        ),
-        (
-            "ending, task done",
-            working().and(|s| s.turn_ends().reads_done_twice()),
-        ),
-        (
-            "between, keeping",
-            asked().and(|s| s.turn_ends().proves(&[]).exits()),
-        ),
+        ("ending, killed", working().and(|s| s.is_full().checkpoints().deadline(Timer::Exit))),
+        ("ending, task done", working().and(|s| s.turn_ends().reads_done_twice())),
+        ("between, keeping", asked().and(|s| s.turn_ends().proves(&[]).exits())),
         ("between, briefing", working().and(|s| s.exits())),
-        (
-            "between, reading",
-            working().and(|s| s.exits().brief_written()),
-        ),
-        (
-            "between, verifying",
-            verified().and(|s| s.exits().brief_written().reads_done_twice()),
-        ),
-        (
-            "between, weighing",
-            working().and(|s| s.exits().brief_written().reads_open()),
-        ),
+        ("between, reading", working().and(|s| s.exits().brief_written())),
+        ("between, verifying", verified().and(|s| s.exits().brief_written().reads_done_twice())),
+        ("between, weighing", working().and(|s| s.exits().brief_written().reads_open())),
         (
             "between, backoff",
             working().and(|s| s.exits().brief_written().reads_open().weighs(true)),

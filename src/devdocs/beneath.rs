@@ -14,9 +14,7 @@ use rustix::io::Errno;
 
 /// Tries when the kernel reports that a path was renamed while it was resolved.
 const RESOLVE_TRIES: u32 = 8;
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Opens the root folder itself; links are followed, since a person named it.
 pub(super) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
@@ -25,11 +23,8 @@ pub(super) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
 
 /// True if `path` is relative and names something below where it starts.
 pub(super) fn is_plain(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-        && path
-            .components()
-            .any(|part| matches!(part, Component::Normal(_)))
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        && path.components().any(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Opens `path` beneath `root`. `XDEV` means that it leads outside, `LOOP`
@@ -52,21 +47,15 @@ pub(super) fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd
 
 /// [`open`] for kernels without `openat2`: one component at a time, no links.
 fn open_by_steps(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut parts = path
-        .components()
-        .filter(|part| matches!(part, Component::Normal(_)))
-        .peekable();
+    let mut parts =
+        path.components().filter(|part| matches!(part, Component::Normal(_))).peekable();
     let mut folder = None;
     while let Some(part) = parts.next() {
         let last = parts.peek().is_none();
         let flags = if last { flags } else { FOLDER };
         let at = folder.as_ref().unwrap_or(root);
-        let opened = rustix::fs::openat(
-            at,
-            part.as_os_str(),
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        );
+        let opened =
+            rustix::fs::openat(at, part.as_os_str(), flags | OFlags::NOFOLLOW, Mode::empty());
         let opened = match opened {
             // With O_DIRECTORY a link is reported as "not a directory".
             Err(Errno::NOTDIR) if is_link(at, part.as_os_str()) => Err(Errno::LOOP),
@@ -123,18 +112,9 @@ pub(super) fn write_atomically(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, &temporary, flags, mode)?;
     let mut file = std::fs::File::from(file);
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| {
-            Ok(rustix::fs::renameat_with(
-                folder,
-                &temporary,
-                folder,
-                name,
-                RenameFlags::empty(),
-            )?)
-        });
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        Ok(rustix::fs::renameat_with(folder, &temporary, folder, name, RenameFlags::empty())?)
+    });
     if written.is_err() {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
     }

@@ -31,10 +31,7 @@ struct Patience {
 }
 
 /// Three seconds: a commit of the session's is over by then.
-const PATIENCE: Patience = Patience {
-    tries: 10,
-    wait_ms: 300,
-};
+const PATIENCE: Patience = Patience { tries: 10, wait_ms: 300 };
 
 /// Settings that win over the repository's own.
 const HARDENING: [&str; 8] = [
@@ -116,18 +113,11 @@ impl Output {
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         let end = self.stdout.iter().rposition(|byte| *byte == 0).unwrap_or(0);
         let records = self.stdout[..end].split(|byte| *byte == 0);
-        records
-            .filter(|r| !r.is_empty())
-            .map(|r| PathBuf::from(OsStr::from_bytes(r)))
+        records.filter(|r| !r.is_empty()).map(|r| PathBuf::from(OsStr::from_bytes(r)))
     }
 
     fn first_line(&self) -> String {
-        String::from_utf8_lossy(&self.stdout)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
+        String::from_utf8_lossy(&self.stdout).lines().next().unwrap_or_default().trim().to_owned()
     }
 }
 
@@ -180,10 +170,7 @@ fn command(root: &Path, args: &[OsString], environment: &[OsString]) -> std::pro
         command.args(["-c", setting]);
     }
     command.args(args).current_dir(root);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -191,14 +178,11 @@ fn command(root: &Path, args: &[OsString], environment: &[OsString]) -> std::pro
 pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Problem> {
     let environment: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
     let mut command = tokio::process::Command::from(command(root, args, &environment));
-    let mut child = command
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|err| match err.kind() {
-            // The folder may be missing too, but then there is nothing to commit either.
-            std::io::ErrorKind::NotFound => Problem::NoGit,
-            _ => Problem::Io(err.to_string()),
-        })?;
+    let mut child = command.kill_on_drop(true).spawn().map_err(|err| match err.kind() {
+        // The folder may be missing too, but then there is nothing to commit either.
+        std::io::ErrorKind::NotFound => Problem::NoGit,
+        _ => Problem::Io(err.to_string()),
+    })?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Problem::Io(String::from("git has no output")));
     };
@@ -209,19 +193,14 @@ pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Proble
         };
         // Each pipe is closed as soon as enough is read, so that a command with
         // more to say ends instead of waiting for a reader.
-        let (out, err) = tokio::try_join!(
-            async { read(&mut { stdout }, MAX_OUTPUT_BYTES).await },
-            async { read(&mut { stderr }, MAX_STDERR_BYTES).await },
-        )?;
+        let (out, err) =
+            tokio::try_join!(async { read(&mut { stdout }, MAX_OUTPUT_BYTES).await }, async {
+                read(&mut { stderr }, MAX_STDERR_BYTES).await
+            },)?;
         let cut = out.len() as u64 == MAX_OUTPUT_BYTES;
         let code = child.wait().await?.code();
         let stderr = String::from_utf8_lossy(&err).trim().to_owned();
-        Ok::<_, std::io::Error>(Output {
-            code,
-            stdout: out,
-            stderr,
-            cut,
-        })
+        Ok::<_, std::io::Error>(Output { code, stdout: out, stderr, cut })
     };
     match tokio::time::timeout(Duration::from_millis(GIT_TIMEOUT_MS), work).await {
         Ok(done) => done.map_err(|err| Problem::Io(err.to_string())),
@@ -266,31 +245,13 @@ async fn commit(
     };
     let files: Vec<PathBuf> = files.iter().filter(is_file).cloned().collect();
     if files.is_empty() {
-        return Ok(CommitOutcome::NothingToCommit {
-            ignored: Vec::new(),
-        });
+        return Ok(CommitOutcome::NothingToCommit { ignored: Vec::new() });
     }
-    let changed = run(
-        root,
-        &args(
-            &["ls-files", "-z", "-m", "-o", "--exclude-standard"],
-            &files,
-        ),
-    )
-    .await?;
+    let changed =
+        run(root, &args(&["ls-files", "-z", "-m", "-o", "--exclude-standard"], &files)).await?;
     let staged = run(
         root,
-        &args(
-            &[
-                "diff",
-                "--cached",
-                "--name-only",
-                "--relative",
-                "--no-renames",
-                "-z",
-            ],
-            &files,
-        ),
+        &args(&["diff", "--cached", "--name-only", "--relative", "--no-renames", "-z"], &files),
     )
     .await?;
     let mut touched: Vec<PathBuf> = changed.paths().chain(staged.paths()).collect();
@@ -307,21 +268,13 @@ async fn commit(
         return Ok(outcome);
     }
     let mut words = identity(root).await?;
-    words.extend([
-        "commit",
-        "--only",
-        "--no-verify",
-        "--no-gpg-sign",
-        "--quiet",
-    ]);
+    words.extend(["commit", "--only", "--no-verify", "--no-gpg-sign", "--quiet"]);
     words.extend(["--cleanup=whitespace", "-m", message]);
     let committed = run_unlocked(root, patience, &args(&words, &touched)).await?;
     if let Some(outcome) = failure(&committed) {
         return Ok(outcome);
     }
-    let id = run(root, &args(&["rev-parse", "HEAD"], &[]))
-        .await?
-        .first_line();
+    let id = run(root, &args(&["rev-parse", "HEAD"], &[])).await?.first_line();
     Ok(CommitOutcome::Committed { id, files: touched })
 }
 
@@ -332,11 +285,7 @@ pub async fn short_status(root: &Path, most: usize) -> Vec<String> {
     let Ok(output) = run(root, &args(&words, &[])).await else {
         return Vec::new();
     };
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .take(most)
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8_lossy(&output.stdout).lines().take(most).map(str::to_owned).collect()
 }
 
 /// Runs a command that writes the index, again while the index is locked.
@@ -364,11 +313,7 @@ fn failure(output: &Output) -> Option<CommitOutcome> {
     if output.ok() {
         return None;
     }
-    Some(if is_locked(output) {
-        CommitOutcome::Busy
-    } else {
-        refused(output)
-    })
+    Some(if is_locked(output) { CommitOutcome::Busy } else { refused(output) })
 }
 
 fn refused(output: &Output) -> CommitOutcome {
@@ -385,26 +330,15 @@ fn refused(output: &Output) -> CommitOutcome {
 async fn identity(root: &Path) -> Result<Vec<&'static str>, Problem> {
     let mut words = Vec::new();
     for (key, variables, setting) in [
-        (
-            "user.name",
-            ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"],
-            "user.name=longhaul",
-        ),
+        ("user.name", ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"], "user.name=longhaul"),
         (
             "user.email",
             ["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"],
             "user.email=longhaul@localhost",
         ),
     ] {
-        let set = variables
-            .iter()
-            .all(|name| std::env::var_os(name).is_some());
-        if !set
-            && run(root, &args(&["config", "--get", key], &[]))
-                .await?
-                .first_line()
-                .is_empty()
-        {
+        let set = variables.iter().all(|name| std::env::var_os(name).is_some());
+        if !set && run(root, &args(&["config", "--get", key], &[])).await?.first_line().is_empty() {
             words.extend(["-c", setting]);
         }
     }
@@ -423,46 +357,23 @@ pub(crate) mod tests {
         std::fs::write(dir.path().join("dev-docs/plan.md"), "plan").unwrap();
         std::fs::write(dir.path().join("code.rs"), "code").unwrap();
         git(dir.path(), &["add", "."]);
-        git(
-            dir.path(),
-            &[
-                "-c",
-                "user.name=t",
-                "-c",
-                "user.email=t@t",
-                "commit",
-                "-qm",
-                "first",
-            ],
-        );
+        git(dir.path(), &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "first"]);
         dir
     }
 
     pub(crate) fn git(root: &Path, words: &[&str]) -> String {
         let output = command(root, &args(words, &[]), &[]).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{words:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
     fn commit_files(root: &Path, files: &[&str]) -> CommitOutcome {
         let files: Vec<_> = files.iter().map(PathBuf::from).collect();
-        block_on(commit_checkpoint(
-            root,
-            &files,
-            "longhaul: checkpoint\n\n# cycle 2",
-        ))
+        block_on(commit_checkpoint(root, &files, "longhaul: checkpoint\n\n# cycle 2"))
     }
 
     #[test]
@@ -473,25 +384,16 @@ pub(crate) mod tests {
         git(root, &["add", "code.rs"]);
         std::fs::write(root.join("dev-docs/plan.md"), "new plan").unwrap();
         std::fs::write(root.join("dev-docs/tasks.md"), "- [ ] a").unwrap();
-        let outcome = commit_files(
-            root,
-            &["dev-docs/plan.md", "dev-docs/tasks.md", "dev-docs/none.md"],
-        );
-        let CommitOutcome::Committed { id, files } = outcome else {
-            panic!("{outcome:?}")
-        };
+        let outcome =
+            commit_files(root, &["dev-docs/plan.md", "dev-docs/tasks.md", "dev-docs/none.md"]);
+        let CommitOutcome::Committed { id, files } = outcome else { panic!("{outcome:?}") };
         assert_eq!(id, git(root, &["rev-parse", "HEAD"]).trim());
         assert_eq!(files.len(), 2);
         let shown = git(root, &["show", "--name-only", "--format=%B", "HEAD"]);
         let lines: Vec<_> = shown.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(
             lines,
-            [
-                "longhaul: checkpoint",
-                "# cycle 2",
-                "dev-docs/plan.md",
-                "dev-docs/tasks.md"
-            ]
+            ["longhaul: checkpoint", "# cycle 2", "dev-docs/plan.md", "dev-docs/tasks.md"]
         );
         assert_eq!(git(root, &["status", "--porcelain"]), "M  code.rs\n");
         let again = commit_files(root, &["dev-docs/plan.md"]);
@@ -508,17 +410,12 @@ pub(crate) mod tests {
         std::fs::write(root.join("*.md"), "x").unwrap();
         std::fs::write(root.join("other.md"), "x").unwrap();
         let outcome = commit_files(&root, &["*.md"]);
-        let CommitOutcome::Committed { files, .. } = outcome else {
-            panic!("{outcome:?}")
-        };
+        let CommitOutcome::Committed { files, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!(files, [PathBuf::from("*.md")]);
         std::fs::write(root.join("b.md"), "x").unwrap();
         git(&root, &["add", "b.md"]);
         let outcome = commit_files(&root, &["b.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
     }
 
     #[test]
@@ -527,12 +424,7 @@ pub(crate) mod tests {
         let root = dir.path();
         let trace = root.join("trace");
         let hook = format!("#!/bin/sh\necho $0 >> {}\nexit 1\n", trace.display());
-        for name in [
-            "pre-commit",
-            "prepare-commit-msg",
-            "commit-msg",
-            "post-commit",
-        ] {
+        for name in ["pre-commit", "prepare-commit-msg", "commit-msg", "post-commit"] {
             use std::os::unix::fs::PermissionsExt;
             let path = root.join(".git/hooks").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -546,25 +438,15 @@ pub(crate) mod tests {
         git(root, &["config", "commit.gpgSign", "true"]);
         std::fs::write(root.join("dev-docs/plan.md"), "new").unwrap();
         let outcome = commit_files(root, &["dev-docs/plan.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
-        assert!(
-            !trace.exists(),
-            "{}",
-            std::fs::read_to_string(&trace).unwrap()
-        );
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+        assert!(!trace.exists(), "{}", std::fs::read_to_string(&trace).unwrap());
     }
 
     #[test]
     fn what_cannot_be_committed_is_an_outcome() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "x").unwrap();
-        assert_eq!(
-            commit_files(dir.path(), &["f"]),
-            CommitOutcome::NotARepository
-        );
+        assert_eq!(commit_files(dir.path(), &["f"]), CommitOutcome::NotARepository);
 
         let dir = repository();
         std::fs::write(dir.path().join(".gitignore"), "*.tmp\n").unwrap();
@@ -582,18 +464,12 @@ pub(crate) mod tests {
         std::fs::write(dir.path().join(".git/index.lock"), "").unwrap();
         std::fs::write(dir.path().join("dev-docs/plan.md"), "new").unwrap();
         let files = [PathBuf::from("dev-docs/plan.md")];
-        let patience = Patience {
-            tries: 2,
-            wait_ms: 1,
-        };
+        let patience = Patience { tries: 2, wait_ms: 1 };
         let outcome = block_on(commit(dir.path(), &files, "m", patience)).unwrap();
         assert_eq!(outcome, CommitOutcome::Busy);
         std::fs::remove_file(dir.path().join(".git/index.lock")).unwrap();
         let outcome = commit_files(dir.path(), &["dev-docs/plan.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
     }
 
     #[test]
@@ -603,10 +479,7 @@ pub(crate) mod tests {
         git(dir.path(), &["config", "user.email", ""]);
         std::fs::write(dir.path().join("dev-docs/plan.md"), "new").unwrap();
         let outcome = commit_files(dir.path(), &["dev-docs/plan.md"]);
-        assert!(
-            matches!(outcome, CommitOutcome::Committed { .. }),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
         let author = git(dir.path(), &["log", "-1", "--format=%an <%ae>"]);
         assert_eq!(author.trim(), "longhaul <longhaul@localhost>");
     }
@@ -627,31 +500,20 @@ pub(crate) mod tests {
         let dir = repository();
         std::fs::write(dir.path().join("code.rs"), "new").unwrap();
         std::fs::write(dir.path().join("other.rs"), "new").unwrap();
-        assert_eq!(
-            block_on(short_status(dir.path(), 9)),
-            [" M code.rs", "?? other.rs"]
-        );
+        assert_eq!(block_on(short_status(dir.path(), 9)), [" M code.rs", "?? other.rs"]);
         assert_eq!(block_on(short_status(dir.path(), 1)).len(), 1);
         assert!(block_on(short_status(Path::new("/"), 9)).is_empty());
     }
 
     #[test]
     fn variables_that_point_at_another_repository_are_dropped() {
-        let names: Vec<OsString> = [
-            "GIT_DIR",
-            "GIT_INDEX_FILE",
-            "GIT_CONFIG_COUNT",
-            "GIT_AUTHOR_NAME",
-            "HOME",
-        ]
-        .map(OsString::from)
-        .into();
+        let names: Vec<OsString> =
+            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_AUTHOR_NAME", "HOME"]
+                .map(OsString::from)
+                .into();
         let command = command(Path::new("/"), &[], &names);
-        let removed: Vec<_> = command
-            .get_envs()
-            .filter(|(_, value)| value.is_none())
-            .map(|(name, _)| name)
-            .collect();
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert_eq!(removed, ["GIT_CONFIG_COUNT", "GIT_DIR", "GIT_INDEX_FILE"]);
     }
 }

@@ -88,11 +88,7 @@ pub fn render(brief: &Brief) -> String {
     }
     list(&mut out, "Files it wrote", &brief.files_touched);
     list(&mut out, "Its last tool calls", &brief.tool_calls);
-    list(
-        &mut out,
-        "Uncommitted changes (git status)",
-        &brief.git_status,
-    );
+    list(&mut out, "Uncommitted changes (git status)", &brief.git_status);
     out
 }
 
@@ -104,11 +100,8 @@ fn tasks(out: &mut String, brief: &Brief) {
             let _ = write!(out, "\n## Tasks\n\n{name} {}\n", one_line(problem));
         }
         Some(Ok(file)) => {
-            let _ = write!(
-                out,
-                "\n## Tasks\n\n{name}: {} of {} ticked.\n",
-                file.ticked, file.total
-            );
+            let _ =
+                write!(out, "\n## Tasks\n\n{name}: {} of {} ticked.\n", file.ticked, file.total);
             let open: Vec<_> = file.open_items().collect();
             if open.is_empty() {
                 return;
@@ -133,10 +126,7 @@ fn list(out: &mut String, title: &str, entries: &[String]) {
     }
     let mut lines: Vec<_> = shown.iter().map(|entry| one_line(entry)).collect();
     if entries.len() > shown.len() {
-        lines.insert(
-            0,
-            format!("… {} earlier ones left out", entries.len() - shown.len()),
-        );
+        lines.insert(0, format!("… {} earlier ones left out", entries.len() - shown.len()));
     }
     let _ = write!(out, "\n## {title}\n\n{}\n", fenced(&lines.join("\n")));
 }
@@ -244,9 +234,7 @@ impl From<std::io::Error> for WriteProblem {
     fn from(err: std::io::Error) -> Self {
         match Errno::from_io_error(&err) {
             Some(errno) => errno.into(),
-            None => WriteProblem::Io {
-                message: err.to_string(),
-            },
+            None => WriteProblem::Io { message: err.to_string() },
         }
     }
 }
@@ -264,10 +252,7 @@ pub struct Written {
 /// is not an earlier brief.
 pub fn write(root: &Path, text: &str) -> Result<Written, WriteProblem> {
     let path = Path::new(HANDOFF_FILE);
-    let (folder, name) = (
-        path.parent().unwrap_or(path),
-        path.file_name().unwrap_or_default(),
-    );
+    let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     let root_fd = beneath::open_root(root)?;
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
     let folder_fd = beneath::open_or_create_folder(&root_fd, folder, mode)?;
@@ -292,11 +277,7 @@ pub fn retire(root: &Path) -> Result<bool, WriteProblem> {
     let root_fd = beneath::open_root(root)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let folder = beneath::open(&root_fd, path.parent().unwrap_or(path), flags)?;
-    rustix::fs::unlinkat(
-        &folder,
-        path.file_name().unwrap_or_default(),
-        AtFlags::empty(),
-    )?;
+    rustix::fs::unlinkat(&folder, path.file_name().unwrap_or_default(), AtFlags::empty())?;
     rustix::fs::fsync(&folder)?;
     Ok(true)
 }
@@ -359,9 +340,7 @@ mod tests {
             tool_calls: vec!["Bash: cargo test\nrm -rf /".into()],
             git_status: vec![" M src/lib.rs".into()],
             task_file: "dev-docs/tasks.md".into(),
-            tasks: Some(Ok(
-                TaskFile::parse(b"- [x] a\n- [ ] write the parser\n").unwrap()
-            )),
+            tasks: Some(Ok(TaskFile::parse(b"- [x] a\n- [ ] write the parser\n").unwrap())),
         }
     }
 
@@ -382,10 +361,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");
         }
-        assert!(
-            !text.contains("first of four"),
-            "only the last messages are quoted"
-        );
+        assert!(!text.contains("first of four"), "only the last messages are quoted");
     }
 
     #[test]
@@ -410,10 +386,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_left_out() {
-        let text = render(&Brief {
-            tasks: Some(Err("is missing".into())),
-            ..Brief::default()
-        });
+        let text = render(&Brief { tasks: Some(Err("is missing".into())), ..Brief::default() });
         assert!(text.contains("is missing"));
         assert_eq!(text.matches("## ").count(), 1, "{text}");
     }
@@ -445,10 +418,7 @@ mod tests {
         let aside = PathBuf::from("dev-docs/handoff.md.2");
         let written = write(dir.path(), &render(&brief())).unwrap();
         assert_eq!(written.moved_aside.as_ref(), Some(&aside));
-        assert_eq!(
-            std::fs::read_to_string(dir.path().join(aside)).unwrap(),
-            "mine"
-        );
+        assert_eq!(std::fs::read_to_string(dir.path().join(aside)).unwrap(), "mine");
     }
 
     #[test]

@@ -66,10 +66,8 @@ pub struct Kept {
 /// `State`. What is wrong in the project is in [`Kept::left_out`].
 pub fn keep(root: &Path, files: &[PathBuf], checkpoints: &Path, cycle: u32) -> Result<Kept> {
     copy(root, files, checkpoints, cycle).map_err(|err| {
-        let what = format!(
-            "cannot copy the checkpoint of cycle {cycle} to {}",
-            checkpoints.display()
-        );
+        let what =
+            format!("cannot copy the checkpoint of cycle {cycle} to {}", checkpoints.display());
         Error::io(ErrorKind::State, what, err).hint(
             "free space or mend the permissions there, or set LONGHAUL_STATE_DIR to another folder",
         )
@@ -86,27 +84,15 @@ fn copy(root: &Path, files: &[PathBuf], checkpoints: &Path, cycle: u32) -> io::R
         _ => {}
     }
     let folder = beneath::open_or_create_folder(&state, Path::new(UNFINISHED), Mode::RWXU)?;
-    let mut kept = Kept {
-        cycle,
-        folder: PathBuf::new(),
-        files: Vec::new(),
-        left_out: Vec::new(),
-    };
+    let mut kept = Kept { cycle, folder: PathBuf::new(), files: Vec::new(), left_out: Vec::new() };
     for path in files {
         match read_project_file(root, path, MAX_NOTES_BYTES) {
             Ok(bytes) => {
                 write(&folder, path, &bytes)?;
                 let (sha256, size) = (digest(&bytes), bytes.len() as u64);
-                kept.files.push(KeptFile {
-                    path: path.clone(),
-                    sha256,
-                    bytes: size,
-                });
+                kept.files.push(KeptFile { path: path.clone(), sha256, bytes: size });
             }
-            Err(problem) => kept.left_out.push(LeftOut {
-                path: path.clone(),
-                problem,
-            }),
+            Err(problem) => kept.left_out.push(LeftOut { path: path.clone(), problem }),
         }
     }
     let manifest = serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?;
@@ -141,9 +127,7 @@ fn publish(state: &OwnedFd, checkpoints: &Path, cycle: u32) -> io::Result<PathBu
             Err(err) => return Err(err.into()),
         }
     }
-    Err(io::Error::other(format!(
-        "cycle {cycle} has {MAX_COPIES_PER_CYCLE} copies already"
-    )))
+    Err(io::Error::other(format!("cycle {cycle} has {MAX_COPIES_PER_CYCLE} copies already")))
 }
 
 /// `mkdir -p` with 0700, made durable.
@@ -158,9 +142,7 @@ fn create_private_folders(path: &Path) -> io::Result<()> {
         }
         Err(err) => return Err(err.into()),
     }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = rustix::fs::openat(
         CWD,
         parent.unwrap_or(Path::new(".")),
@@ -181,10 +163,7 @@ impl Kept {
         let bytes = std::fs::read(&path).map_err(|err| Error::io(ErrorKind::State, what(), err))?;
         let kept: Kept = serde_json::from_slice(&bytes)
             .map_err(|err| Error::new(ErrorKind::State, what()).caused_by(err))?;
-        Ok(Kept {
-            folder: folder.to_owned(),
-            ..kept
-        })
+        Ok(Kept { folder: folder.to_owned(), ..kept })
     }
 }
 
@@ -203,12 +182,7 @@ pub fn ruined(last_good: &Kept, now: &Snapshot) -> Vec<PathBuf> {
                     }
             })
     };
-    last_good
-        .files
-        .iter()
-        .filter(lost)
-        .map(|file| file.path.clone())
-        .collect()
+    last_good.files.iter().filter(lost).map(|file| file.path.clone()).collect()
 }
 
 #[cfg(test)]
@@ -218,13 +192,7 @@ mod tests {
     use super::*;
 
     fn files() -> Vec<PathBuf> {
-        [
-            "dev-docs/plan.md",
-            "dev-docs/tasks.md",
-            "dev-docs/handoff.md",
-        ]
-        .map(PathBuf::from)
-        .into()
+        ["dev-docs/plan.md", "dev-docs/tasks.md", "dev-docs/handoff.md"].map(PathBuf::from).into()
     }
 
     fn project() -> tempfile::TempDir {
@@ -247,15 +215,9 @@ mod tests {
         assert_eq!(kept.folder, checkpoints.join("cycle-007"));
         assert_eq!(kept.files.len(), 2);
         assert_eq!(kept.files[0].sha256, digest(b"plan"));
-        let missing = LeftOut {
-            path: "dev-docs/handoff.md".into(),
-            problem: ReadProblem::Missing,
-        };
+        let missing = LeftOut { path: "dev-docs/handoff.md".into(), problem: ReadProblem::Missing };
         assert_eq!(kept.left_out, [missing]);
-        assert_eq!(
-            std::fs::read(kept.folder.join("dev-docs/plan.md")).unwrap(),
-            b"plan"
-        );
+        assert_eq!(std::fs::read(kept.folder.join("dev-docs/plan.md")).unwrap(), b"plan");
         assert_eq!(mode(&kept.folder.join("dev-docs/plan.md")), 0o600);
         for folder in [&state.path().join("run"), &checkpoints, &kept.folder] {
             assert_eq!(mode(folder), 0o700);
@@ -274,10 +236,7 @@ mod tests {
         let second = keep(project.path(), &files(), state.path(), 1).unwrap();
         assert_eq!(second.folder, state.path().join("cycle-001-2"));
         assert!(!second.folder.join("junk").exists());
-        assert_eq!(
-            std::fs::read(first.folder.join("dev-docs/plan.md")).unwrap(),
-            b"plan"
-        );
+        assert_eq!(std::fs::read(first.folder.join("dev-docs/plan.md")).unwrap(), b"plan");
     }
 
     #[test]

@@ -90,18 +90,15 @@ impl Snapshot {
             path: path.clone(),
             state: look(root, path, path == task_file),
         };
-        Snapshot {
-            files: files.iter().map(look).collect(),
-        }
+        Snapshot { files: files.iter().map(look).collect() }
     }
 
     /// Ticked and all checkboxes of the task file, if it was read.
     pub fn task_counts(&self) -> Option<(u32, u32)> {
         self.files.iter().find_map(|entry| match &entry.state {
-            FileState::Present {
-                content: Content::Tasks { ticked, total, .. },
-                ..
-            } => Some((*ticked, *total)),
+            FileState::Present { content: Content::Tasks { ticked, total, .. }, .. } => {
+                Some((*ticked, *total))
+            }
             _ => None,
         })
     }
@@ -114,11 +111,7 @@ impl Snapshot {
 }
 
 fn look(root: &Path, path: &Path, is_task_file: bool) -> FileState {
-    let cap = if is_task_file {
-        MAX_TASK_FILE_BYTES
-    } else {
-        MAX_NOTES_BYTES
-    };
+    let cap = if is_task_file { MAX_TASK_FILE_BYTES } else { MAX_NOTES_BYTES };
     let read = match read_content(root, path, cap) {
         Ok(read) => read,
         Err(ReadProblem::Missing) => return FileState::Absent,
@@ -141,8 +134,7 @@ fn look(root: &Path, path: &Path, is_task_file: bool) -> FileState {
 /// True for what leaves a reader with nothing: white space, marks of byte
 /// order, and the NULs that a crash of the machine can leave.
 fn is_blank(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_whitespace() || matches!(c, '\u{feff}' | '\0'))
+    text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{feff}' | '\0'))
 }
 
 fn task_content(bytes: &[u8]) -> Content {
@@ -228,11 +220,7 @@ impl fmt::Display for Shortfall {
                 [only] => write!(f, "{} has not changed since the request", only.display()),
                 files => {
                     let names: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
-                    write!(
-                        f,
-                        "none of {} has changed since the request",
-                        names.join(", ")
-                    )
+                    write!(f, "none of {} has changed since the request", names.join(", "))
                 }
             },
             Shortfall::Deleted { path } => write!(f, "{} has been deleted", path.display()),
@@ -241,11 +229,7 @@ impl fmt::Display for Shortfall {
             Shortfall::Unreadable { path, problem } => write!(f, "{} {problem}", path.display()),
             Shortfall::BadTasks { path, error } => write!(f, "{} {error}", path.display()),
             Shortfall::TasksLost { path, before } => {
-                let boxes = if *before == 1 {
-                    "checkbox"
-                } else {
-                    "checkboxes"
-                };
+                let boxes = if *before == 1 { "checkbox" } else { "checkboxes" };
                 write!(f, "{} has lost its {before} {boxes}", path.display())
             }
         }
@@ -273,11 +257,7 @@ pub fn prove(at_request: &Snapshot, now: &Snapshot) -> Proof {
         let files = now.files.iter().map(|entry| entry.path.clone()).collect();
         missing.insert(0, Shortfall::NothingChanged { files });
     }
-    if missing.is_empty() {
-        Proof::Verified { changed }
-    } else {
-        Proof::Failed { missing }
-    }
+    if missing.is_empty() { Proof::Verified { changed } } else { Proof::Failed { missing } }
 }
 
 fn shortfall(path: &Path, before: &FileState, now: &FileState) -> Option<Shortfall> {
@@ -286,36 +266,18 @@ fn shortfall(path: &Path, before: &FileState, now: &FileState) -> Option<Shortfa
         FileState::Absent if *before == FileState::Absent => return None,
         FileState::Absent => return Some(Shortfall::Deleted { path }),
         FileState::Unreadable { problem } => {
-            return Some(Shortfall::Unreadable {
-                path,
-                problem: problem.clone(),
-            });
+            return Some(Shortfall::Unreadable { path, problem: problem.clone() });
         }
         FileState::Present { content, .. } => content,
     };
     match content {
         Content::Blank => Some(Shortfall::Blank { path }),
         Content::NotUtf8 => Some(Shortfall::NotUtf8 { path }),
-        Content::BadTasks { error } => Some(Shortfall::BadTasks {
-            path,
-            error: error.clone(),
-        }),
-        Content::Tasks {
-            total: 0,
-            settled: false,
-            ..
-        } => match before {
-            FileState::Present {
-                content:
-                    Content::Tasks {
-                        total: before @ 1..,
-                        ..
-                    },
-                ..
-            } => Some(Shortfall::TasksLost {
-                path,
-                before: *before,
-            }),
+        Content::BadTasks { error } => Some(Shortfall::BadTasks { path, error: error.clone() }),
+        Content::Tasks { total: 0, settled: false, .. } => match before {
+            FileState::Present { content: Content::Tasks { total: before @ 1.., .. }, .. } => {
+                Some(Shortfall::TasksLost { path, before: *before })
+            }
             _ => None,
         },
         Content::Tasks { .. } | Content::Text => None,
@@ -381,10 +343,9 @@ mod tests {
         let before = project.look();
         change(&project);
         match prove(&before, &project.look()) {
-            Proof::Verified { changed } => changed
-                .iter()
-                .map(|p| format!("ok {}", p.display()))
-                .collect(),
+            Proof::Verified { changed } => {
+                changed.iter().map(|p| format!("ok {}", p.display())).collect()
+            }
             Proof::Failed { missing } => missing.iter().map(Shortfall::to_string).collect(),
         }
     }
@@ -392,14 +353,8 @@ mod tests {
     #[test]
     fn a_changed_file_or_a_new_one_is_a_checkpoint() {
         assert_eq!(told(|p| p.write(PLAN, "new plan")), ["ok dev-docs/plan.md"]);
-        assert_eq!(
-            told(|p| p.write("dev-docs/SUMMARY.md", "s")),
-            ["ok dev-docs/SUMMARY.md"]
-        );
-        assert_eq!(
-            told(|p| p.write(TASKS, "Status: blocked")),
-            ["ok dev-docs/tasks.md"]
-        );
+        assert_eq!(told(|p| p.write("dev-docs/SUMMARY.md", "s")), ["ok dev-docs/SUMMARY.md"]);
+        assert_eq!(told(|p| p.write(TASKS, "Status: blocked")), ["ok dev-docs/tasks.md"]);
     }
 
     #[test]
@@ -412,22 +367,10 @@ mod tests {
     #[test]
     fn each_shortfall_is_named() {
         let said = |phrase: &str| vec![phrase.to_owned()];
-        assert_eq!(
-            told(|p| p.write(PLAN, " \n")),
-            said("dev-docs/plan.md is empty")
-        );
-        assert_eq!(
-            told(|p| p.write(PLAN, [0xff])),
-            said("dev-docs/plan.md is not UTF-8 text")
-        );
-        assert_eq!(
-            told(|p| p.remove(PLAN)),
-            said("dev-docs/plan.md has been deleted")
-        );
-        assert_eq!(
-            told(|p| p.write(TASKS, "")),
-            said("dev-docs/tasks.md is empty")
-        );
+        assert_eq!(told(|p| p.write(PLAN, " \n")), said("dev-docs/plan.md is empty"));
+        assert_eq!(told(|p| p.write(PLAN, [0xff])), said("dev-docs/plan.md is not UTF-8 text"));
+        assert_eq!(told(|p| p.remove(PLAN)), said("dev-docs/plan.md has been deleted"));
+        assert_eq!(told(|p| p.write(TASKS, "")), said("dev-docs/tasks.md is empty"));
         assert_eq!(
             told(|p| p.write(TASKS, "all gone")),
             said("dev-docs/tasks.md has lost its 2 checkboxes")

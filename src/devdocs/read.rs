@@ -77,12 +77,8 @@ impl From<Errno> for ReadProblem {
             Errno::LOOP => ReadProblem::Link,
             Errno::ACCESS | Errno::PERM => ReadProblem::Permission,
             // Opening a socket.
-            Errno::NXIO => ReadProblem::NotRegular {
-                kind: String::from("a socket or a device"),
-            },
-            other => ReadProblem::Io {
-                message: std::io::Error::from(other).to_string(),
-            },
+            Errno::NXIO => ReadProblem::NotRegular { kind: String::from("a socket or a device") },
+            other => ReadProblem::Io { message: std::io::Error::from(other).to_string() },
         }
     }
 }
@@ -120,9 +116,7 @@ pub fn read_content(
         FileType::RegularFile => {}
         FileType::Directory => return Err(ReadProblem::IsDirectory),
         other => {
-            return Err(ReadProblem::NotRegular {
-                kind: kind_of(other).to_owned(),
-            });
+            return Err(ReadProblem::NotRegular { kind: kind_of(other).to_owned() });
         }
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -134,21 +128,13 @@ pub fn read_content(
     std::fs::File::from(file)
         .take(cap.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(|err| ReadProblem::Io {
-            message: err.to_string(),
-        })?;
+        .map_err(|err| ReadProblem::Io { message: err.to_string() })?;
     if bytes.len() as u64 > cap {
-        return Err(ReadProblem::TooLarge {
-            bytes: bytes.len() as u64,
-            cap,
-        });
+        return Err(ReadProblem::TooLarge { bytes: bytes.len() as u64, cap });
     }
     let mtime_unix_ms =
         stat.st_mtime.saturating_mul(1000) + (stat.st_mtime_nsec / 1_000_000) as i64;
-    Ok(Content {
-        bytes,
-        mtime_unix_ms,
-    })
+    Ok(Content { bytes, mtime_unix_ms })
 }
 
 /// Why there is no task file to go by. Such a task file is not done.
@@ -231,20 +217,9 @@ mod tests {
         assert_eq!(read(root, "d/ok/x"), Err(ReadProblem::Missing));
         assert_eq!(read(root, "dangling"), Err(ReadProblem::Missing));
         assert_eq!(read(root, "d"), Err(ReadProblem::IsDirectory));
-        assert_eq!(
-            read(root, "big"),
-            Err(ReadProblem::TooLarge { bytes: 11, cap: 10 })
-        );
-        assert_eq!(
-            read(root, "fifo"),
-            Err(ReadProblem::NotRegular {
-                kind: "a FIFO".into()
-            })
-        );
-        assert!(matches!(
-            read(root, "sock"),
-            Err(ReadProblem::NotRegular { .. })
-        ));
+        assert_eq!(read(root, "big"), Err(ReadProblem::TooLarge { bytes: 11, cap: 10 }));
+        assert_eq!(read(root, "fifo"), Err(ReadProblem::NotRegular { kind: "a FIFO".into() }));
+        assert!(matches!(read(root, "sock"), Err(ReadProblem::NotRegular { .. })));
         assert_eq!(read(root, "loop"), Err(ReadProblem::Link));
         let absolute = outside.path().to_str().unwrap();
         for path in ["absolute", "up", absolute, "../x", "d/../d/ok", ".", ""] {
@@ -272,13 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = std::fs::File::create(dir.path().join("f")).unwrap();
         file.set_len(1 << 30).unwrap();
-        assert_eq!(
-            read(dir.path(), "f"),
-            Err(ReadProblem::TooLarge {
-                bytes: 1 << 30,
-                cap: 10
-            })
-        );
+        assert_eq!(read(dir.path(), "f"), Err(ReadProblem::TooLarge { bytes: 1 << 30, cap: 10 }));
     }
 
     #[test]

@@ -48,10 +48,7 @@ impl fmt::Display for TaskFileError {
         match self {
             TaskFileError::Empty => f.write_str("is empty"),
             TaskFileError::TooLarge { bytes } => {
-                write!(
-                    f,
-                    "has {bytes} bytes, more than the {MAX_TASK_FILE_BYTES} allowed"
-                )
+                write!(f, "has {bytes} bytes, more than the {MAX_TASK_FILE_BYTES} allowed")
             }
             TaskFileError::NotUtf8 { offset } => {
                 write!(f, "is not UTF-8 text (first bad byte at offset {offset})")
@@ -169,13 +166,10 @@ impl TaskFile {
         if size > MAX_TASK_FILE_BYTES {
             return Err(TaskFileError::TooLarge { bytes: size });
         }
-        let text = std::str::from_utf8(bytes).map_err(|e| TaskFileError::NotUtf8 {
-            offset: e.valid_up_to() as u64,
-        })?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| TaskFileError::NotUtf8 { offset: e.valid_up_to() as u64 })?;
         if let Some(offset) = text.find('\0') {
-            return Err(TaskFileError::HasNul {
-                offset: offset as u64,
-            });
+            return Err(TaskFileError::HasNul { offset: offset as u64 });
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim().is_empty() {
@@ -191,16 +185,10 @@ impl TaskFile {
     /// Open, done or blocked.
     pub fn state(&self) -> State {
         match &self.status {
-            Some(Status::Blocked { reason, .. }) => State::Blocked {
-                reason: reason.clone(),
-            },
-            Some(Status::Done { .. }) => State::Done {
-                by: DoneBy::StatusLine,
-            },
+            Some(Status::Blocked { reason, .. }) => State::Blocked { reason: reason.clone() },
+            Some(Status::Done { .. }) => State::Done { by: DoneBy::StatusLine },
             _ if self.total > 0 && self.ticked == self.total && self.unclosed_at.is_none() => {
-                State::Done {
-                    by: DoneBy::Checkboxes,
-                }
+                State::Done { by: DoneBy::Checkboxes }
             }
             _ => State::Open,
         }
@@ -231,15 +219,8 @@ impl TaskFile {
                 item.line, item.mark
             ));
         }
-        if let Some(Status::Other {
-            line,
-            contradicts: Some(done),
-            ..
-        }) = &self.status
-        {
-            out.push(format!(
-                "line {done} says done, but the status on line {line} does not"
-            ));
+        if let Some(Status::Other { line, contradicts: Some(done), .. }) = &self.status {
+            out.push(format!("line {done} says done, but the status on line {line} does not"));
         }
         if let Some(line) = self.unclosed_at {
             out.push(format!(
@@ -253,12 +234,10 @@ impl TaskFile {
 /// SHA-256 in lower-case hex.
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]

@@ -49,9 +49,7 @@ pub struct TemplateFile {
 pub fn scaffold(default_config: &str, task: Option<&str>) -> Result<Vec<TemplateFile>> {
     let task = task.map(clean).transpose()?;
     let goal = task.as_deref().map_or_else(|| NO_GOAL.to_owned(), fenced);
-    let tasks = task
-        .as_deref()
-        .map_or_else(|| PLAN_FIRST.to_owned(), first_tasks);
+    let tasks = task.as_deref().map_or_else(|| PLAN_FIRST.to_owned(), first_tasks);
     let file = |path, content| TemplateFile { path, content };
     Ok(vec![
         file("longhaul.toml", commented_config(default_config)),
@@ -103,11 +101,7 @@ fn copied_list(list: &TaskFile) -> String {
     let mut depth = 0;
     let lines = list.items.iter().enumerate().map(|(index, item)| {
         // Below plain list items a depth can be skipped; here that would be code.
-        depth = if index == 0 {
-            0
-        } else {
-            item.depth.min(depth + 1)
-        };
+        depth = if index == 0 { 0 } else { item.depth.min(depth + 1) };
         let mark = if item.ticked { 'x' } else { ' ' };
         let line = format!("{}- [{mark}] {}", "  ".repeat(depth as usize), item.text);
         line.trim_end().to_owned()
@@ -118,9 +112,7 @@ fn copied_list(list: &TaskFile) -> String {
 /// The defaults as a file in which nothing is set: section heads and comments
 /// stay, every key is commented out.
 fn commented_config(default_config: &str) -> String {
-    let body = default_config
-        .find("\n[")
-        .map_or(default_config, |at| &default_config[at..]);
+    let body = default_config.find("\n[").map_or(default_config, |at| &default_config[at..]);
     let mut out = String::from(CONFIG_HEAD);
     for line in body.lines() {
         let is_key = !(line.is_empty() || line.starts_with('[') || line.starts_with('#'));
@@ -142,11 +134,7 @@ mod tests {
 
     fn content(task: Option<&str>, path: &str) -> String {
         let files = scaffold(DEFAULTS, task).unwrap();
-        files
-            .into_iter()
-            .find(|file| file.path == path)
-            .unwrap()
-            .content
+        files.into_iter().find(|file| file.path == path).unwrap().content
     }
 
     fn tasks(task: Option<&str>) -> TaskFile {
@@ -163,34 +151,15 @@ mod tests {
 
     #[test]
     fn the_first_task_is_the_text_its_list_or_the_plan() {
-        assert_eq!(
-            tasks(Some("port the parser\n")).items[0].text,
-            "port the parser"
-        );
-        let list = tasks(Some(
-            "Do this:\n- [x] a\n- b\n  - c\n    - [ ] d\n      - [ ] e\n",
-        ));
-        let shown: Vec<_> = list
-            .items
-            .iter()
-            .map(|i| (i.text.as_str(), i.ticked, i.depth))
-            .collect();
+        assert_eq!(tasks(Some("port the parser\n")).items[0].text, "port the parser");
+        let list = tasks(Some("Do this:\n- [x] a\n- b\n  - c\n    - [ ] d\n      - [ ] e\n"));
+        let shown: Vec<_> =
+            list.items.iter().map(|i| (i.text.as_str(), i.ticked, i.depth)).collect();
         assert_eq!(shown, [("a", true, 0), ("d", false, 1), ("e", false, 2)]);
-        let text = content(
-            Some("- [x] a\n- b\n  - c\n    - [ ] d\n"),
-            "dev-docs/tasks.md",
-        );
-        assert!(
-            text.ends_with("\n- [x] a\n  - [ ] d\n"),
-            "no depth is skipped: {text}"
-        );
+        let text = content(Some("- [x] a\n- b\n  - c\n    - [ ] d\n"), "dev-docs/tasks.md");
+        assert!(text.ends_with("\n- [x] a\n  - [ ] d\n"), "no depth is skipped: {text}");
         for text in ["two\nlines", &"long ".repeat(50), "- [x] all\n- [x] ticked"] {
-            assert!(
-                tasks(Some(text)).items[0]
-                    .text
-                    .starts_with("Break the goal"),
-                "{text}"
-            );
+            assert!(tasks(Some(text)).items[0].text.starts_with("Break the goal"), "{text}");
         }
     }
 
@@ -215,10 +184,7 @@ mod tests {
     fn the_config_sets_nothing_and_shows_every_default() {
         let config = commented_config(DEFAULTS);
         let set: toml::Table = config.parse().unwrap();
-        assert!(
-            set.values()
-                .all(|section| section.as_table().is_some_and(toml::Table::is_empty))
-        );
+        assert!(set.values().all(|section| section.as_table().is_some_and(toml::Table::is_empty)));
         let uncomment = |line: &str| match line.strip_prefix('#') {
             Some(key) if !key.starts_with(' ') => key.to_owned(),
             _ => line.to_owned(),

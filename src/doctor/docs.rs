@@ -73,7 +73,8 @@ fn task_file(patient: &Patient<'_>) -> Finding {
         Err(problem) => return wrong(&problem.to_string()).mend(write),
     };
     if file.total == 0 && file.status.is_none() {
-        return wrong("has neither a checkbox nor a status line, so it can never be done").mend(write);
+        return wrong("has neither a checkbox nor a status line, so it can never be done")
+            .mend(write);
     }
     match file.state() {
         State::Blocked { reason } => Finding::error(

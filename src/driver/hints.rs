@@ -37,7 +37,8 @@ impl Hints {
                 None
             }
         };
-        let mut hints = Self { watcher, bell, watched: BTreeSet::new(), of_session: BTreeSet::new() };
+        let mut hints =
+            Self { watcher, bell, watched: BTreeSet::new(), of_session: BTreeSet::new() };
         let files = config.checkpoint.files.iter().chain([&config.task.file]);
         let folders: BTreeSet<PathBuf> =
             files.filter_map(|f| project.join(f).parent().map(Path::to_path_buf)).collect();

@@ -53,7 +53,12 @@ pub struct LiveSession {
 
 impl LiveSession {
     /// A session that was just launched.
-    pub fn new(cycle: u32, session_id: Uuid, keeper: Keeper, transcript: SessionTranscript) -> Self {
+    pub fn new(
+        cycle: u32,
+        session_id: Uuid,
+        keeper: Keeper,
+        transcript: SessionTranscript,
+    ) -> Self {
         Self {
             cycle,
             session_id,
@@ -146,7 +151,9 @@ impl Memory {
     /// Takes one fact in.
     pub fn learn(&mut self, fact: &Fact) {
         match fact {
-            Fact::AssistantText { text } => push(&mut self.messages, end_of(text, MAX_MESSAGE_BYTES)),
+            Fact::AssistantText { text } => {
+                push(&mut self.messages, end_of(text, MAX_MESSAGE_BYTES))
+            }
             Fact::ToolUse { summary, file, changes_files, .. } => {
                 push(&mut self.tools, summary.clone());
                 if let (true, Some(file)) = (*changes_files, file)

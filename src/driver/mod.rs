@@ -223,7 +223,10 @@ impl Driver {
     fn answer(&mut self, request: Request) -> String {
         let command = match request {
             Request::Status => {
-                let view = crate::report::status::StatusView::of(&Snapshot::of(&self.machine), Timestamp::now());
+                let view = crate::report::status::StatusView::of(
+                    &Snapshot::of(&self.machine),
+                    Timestamp::now(),
+                );
                 return serde_json::to_string(&view)
                     .unwrap_or_else(|_| r#"{"error":"the status cannot be written"}"#.into());
             }

@@ -12,7 +12,7 @@ use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file::{self, TaskFile};
 use crate::devdocs::{git, keep, read};
 use crate::error::Result;
-use crate::session::wire::{COLS, Ending, Key, KeeperCommand, Launch, ROWS};
+use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
 use crate::transcript::SessionTranscript;
 use crate::workspace::{self, Change, Head, Marker};
@@ -28,7 +28,9 @@ impl Driver {
     pub(super) fn perform(&mut self, now: Timestamp, action: Action) -> Result<()> {
         tracing::debug!(?action, "performing");
         match action {
-            Action::Launch { cycle, session_id, prompt } => self.launch(cycle, session_id, &prompt)?,
+            Action::Launch { cycle, session_id, prompt } => {
+                self.launch(cycle, session_id, &prompt)?
+            }
             Action::TakeBaseline => {
                 let baseline = self.snapshot();
                 if let Some(session) = &mut self.session {
@@ -51,7 +53,9 @@ impl Driver {
             Action::Prove => self.prove(),
             Action::KeepCheckpoint { cycle } => self.keep_checkpoint(cycle),
             Action::WriteHandoff { cycle, why } => self.write_handoff(cycle, why),
-            Action::SetTimer { timer, epoch, after_ms } => self.timers.set(now, timer, epoch, after_ms),
+            Action::SetTimer { timer, epoch, after_ms } => {
+                self.timers.set(now, timer, epoch, after_ms)
+            }
             Action::Tell(notice) => {
                 tracing::info!(?notice, "told");
                 self.teller.tell(now, &notice, &Snapshot::of(&self.machine));
@@ -79,10 +83,12 @@ impl Driver {
                 return Ok(());
             }
         };
-        let transcript = SessionTranscript::new(&self.setup.claude_dir, &self.setup.project, session_id);
+        let transcript =
+            SessionTranscript::new(&self.setup.claude_dir, &self.setup.project, session_id);
         self.session = Some(LiveSession::new(cycle, session_id, keeper, transcript));
         let project = self.setup.project.clone();
-        self.jobs.start(async move { Done::Marked { cycle, marker: workspace::mark(&project).await } });
+        self.jobs
+            .start(async move { Done::Marked { cycle, marker: workspace::mark(&project).await } });
         Ok(())
     }
 
@@ -103,7 +109,9 @@ impl Driver {
         let project = self.setup.project.clone();
         let timeout_ms = self.setup.config.task.verify_timeout_ms;
         self.jobs.start_verify(async move {
-            let said = crate::verify::run(&project, &command, std::env::vars_os().collect(), timeout_ms).await;
+            let said =
+                crate::verify::run(&project, &command, std::env::vars_os().collect(), timeout_ms)
+                    .await;
             Done::Event(Box::new(Event::VerifyEnded { passed: said.passed, tail: said.tail }))
         });
     }
@@ -179,8 +187,12 @@ impl Driver {
             };
             if setup.config.checkpoint.git_commit {
                 let message = format!("longhaul: checkpoint of cycle {cycle}\n\nRun {run_id}.");
-                let outcome =
-                    git::commit_checkpoint(&setup.project, &setup.config.checkpoint.files, &message).await;
+                let outcome = git::commit_checkpoint(
+                    &setup.project,
+                    &setup.config.checkpoint.files,
+                    &message,
+                )
+                .await;
                 if let Some(problem) = commit_trouble(&outcome) {
                     trouble = Some(trouble.map_or(problem.clone(), |t| format!("{t}; {problem}")));
                 }
@@ -192,13 +204,20 @@ impl Driver {
     fn write_handoff(&mut self, cycle: u32, why: String) {
         let memory = self.session.as_ref().map(|s| s.memory.clone()).unwrap_or_default();
         let session_id = self.machine.live().map(|c| c.session_id.to_string()).unwrap_or_default();
-        let mut brief =
-            brief_of(&self.setup, &self.machine.run_id().to_string(), cycle, session_id, why, memory);
+        let mut brief = brief_of(
+            &self.setup,
+            &self.machine.run_id().to_string(),
+            cycle,
+            session_id,
+            why,
+            memory,
+        );
         let project = self.setup.project.clone();
         self.jobs.start(async move {
             brief.git_status = git::short_status(&project, MAX_STATUS_LINES).await;
-            let written =
-                tokio::task::spawn_blocking(move || handoff::write(&project, &handoff::render(&brief)));
+            let written = tokio::task::spawn_blocking(move || {
+                handoff::write(&project, &handoff::render(&brief))
+            });
             let trouble = match written.await {
                 Ok(Ok(_)) => None,
                 Ok(Err(problem)) => Some(problem.to_string()),
@@ -228,11 +247,8 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
     let sink = settings::SinkCommand::of_this_process(&setup.scratch);
     let bypass = setup.config.claude.allow_bypass && settings::wants_bypass(own);
     let json = settings::settings_json(&sink, bypass)?;
-    let marks = env::RunMarks {
-        run_id: &run_id.to_string(),
-        tmp_dir: &setup.scratch,
-        cwd: &setup.project,
-    };
+    let marks =
+        env::RunMarks { run_id: &run_id.to_string(), tmp_dir: &setup.scratch, cwd: &setup.project };
     Ok(Launch {
         program: setup.program.clone(),
         args: settings::arguments(&session_id.to_string(), &json, own, prompt),
@@ -264,7 +280,9 @@ pub fn read_task(project: &Path, file: &Path) -> TaskReading {
             ticked: parsed.ticked,
             total: parsed.total,
         },
-        Err(problem) => TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) },
+        Err(problem) => {
+            TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) }
+        }
     }
 }
 
@@ -273,7 +291,9 @@ fn proof_event(baseline: &proof::Snapshot, now: &proof::Snapshot) -> Event {
         Proof::Verified { changed } => {
             (changed.iter().map(|p| p.display().to_string()).collect(), Vec::new())
         }
-        Proof::Failed { missing } => (Vec::new(), missing.iter().map(ToString::to_string).collect()),
+        Proof::Failed { missing } => {
+            (Vec::new(), missing.iter().map(ToString::to_string).collect())
+        }
     };
     let digest = task_file::digest(&serde_json::to_vec(now).unwrap_or_default());
     Event::Proof { changed, shortfalls, digest }
@@ -283,7 +303,9 @@ fn commit_trouble(outcome: &git::CommitOutcome) -> Option<String> {
     use git::CommitOutcome as C;
     match outcome {
         C::Committed { .. } | C::NothingToCommit { .. } => None,
-        C::NotARepository => Some("checkpoint.git is \"commit\", but the project is no git repository".into()),
+        C::NotARepository => {
+            Some("checkpoint.git is \"commit\", but the project is no git repository".into())
+        }
         C::NoGit => Some("checkpoint.git is \"commit\", but there is no git".into()),
         C::Busy => Some("the checkpoint was not committed: the git index stayed locked".into()),
         C::TimedOut => Some("the checkpoint was not committed: git did not end in time".into()),
@@ -300,7 +322,8 @@ fn brief_of(
     memory: Memory,
 ) -> Brief {
     let file = &setup.config.task.file;
-    let tasks = match read::read_project_file(&setup.project, file, task_file::MAX_TASK_FILE_BYTES) {
+    let tasks = match read::read_project_file(&setup.project, file, task_file::MAX_TASK_FILE_BYTES)
+    {
         Ok(bytes) => TaskFile::parse(&bytes).map_err(|e| e.to_string()),
         Err(problem) => Err(problem.to_string()),
     };

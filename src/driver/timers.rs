@@ -51,7 +51,10 @@ mod tests {
         timers.set(at(0), Timer::Exit, 3, 5);
         assert_eq!(timers.due_in_ms(at(1)), Some(4));
         assert_eq!(timers.pop_due(at(20)), Some(Event::Deadline { timer: Timer::Exit, epoch: 3 }));
-        assert_eq!(timers.pop_due(at(20)), Some(Event::Deadline { timer: Timer::Delivery, epoch: 2 }));
+        assert_eq!(
+            timers.pop_due(at(20)),
+            Some(Event::Deadline { timer: Timer::Delivery, epoch: 2 })
+        );
         assert_eq!((timers.pop_due(at(20)), timers.due_in_ms(at(20))), (None, None));
     }
 }

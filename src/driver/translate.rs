@@ -76,10 +76,14 @@ impl Driver {
             None => {}
             Some(dialog::Dialog::Trust) if trusts => {
                 let now = Timestamp::now();
-                let paused = now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
+                let paused =
+                    now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
                 if let (true, Some(key)) = (paused, dialog::answer_trust(&session.screen)) {
                     session.trust_key_ms = now.boot_ms;
-                    tracing::info!(?key, "answering the trust dialog: claude.trust_workspace is set");
+                    tracing::info!(
+                        ?key,
+                        "answering the trust dialog: claude.trust_workspace is set"
+                    );
                     self.send(&KeeperCommand::Press(key))?;
                 }
             }

@@ -49,11 +49,7 @@ impl Report {
         };
         match &self.ended {
             Ended::With(Outcome::Done) => {
-                let proof = if self.verify {
-                    ", and the verify command passed"
-                } else {
-                    ""
-                };
+                let proof = if self.verify { ", and the verify command passed" } else { "" };
                 let after = self.or_warn("There is nothing you must do.");
                 format!("DONE: the task file says done ({tally}){proof}. {after}")
             }
@@ -87,11 +83,7 @@ impl Report {
 
     /// What to say when all is well; else where to look.
     fn or_warn(&self, well: &'static str) -> &'static str {
-        if self.warnings.is_empty() {
-            well
-        } else {
-            "Look at the warnings below."
-        }
+        if self.warnings.is_empty() { well } else { "Look at the warnings below." }
     }
 
     fn facts(&self, page: &mut Page, zone: &TimeZone) {
@@ -101,17 +93,10 @@ impl Report {
             Some(at) => format!("to {}", text::local(at.unix_ms, zone, "%a %Y-%m-%d %H:%M")),
             None => "without an end so far".into(),
         };
-        page.fact(
-            "time",
-            &format!("{} ({began} {ended})", text::span(self.elapsed_ms)),
-        );
+        page.fact("time", &format!("{} ({began} {ended})", text::span(self.elapsed_ms)));
         page.fact(
             "tasks",
-            &words::tasks(
-                self.tasks_done_before,
-                self.tasks_done_after,
-                self.tasks_total,
-            ),
+            &words::tasks(self.tasks_done_before, self.tasks_done_after, self.tasks_total),
         );
         page.fact("sessions", &self.session_words());
         let u = &self.totals.usage;
@@ -143,10 +128,8 @@ impl Report {
             }
         }
         let all_ms = self.waits.iter().map(|w| w.ms).fold(0, u64::saturating_add);
-        let each: Vec<String> = reasons
-            .iter()
-            .map(|(reason, times)| format!("{reason} ({times})"))
-            .collect();
+        let each: Vec<String> =
+            reasons.iter().map(|(reason, times)| format!("{reason} ({times})")).collect();
         format!(
             "{}, {} in all: {}",
             text::count(self.waits.len() as u64, "time", "times"),
@@ -306,10 +289,7 @@ impl Report {
                 | Outcome::Stopped { .. },
             ) => ("go on", "longhaul run"),
         };
-        page.path(
-            name,
-            &format!("{command} --project {}", quoted(&self.project)),
-        );
+        page.path(name, &format!("{command} --project {}", quoted(&self.project)));
     }
 }
 

@@ -54,12 +54,7 @@ impl Wait {
         let Notice::Waiting { reason, ms } = notice else {
             return None;
         };
-        Some(Self {
-            at: at.into(),
-            cycle: view.cycle(),
-            reason: reason.clone(),
-            ms: *ms,
-        })
+        Some(Self { at: at.into(), cycle: view.cycle(), reason: reason.clone(), ms: *ms })
     }
 }
 
@@ -78,9 +73,7 @@ impl Serialize for Moment {
 
 impl From<clock::Timestamp> for Moment {
     fn from(at: clock::Timestamp) -> Self {
-        Self {
-            unix_ms: at.unix_ms,
-        }
+        Self { unix_ms: at.unix_ms }
     }
 }
 
@@ -367,23 +360,16 @@ fn cycle_warnings(c: &CycleRecord) -> Vec<String> {
     }
     if c.compactions > 0 {
         let n = text::count(c.compactions.into(), "compaction", "compactions");
-        found.push(format!(
-            "{n} by the CLI; what was dropped may be in no checkpoint"
-        ));
+        found.push(format!("{n} by the CLI; what was dropped may be in no checkpoint"));
     }
     if c.spend.bad_rows > 0 {
         let n = text::count(c.spend.bad_rows, "transcript row", "transcript rows");
-        found.push(format!(
-            "{n} could not be read; tokens and cost may be too low"
-        ));
+        found.push(format!("{n} could not be read; tokens and cost may be too low"));
     }
     if matches!(c.window, Some((_, WindowSource::Guess))) {
         found.push("nobody stated the context window; its size is a guess".into());
     }
-    found
-        .into_iter()
-        .map(|text| format!("cycle {}: {text}", c.cycle))
-        .collect()
+    found.into_iter().map(|text| format!("cycle {}: {text}", c.cycle)).collect()
 }
 
 impl Totals {
@@ -418,11 +404,7 @@ impl CycleReport {
     fn of(c: &CycleRecord) -> Self {
         let peak = c.gauge.tokens.map(|_| c.gauge.peak_tokens);
         let peak_percent = peak.zip(c.window).map(|(tokens, (window, source))| {
-            let pressure = Pressure {
-                tokens,
-                window,
-                source,
-            };
+            let pressure = Pressure { tokens, window, source };
             pressure.percent()
         });
         let (cost, source) = c.cost();

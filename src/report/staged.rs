@@ -45,17 +45,9 @@ pub fn params() -> Params {
 
 impl Stage {
     pub fn new(params: Params) -> Self {
-        let now = Timestamp {
-            unix_ms: DAWN_UNIX_MS,
-            boot_ms: 5_000,
-        };
+        let now = Timestamp { unix_ms: DAWN_UNIX_MS, boot_ms: 5_000 };
         let run_id = Uuid::from_u128(0x1a2b_3c4d_0000_4000_8000_0000_0000_0001);
-        Self {
-            machine: Machine::new(run_id, params, now),
-            now,
-            told: Vec::new(),
-            deadline: None,
-        }
+        Self { machine: Machine::new(run_id, params, now), now, told: Vec::new(), deadline: None }
     }
 
     pub fn view(&self) -> Snapshot<'_> {
@@ -95,12 +87,8 @@ impl Stage {
     }
 
     pub fn read_tasks(&mut self, ticked: u32, total: u32, says: TaskSays) -> &mut Self {
-        let reading = TaskReading::Read {
-            digest: format!("{ticked}/{total}"),
-            says,
-            ticked,
-            total,
-        };
+        let reading =
+            TaskReading::Read { digest: format!("{ticked}/{total}"), says, ticked, total };
         self.step(Event::TaskRead { reading })
     }
 
@@ -115,9 +103,7 @@ impl Stage {
     pub fn session(&mut self, pid: u32, window: u64, tokens: u64) -> &mut Self {
         self.report(SessionReport::Spawned { pid })
             .wait(900)
-            .report(SessionReport::Ready {
-                model: Some("claude-opus-4-5".into()),
-            })
+            .report(SessionReport::Ready { model: Some("claude-opus-4-5".into()) })
             .report(SessionReport::Window { tokens: window })
             .wait(4_000)
             .context(tokens)
@@ -132,9 +118,7 @@ impl Stage {
     }
 
     pub fn tool(&mut self, summary: &str) -> &mut Self {
-        self.report(SessionReport::Tool {
-            summary: summary.into(),
-        })
+        self.report(SessionReport::Tool { summary: summary.into() })
     }
 
     pub fn spend(&mut self, cost_usd: f64) -> &mut Self {
@@ -154,19 +138,15 @@ impl Stage {
     }
 
     pub fn bill(&mut self, cost_usd: f64, source: CostSource) -> &mut Self {
-        self.report(SessionReport::Billed {
-            bill: Bill { cost_usd, source },
-        })
+        self.report(SessionReport::Billed { bill: Bill { cost_usd, source } })
     }
 
     /// The checkpoint asked for is delivered, heard, proven and copied.
     pub fn checkpoint(&mut self) -> &mut Self {
         let cycle = self.machine.live().map_or(0, |c| c.cycle);
         for queued in [true, false] {
-            self.wait(2_000).report(SessionReport::PromptArrived {
-                text: "CHECKPOINT".into(),
-                queued,
-            });
+            self.wait(2_000)
+                .report(SessionReport::PromptArrived { text: "CHECKPOINT".into(), queued });
         }
         self.wait(40_000)
             .turn_ended()
@@ -175,16 +155,11 @@ impl Stage {
                 shortfalls: vec![],
                 digest: format!("digest {cycle}"),
             })
-            .step(Event::CheckpointKept {
-                folder: format!("checkpoints/{cycle}"),
-                trouble: None,
-            })
+            .step(Event::CheckpointKept { folder: format!("checkpoints/{cycle}"), trouble: None })
     }
 
     pub fn turn_ended(&mut self) -> &mut Self {
-        self.report(SessionReport::TurnEnded {
-            end: TurnEnd::Completed,
-        })
+        self.report(SessionReport::TurnEnded { end: TurnEnd::Completed })
     }
 
     pub fn exited(&mut self, exit: Exit, killed: u32, survivors: u32) -> &mut Self {
@@ -198,15 +173,15 @@ impl Stage {
 
     /// The task file is read between sessions, with work left.
     pub fn open(&mut self, ticked: u32, total: u32, changed: bool) -> &mut Self {
-        self.read_tasks(ticked, total, TaskSays::Open)
-            .step(Event::ProgressWeighed { changed })
+        self.read_tasks(ticked, total, TaskSays::Open).step(Event::ProgressWeighed { changed })
     }
 
     pub fn done(&mut self, total: u32) -> &mut Self {
-        self.turn_ended()
-            .read_tasks(total, total, TaskSays::Done)
-            .pass(700)
-            .read_tasks(total, total, TaskSays::Done)
+        self.turn_ended().read_tasks(total, total, TaskSays::Done).pass(700).read_tasks(
+            total,
+            total,
+            TaskSays::Done,
+        )
     }
 
     pub fn command(&mut self, command: Command) -> &mut Self {
@@ -245,18 +220,13 @@ pub fn good_night() -> Stage {
 
 /// Everything that can go wrong and still leave a report.
 pub fn bad_night() -> Stage {
-    let mut s = Stage::new(Params {
-        no_progress_cycles: 2,
-        ..params()
-    });
+    let mut s = Stage::new(Params { no_progress_cycles: 2, ..params() });
     s.begin(2, 12);
     // A checkpoint that is refused twice, a bill that differs, a survivor.
     s.session(4_000, 200_000, 18_000)
         .wait(3_000_000)
         .spend(4.0)
-        .report(SessionReport::Compacted {
-            trigger: "auto".into(),
-        })
+        .report(SessionReport::Compacted { trigger: "auto".into() })
         .context(150_000);
     for _ in 0..2 {
         let texts = s.machine.state().clone();
@@ -265,10 +235,7 @@ pub fn bad_night() -> Stage {
             _ => String::new(),
         };
         s.wait(3_000)
-            .report(SessionReport::PromptArrived {
-                text,
-                queued: false,
-            })
+            .report(SessionReport::PromptArrived { text, queued: false })
             .turn_ended()
             .step(Event::Proof {
                 changed: vec![],
@@ -289,10 +256,7 @@ pub fn bad_night() -> Stage {
         })
         .report(SessionReport::Spent {
             spend: Spend {
-                tokens: Tokens {
-                    input: 5_000,
-                    ..Tokens::default()
-                },
+                tokens: Tokens { input: 5_000, ..Tokens::default() },
                 unpriced_tokens: 5_000,
                 unpriced_ceiling_usd: 0.1,
                 responses: 2,
@@ -301,9 +265,7 @@ pub fn bad_night() -> Stage {
             },
         })
         .exited(Exit::Code(1), 0, 0)
-        .step(Event::HandoffWritten {
-            trouble: Some("No space left on device".into()),
-        })
+        .step(Event::HandoffWritten { trouble: Some("No space left on device".into()) })
         .open(3, 12, false)
         .wait(1_000);
     s

@@ -147,10 +147,7 @@ impl StatusView {
                 rows.push(("context", session.context_words()));
             }
             None if self.cycle == 0 => rows.push(("session", "none yet".into())),
-            None => rows.push((
-                "session",
-                format!("none alive; the last was {}", self.cycle),
-            )),
+            None => rows.push(("session", format!("none alive; the last was {}", self.cycle))),
         }
         rows.push((
             "tasks",
@@ -159,11 +156,7 @@ impl StatusView {
         let source = words::cost_origin(self.cost_source);
         rows.push((
             "cost",
-            format!(
-                "{}{source}, {} tokens",
-                text::usd(self.cost_usd),
-                text::tokens(self.tokens)
-            ),
+            format!("{}{source}, {} tokens", text::usd(self.cost_usd), text::tokens(self.tokens)),
         ));
         rows.push((
             "left",
@@ -195,11 +188,7 @@ impl SessionView {
             None => "not started yet".into(),
         };
         let age = u64::try_from(now.unix_ms.saturating_sub(self.started_at_unix_ms)).unwrap_or(0);
-        format!(
-            "{cycle}, {model}, {pid}, {} old, id {}",
-            text::span(age),
-            self.session_id
-        )
+        format!("{cycle}, {model}, {pid}, {} old, id {}", text::span(age), self.session_id)
     }
 
     fn context_words(&self) -> String {

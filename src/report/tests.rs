@@ -21,10 +21,7 @@ fn human(stage: &Stage, around: Surroundings) -> String {
         let view = crate::cycle::Snapshot::of(machine);
         Wait::of(*at, notice, &view)
     });
-    let around = Surroundings {
-        waits: waits.collect(),
-        ..around
-    };
+    let around = Surroundings { waits: waits.collect(), ..around };
     Report::of(&stage.view(), around).human(&TimeZone::UTC)
 }
 
@@ -69,9 +66,7 @@ fn a_good_night_in_words() {
 #[test]
 fn a_bad_night_in_words() {
     let mut around = around();
-    around
-        .warnings
-        .push("the journal's last line was torn".into());
+    around.warnings.push("the journal's last line was torn".into());
     insta::assert_snapshot!(human(&staged::bad_night(), around), @r"
     INTERRUPTED: longhaul was killed, or the machine went down, before the run could end (3 of 12 tasks
     ticked). The next `longhaul run` carries on with this run.
@@ -118,11 +113,7 @@ fn a_bad_night_in_words() {
 fn a_run_before_its_first_session_in_words() {
     let mut stage = Stage::new(staged::params());
     stage.step(Event::Started);
-    let around = Surroundings {
-        project: "/p".into(),
-        is_running: true,
-        ..Surroundings::default()
-    };
+    let around = Surroundings { project: "/p".into(), is_running: true, ..Surroundings::default() };
     insta::assert_snapshot!(human(&stage, around), @r"
     RUNNING: between sessions: reading the task file (no task boxes seen).
 
@@ -142,10 +133,7 @@ fn a_run_before_its_first_session_in_words() {
 fn the_first_line_says_how_it_ended_and_what_to_do() {
     let mut lines = Vec::new();
     let mut say = |stage: &Stage, is_running| {
-        let around = Surroundings {
-            is_running,
-            ..around()
-        };
+        let around = Surroundings { is_running, ..around() };
         lines.push(headline(stage, around));
     };
     let running = staged::mid_night();
@@ -184,10 +172,7 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
         .open(6, 12, false);
     say(&refused, false);
 
-    let mut idle = Stage::new(Params {
-        no_progress_cycles: 1,
-        ..staged::params()
-    });
+    let mut idle = Stage::new(Params { no_progress_cycles: 1, ..staged::params() });
     idle.begin(6, 12)
         .session(4_000, 200_000, 18_000)
         .exited(Exit::Code(1), 0, 0)
@@ -195,11 +180,7 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
         .open(6, 12, false);
     say(&idle, false);
 
-    let mut spent = Stage::new(Params {
-        max_sessions: 1,
-        verify: true,
-        ..staged::params()
-    });
+    let mut spent = Stage::new(Params { max_sessions: 1, verify: true, ..staged::params() });
     spent
         .begin(6, 12)
         .session(4_000, 200_000, 18_000)
@@ -232,14 +213,7 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
 #[test]
 fn the_json_has_the_promised_fields() {
     let report = value(&staged::good_night(), around());
-    for field in [
-        "run_id",
-        "outcome",
-        "exit_code",
-        "started_at",
-        "ended_at",
-        "cycles",
-    ] {
+    for field in ["run_id", "outcome", "exit_code", "started_at", "ended_at", "cycles"] {
         assert!(report.get(field).is_some(), "{field}");
     }
     assert_eq!(report["outcome"], "done");
@@ -316,11 +290,8 @@ fn the_json_has_the_promised_fields() {
 fn every_field_is_documented() {
     let doc = include_str!("../../dev-docs/REPORT.md");
     let report = value(&staged::good_night(), around());
-    let sections = [
-        ("The run", &report),
-        ("`totals`", &report["totals"]),
-        ("A cycle", &report["cycles"][0]),
-    ];
+    let sections =
+        [("The run", &report), ("`totals`", &report["totals"]), ("A cycle", &report["cycles"][0])];
     for (title, object) in sections {
         let section = doc.split("\n## ").find(|s| s.starts_with(title)).unwrap();
         let mut documented: Vec<&str> = section
@@ -329,12 +300,8 @@ fn every_field_is_documented() {
             .map(|(name, _)| name)
             .collect();
         documented.sort_unstable();
-        let mut written: Vec<&str> = object
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let mut written: Vec<&str> =
+            object.as_object().unwrap().keys().map(String::as_str).collect();
         written.sort_unstable();
         assert_eq!(documented, written, "{title}");
     }
@@ -343,10 +310,7 @@ fn every_field_is_documented() {
 #[test]
 fn a_run_without_an_end_has_no_exit_code() {
     for (is_running, word) in [(true, "running"), (false, "interrupted")] {
-        let around = Surroundings {
-            is_running,
-            ..around()
-        };
+        let around = Surroundings { is_running, ..around() };
         let report = value(&staged::mid_night(), around);
         assert_eq!(report["outcome"], word);
         assert!(report["exit_code"].is_null());
@@ -355,10 +319,7 @@ fn a_run_without_an_end_has_no_exit_code() {
         assert!(report["cycles"][1]["end_reason"].is_null());
     }
     // Whether its process lives does not matter once a run has ended.
-    let around = Surroundings {
-        is_running: true,
-        ..around()
-    };
+    let around = Surroundings { is_running: true, ..around() };
     assert_eq!(value(&staged::good_night(), around)["outcome"], "done");
 }
 
@@ -366,19 +327,10 @@ fn a_run_without_an_end_has_no_exit_code() {
 fn a_session_cut_off_by_an_interruption_is_named() {
     let text = human(&staged::mid_night(), around());
     assert!(text.contains("  cut off  "), "{text}");
-    assert!(
-        text.contains("- cycle 2: its session was alive at the interruption"),
-        "{text}"
-    );
-    let around = Surroundings {
-        is_running: true,
-        ..around()
-    };
+    assert!(text.contains("- cycle 2: its session was alive at the interruption"), "{text}");
+    let around = Surroundings { is_running: true, ..around() };
     let text = human(&staged::mid_night(), around);
-    assert!(
-        text.contains("  still runs  ") && !text.contains("Look at this"),
-        "{text}"
-    );
+    assert!(text.contains("  still runs  ") && !text.contains("Look at this"), "{text}");
 }
 
 #[test]
@@ -387,13 +339,9 @@ fn a_session_that_never_answered_has_no_invented_figures() {
     stage.begin(0, 3).exited(Exit::Code(1), 0, 0);
     let report = value(&stage, around());
     let cycle = &report["cycles"][0];
-    for field in [
-        "peak_context_tokens",
-        "window_tokens",
-        "peak_context_percent",
-        "model",
-        "cost_source",
-    ] {
+    for field in
+        ["peak_context_tokens", "window_tokens", "peak_context_percent", "model", "cost_source"]
+    {
         assert!(cycle[field].is_null(), "{field}");
     }
     assert_eq!(cycle["end_reason"], "dead_start");
@@ -473,8 +421,5 @@ fn elapsed_time_stands_still_after_the_end() {
     let stage = staged::mid_night();
     let then = StatusView::of(&stage.view(), stage.now).elapsed_ms;
     let later = stage.now.plus_ms(1_000);
-    assert_eq!(
-        StatusView::of(&stage.view(), later).elapsed_ms,
-        then + 1_000
-    );
+    assert_eq!(StatusView::of(&stage.view(), later).elapsed_ms, then + 1_000);
 }

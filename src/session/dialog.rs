@@ -29,7 +29,9 @@ impl Dialog {
     /// What it asks, for the person who has to answer it.
     pub fn question(self) -> &'static str {
         match self {
-            Dialog::Trust => "whether this folder is trusted (or set claude.trust_workspace = true)",
+            Dialog::Trust => {
+                "whether this folder is trusted (or set claude.trust_workspace = true)"
+            }
             Dialog::ApiKey => "whether to use the API key in its environment",
             Dialog::Bypass => "whether to bypass all permissions",
             Dialog::Theme => "for a theme: it was never started on this machine",

@@ -68,73 +68,23 @@ struct Line<'a> {
 #[serde(untagged)]
 enum Body<'a> {
     Empty {},
-    Resumed {
-        lost_cycle: Option<u32>,
-        killed: u32,
-    },
-    Session {
-        session_id: String,
-        pid: u32,
-        model: Option<&'a str>,
-    },
-    Context {
-        tokens: u64,
-        window: u64,
-        percent: u64,
-        window_source: WindowSource,
-    },
-    Request {
-        attempt: u32,
-        reason: EndReason,
-    },
-    Delivered {
-        attempt: u32,
-    },
-    Proven {
-        files: &'a [String],
-    },
-    Failed {
-        reason: &'a str,
-    },
-    Handoff {
-        trouble: Option<&'a str>,
-    },
-    Nudged {
-        count: u32,
-    },
-    Tasks {
-        done: u32,
-        total: u32,
-    },
-    Verified {
-        passed: bool,
-    },
-    Waiting {
-        reason: &'a str,
-        ms: u64,
-    },
-    Activity {
-        summary: &'a str,
-    },
-    Spent {
-        tokens: u64,
-        cost_usd: Usd,
-        cost_source: Option<CostOrigin>,
-    },
-    Ended {
-        reason: EndReason,
-        exit: Option<i32>,
-        killed: u32,
-        survivors: u32,
-    },
-    Text {
-        text: &'a str,
-    },
-    Finished {
-        outcome: &'static str,
-        exit_code: u8,
-        message: String,
-    },
+    Resumed { lost_cycle: Option<u32>, killed: u32 },
+    Session { session_id: String, pid: u32, model: Option<&'a str> },
+    Context { tokens: u64, window: u64, percent: u64, window_source: WindowSource },
+    Request { attempt: u32, reason: EndReason },
+    Delivered { attempt: u32 },
+    Proven { files: &'a [String] },
+    Failed { reason: &'a str },
+    Handoff { trouble: Option<&'a str> },
+    Nudged { count: u32 },
+    Tasks { done: u32, total: u32 },
+    Verified { passed: bool },
+    Waiting { reason: &'a str, ms: u64 },
+    Activity { summary: &'a str },
+    Spent { tokens: u64, cost_usd: Usd, cost_source: Option<CostOrigin> },
+    Ended { reason: EndReason, exit: Option<i32>, killed: u32, survivors: u32 },
+    Text { text: &'a str },
+    Finished { outcome: &'static str, exit_code: u8, message: String },
 }
 
 /// The event's line, with its line break.
@@ -156,18 +106,10 @@ pub fn line(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> String {
 fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a>) {
     match notice {
         Notice::RunStarted => ("run_started", Body::Empty {}),
-        Notice::RunResumed { lost_cycle, killed } => (
-            "run_resumed",
-            Body::Resumed {
-                lost_cycle: *lost_cycle,
-                killed: *killed,
-            },
-        ),
-        Notice::SessionStarted {
-            session_id,
-            pid,
-            model,
-        } => (
+        Notice::RunResumed { lost_cycle, killed } => {
+            ("run_resumed", Body::Resumed { lost_cycle: *lost_cycle, killed: *killed })
+        }
+        Notice::SessionStarted { session_id, pid, model } => (
             "session_started",
             Body::Session {
                 session_id: session_id.to_string(),
@@ -177,13 +119,9 @@ fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a
         ),
         Notice::Context(pressure) => ("context", context(pressure)),
         Notice::ThresholdReached(pressure) => ("threshold_reached", context(pressure)),
-        Notice::CheckpointRequested { attempt, reason } => (
-            "checkpoint_requested",
-            Body::Request {
-                attempt: *attempt,
-                reason: *reason,
-            },
-        ),
+        Notice::CheckpointRequested { attempt, reason } => {
+            ("checkpoint_requested", Body::Request { attempt: *attempt, reason: *reason })
+        }
         Notice::CheckpointDelivered { attempt } => {
             let attempt = *attempt;
             ("checkpoint_delivered", Body::Delivered { attempt })
@@ -210,12 +148,7 @@ fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a
                 cost_source: cost_origin(view),
             },
         ),
-        Notice::SessionEnded {
-            reason,
-            exit,
-            killed,
-            survivors,
-        } => (
+        Notice::SessionEnded { reason, exit, killed, survivors } => (
             "session_ended",
             Body::Ended {
                 reason: *reason,
@@ -288,50 +221,25 @@ mod tests {
     }
 
     fn all() -> Vec<Notice> {
-        let pressure = Pressure {
-            tokens: 142_000,
-            window: 200_000,
-            source: WindowSource::Statusline,
-        };
+        let pressure =
+            Pressure { tokens: 142_000, window: 200_000, source: WindowSource::Statusline };
         vec![
             Notice::RunStarted,
-            Notice::RunResumed {
-                lost_cycle: Some(3),
-                killed: 2,
-            },
-            Notice::SessionStarted {
-                session_id: Uuid::nil(),
-                pid: 4711,
-                model: None,
-            },
+            Notice::RunResumed { lost_cycle: Some(3), killed: 2 },
+            Notice::SessionStarted { session_id: Uuid::nil(), pid: 4711, model: None },
             Notice::Context(pressure),
             Notice::ThresholdReached(pressure),
-            Notice::CheckpointRequested {
-                attempt: 1,
-                reason: EndReason::Threshold,
-            },
+            Notice::CheckpointRequested { attempt: 1, reason: EndReason::Threshold },
             Notice::CheckpointDelivered { attempt: 1 },
-            Notice::CheckpointVerified {
-                files: vec!["dev-docs/tasks.md".into()],
-            },
-            Notice::CheckpointFailed {
-                reason: "nothing \u{1b}[2J changed".into(),
-            },
+            Notice::CheckpointVerified { files: vec!["dev-docs/tasks.md".into()] },
+            Notice::CheckpointFailed { reason: "nothing \u{1b}[2J changed".into() },
             Notice::HandoffWritten { trouble: None },
             Notice::Nudged { count: 2 },
             Notice::Tasks { done: 3, total: 9 },
             Notice::Verified { passed: false },
-            Notice::Waiting {
-                reason: "API error (server_error)".into(),
-                ms: 5_000,
-            },
-            Notice::Activity {
-                summary: "Bash: \u{202e}ls\u{9b}31m\n".into(),
-            },
-            Notice::Spent {
-                tokens: 12,
-                cost_usd: 0.1 + 0.2,
-            },
+            Notice::Waiting { reason: "API error (server_error)".into(), ms: 5_000 },
+            Notice::Activity { summary: "Bash: \u{202e}ls\u{9b}31m\n".into() },
+            Notice::Spent { tokens: 12, cost_usd: 0.1 + 0.2 },
             Notice::SessionEnded {
                 reason: EndReason::Threshold,
                 exit: Exit::Signal(15),
@@ -346,19 +254,15 @@ mod tests {
             },
             Notice::Warning { text: "w".into() },
             Notice::Obeyed { text: "o".into() },
-            Notice::RunFinished {
-                outcome: Outcome::Stopped { signal: 15 },
-            },
+            Notice::RunFinished { outcome: Outcome::Stopped { signal: 15 } },
         ]
     }
 
     #[test]
     fn every_event_is_written_as_promised() {
         let stage = staged::mid_night();
-        let lines: String = all()
-            .iter()
-            .map(|notice| line(stage.now, notice, &stage.view()))
-            .collect();
+        let lines: String =
+            all().iter().map(|notice| line(stage.now, notice, &stage.view())).collect();
         let head = format!(
             r#""ts":"{}","run_id":"1a2b3c4d-0000-4000-8000-000000000001","cycle":2"#,
             stage.now.rfc3339()
@@ -398,9 +302,7 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(&written).unwrap();
             let fields = value.as_object().unwrap();
             let event = fields["event"].as_str().unwrap();
-            let section = doc
-                .split("\n### ")
-                .find(|s| s.starts_with(&format!("`{event}`\n")));
+            let section = doc.split("\n### ").find(|s| s.starts_with(&format!("`{event}`\n")));
             let section = section.unwrap_or_else(|| panic!("{event} is not in EVENTS.md"));
             for field in fields.keys() {
                 let is_common = ["event", "ts", "run_id", "cycle"].contains(&field.as_str());
@@ -418,9 +320,7 @@ mod tests {
         let view = stage.view();
         let (outlet, let_through, written) = super::super::outlet::tests::sleepy();
         let mut json = Json::new(outlet);
-        let big = Notice::Activity {
-            summary: "x".repeat(300_000),
-        };
+        let big = Notice::Activity { summary: "x".repeat(300_000) };
         let mut told = 0;
         while json.lost < 2 {
             json.tell(stage.now, &big, &view);
@@ -435,19 +335,12 @@ mod tests {
         drop(json);
         let all: Vec<u8> = written.into_iter().flatten().collect();
         let all = String::from_utf8(all).unwrap();
-        let lines: Vec<serde_json::Value> = all
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<serde_json::Value> =
+            all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), told - 2 + 2);
         let warning = &lines[lines.len() - 2];
         assert_eq!(warning["event"], "warning");
-        assert!(
-            warning["text"]
-                .as_str()
-                .unwrap()
-                .starts_with("2 events were left out")
-        );
+        assert!(warning["text"].as_str().unwrap().starts_with("2 events were left out"));
         assert_eq!(lines[lines.len() - 1]["event"], "run_started");
     }
 

@@ -25,63 +25,44 @@ pub fn line(notice: &Notice, view: &Snapshot<'_>) -> Option<(Tone, String)> {
     Some(match notice {
         Notice::RunStarted => (Tone::Plain, format!("run {} begins", view.run_id())),
         Notice::RunResumed { lost_cycle, killed } => resumed(view, *lost_cycle, *killed),
-        Notice::SessionStarted {
-            session_id,
-            pid,
-            model,
-        } => {
+        Notice::SessionStarted { session_id, pid, model } => {
             let model = model.as_deref().unwrap_or("model not known yet");
             let words = format!("session {cycle} began: {model}, pid {pid}, id {session_id}");
             (Tone::Plain, words)
         }
         Notice::Context(_) | Notice::Spent { .. } | Notice::Activity { .. } => return None,
-        Notice::ThresholdReached(pressure) => (
-            Tone::Plain,
-            format!("threshold reached: context {}", words::pressure(pressure)),
-        ),
-        Notice::CheckpointRequested { attempt: 1, reason } => (
-            Tone::Plain,
-            format!("checkpoint asked for ({})", words::end_reason(*reason)),
-        ),
-        Notice::CheckpointRequested { attempt, reason: _ } => (
-            Tone::Warn,
-            format!("checkpoint asked for again (request {attempt})"),
-        ),
+        Notice::ThresholdReached(pressure) => {
+            (Tone::Plain, format!("threshold reached: context {}", words::pressure(pressure)))
+        }
+        Notice::CheckpointRequested { attempt: 1, reason } => {
+            (Tone::Plain, format!("checkpoint asked for ({})", words::end_reason(*reason)))
+        }
+        Notice::CheckpointRequested { attempt, reason: _ } => {
+            (Tone::Warn, format!("checkpoint asked for again (request {attempt})"))
+        }
         Notice::CheckpointDelivered { attempt: _ } => {
             (Tone::Plain, "the session has the request".into())
         }
-        Notice::CheckpointVerified { files } => (
-            Tone::Good,
-            format!("checkpoint verified: {}", files.join(", ")),
-        ),
+        Notice::CheckpointVerified { files } => {
+            (Tone::Good, format!("checkpoint verified: {}", files.join(", ")))
+        }
         Notice::CheckpointFailed { reason } => (Tone::Bad, format!("no checkpoint: {reason}")),
-        Notice::HandoffWritten { trouble: None } => (
-            Tone::Warn,
-            "longhaul wrote dev-docs/handoff.md from the transcript".into(),
-        ),
-        Notice::HandoffWritten {
-            trouble: Some(trouble),
-        } => (
-            Tone::Bad,
-            format!("dev-docs/handoff.md could not be written: {trouble}"),
-        ),
-        Notice::Nudged { count } => (
-            Tone::Plain,
-            format!("the turn ended with work left; told to go on ({count})"),
-        ),
+        Notice::HandoffWritten { trouble: None } => {
+            (Tone::Warn, "longhaul wrote dev-docs/handoff.md from the transcript".into())
+        }
+        Notice::HandoffWritten { trouble: Some(trouble) } => {
+            (Tone::Bad, format!("dev-docs/handoff.md could not be written: {trouble}"))
+        }
+        Notice::Nudged { count } => {
+            (Tone::Plain, format!("the turn ended with work left; told to go on ({count})"))
+        }
         Notice::Tasks { done, total } => (Tone::Good, format!("tasks: {done} of {total} done")),
         Notice::Verified { passed: true } => (Tone::Good, "the verify command passed".into()),
         Notice::Verified { passed: false } => (Tone::Warn, "the verify command failed".into()),
-        Notice::Waiting { reason, ms } => (
-            Tone::Warn,
-            format!("{reason}; going on in {}", text::span(*ms)),
-        ),
-        Notice::SessionEnded {
-            reason,
-            exit,
-            killed,
-            survivors,
-        } => {
+        Notice::Waiting { reason, ms } => {
+            (Tone::Warn, format!("{reason}; going on in {}", text::span(*ms)))
+        }
+        Notice::SessionEnded { reason, exit, killed, survivors } => {
             let mut words = format!(
                 "session {cycle} ended: {} ({})",
                 words::end_reason(*reason),
@@ -120,10 +101,7 @@ fn finished(outcome: &Outcome) -> (Tone, String) {
         Outcome::Budget { .. } | Outcome::NoProgress | Outcome::Stopped { .. } => Tone::Warn,
         Outcome::NeedsPerson { .. } | Outcome::Authentication { .. } => Tone::Bad,
     };
-    let words = format!(
-        "the run is over: {} (exit code {})",
-        outcome.sentence(),
-        outcome.exit_code()
-    );
+    let words =
+        format!("the run is over: {} (exit code {})", outcome.sentence(), outcome.exit_code());
     (tone, words)
 }

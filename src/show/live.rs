@@ -91,9 +91,7 @@ impl Teller for Live {
         // The panel shows it.
         let is_in_panel = matches!(notice, Notice::CheckpointDelivered { .. });
         let logged = line::line(notice, view).filter(|_| !is_in_panel);
-        let is_due = self
-            .drawn_at
-            .is_none_or(|drawn| at.ms_since(drawn) >= FRAME_MS);
+        let is_due = self.drawn_at.is_none_or(|drawn| at.ms_since(drawn) >= FRAME_MS);
         if let Some((tone, words)) = &logged {
             let time = text::local(at.unix_ms, &self.zone, "%H:%M:%S");
             self.painter.log(&time, *tone, words);
@@ -104,9 +102,7 @@ impl Teller for Live {
     }
 
     fn tick(&mut self, now: Timestamp, view: &Snapshot<'_>) {
-        let absent = self
-            .ticked_at
-            .is_some_and(|last| now.ms_since(last) > ABSENT_MS);
+        let absent = self.ticked_at.is_some_and(|last| now.ms_since(last) > ABSENT_MS);
         if absent {
             self.painter.forget();
         }
@@ -140,13 +136,7 @@ pub struct Painter {
 impl Painter {
     /// Nothing is drawn yet.
     pub fn new(look: Look) -> Self {
-        Self {
-            look,
-            log: VecDeque::new(),
-            lost: 0,
-            drawn: Vec::new(),
-            drawn_columns: 0,
-        }
+        Self { look, log: VecDeque::new(), lost: 0, drawn: Vec::new(), drawn_columns: 0 }
     }
 
     /// Takes a line for the log.
@@ -204,11 +194,8 @@ impl Painter {
     /// its lines have been folded, so it is higher than it was drawn.
     fn go_up(&self, out: &mut String, columns: usize, lines: usize) {
         let terminal = columns + 1;
-        let height: usize = self
-            .drawn
-            .iter()
-            .map(|(_, width)| width.div_ceil(terminal).max(1))
-            .sum();
+        let height: usize =
+            self.drawn.iter().map(|(_, width)| width.div_ceil(terminal).max(1)).sum();
         let height = height.min(lines.saturating_sub(1));
         out.push('\r');
         if height > 0 {
@@ -228,9 +215,9 @@ impl Painter {
             let whole = format!("{time}  {words}");
             for (index, part) in text::wrap(&whole, columns, STAMP).iter().enumerate() {
                 let row = match part.split_at_checked(STAMP) {
-                    Some((stamp, rest)) if index == 0 => Row::default()
-                        .and(panel::Style::Dim, stamp)
-                        .and(tone.into(), rest),
+                    Some((stamp, rest)) if index == 0 => {
+                        Row::default().and(panel::Style::Dim, stamp).and(tone.into(), rest)
+                    }
                     Some(_) | None => Row::default().and(tone.into(), part),
                 };
                 out.push_str(&row.paint(columns, self.look));
@@ -245,15 +232,9 @@ mod tests {
     use super::*;
     use crate::report::staged::{self, Stage};
 
-    const COLOURS: Look = Look {
-        has_colour: true,
-        has_unicode: true,
-    };
+    const COLOURS: Look = Look { has_colour: true, has_unicode: true };
 
-    const PLAIN: Look = Look {
-        has_colour: false,
-        has_unicode: true,
-    };
+    const PLAIN: Look = Look { has_colour: false, has_unicode: true };
 
     /// A painter and a terminal that shows what it writes.
     struct Screen {
@@ -277,13 +258,7 @@ mod tests {
 
         fn show(&mut self, stage: &Stage) -> String {
             let columns = self.columns - 1;
-            let rows = panel::rows(
-                &stage.view(),
-                stage.now,
-                self.moments,
-                columns,
-                self.lines - 1,
-            );
+            let rows = panel::rows(&stage.view(), stage.now, self.moments, columns, self.lines - 1);
             let frame = self.painter.frame(&rows, columns, self.lines);
             self.terminal.process(frame.as_bytes());
             frame
@@ -343,10 +318,7 @@ mod tests {
 
     #[test]
     fn ascii_stands_in_where_there_is_nothing_else() {
-        let look = Look {
-            has_colour: false,
-            has_unicode: false,
-        };
+        let look = Look { has_colour: false, has_unicode: false };
         let mut screen = Screen::new(look, 60, 24);
         let mut stage = staged::mid_night();
         stage.command(crate::cycle::Command::Stop);
@@ -372,10 +344,7 @@ mod tests {
         assert_eq!(screen.show(&stage), "");
         stage.wait(1_000);
         let next = screen.show(&stage);
-        assert!(
-            next.contains("50:55") && !next.contains("context"),
-            "{next:?}"
-        );
+        assert!(next.contains("50:55") && !next.contains("context"), "{next:?}");
         assert!(next.len() < whole / 2);
     }
 
@@ -391,11 +360,7 @@ mod tests {
             let lines = 2 + columns % 23;
             let mut screen = Screen::new(COLOURS, columns, lines);
             for stage in &stages {
-                screen.painter.log(
-                    "08:00:00",
-                    Tone::Bad,
-                    "a long line 漢字 \u{1b}[2J of the log",
-                );
+                screen.painter.log("08:00:00", Tone::Bad, "a long line 漢字 \u{1b}[2J of the log");
                 let view = stage.view();
                 for row in panel::rows(&view, stage.now, Moments::default(), columns, 6) {
                     let painted = row.paint(columns, PLAIN);
@@ -438,10 +403,7 @@ mod tests {
         let folded: usize = widths.iter().map(|w| w.div_ceil(50)).sum();
         assert!(folded > widths.len());
         let frame = draw(&mut painter, 49);
-        assert!(
-            frame.contains(&format!("\r\x1b[{folded}A\x1b[J")),
-            "{frame:?}"
-        );
+        assert!(frame.contains(&format!("\r\x1b[{folded}A\x1b[J")), "{frame:?}");
     }
 
     #[test]
@@ -490,12 +452,8 @@ mod tests {
             stage.context(tokens);
             let rows = panel::rows(&stage.view(), stage.now, Moments::default(), 99, 6);
             let row = rows[1].paint(99, COLOURS);
-            let bar = row
-                .find('█')
-                .map(|at| row[..at].rsplit_once('m').map_or("", |(l, _)| l));
-            bar.unwrap_or_default()
-                .rsplit_once('[')
-                .map_or(String::new(), |(_, c)| c.to_owned())
+            let bar = row.find('█').map(|at| row[..at].rsplit_once('m').map_or("", |(l, _)| l));
+            bar.unwrap_or_default().rsplit_once('[').map_or(String::new(), |(_, c)| c.to_owned())
         };
         // The threshold is 140,000; 60 % of it are 84,000.
         assert_eq!(colour_at(83_999), "32");

@@ -35,10 +35,7 @@ impl Look {
             let name = name.to_ascii_lowercase();
             name.contains("utf-8") || name.contains("utf8")
         });
-        Some(Self {
-            has_colour: get("NO_COLOR").is_none(),
-            has_unicode,
-        })
+        Some(Self { has_colour: get("NO_COLOR").is_none(), has_unicode })
     }
 }
 
@@ -79,12 +76,7 @@ mod tests {
 
     #[test]
     fn colour_and_glyphs_follow_the_environment() {
-        let look = |has_colour, has_unicode| {
-            Some(Look {
-                has_colour,
-                has_unicode,
-            })
-        };
+        let look = |has_colour, has_unicode| Some(Look { has_colour, has_unicode });
         let term = ("TERM", "xterm-256color");
         assert_eq!(of(&[term]), look(true, true));
         assert_eq!(of(&[term, ("NO_COLOR", "1")]), look(false, true));

@@ -45,10 +45,8 @@ impl Shared {
 impl Outlet {
     /// An outlet into `sink`.
     pub fn new(sink: Box<dyn Write + Send>) -> Self {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::default()),
-            changed: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new() });
         let theirs = Arc::clone(&shared);
         let spawned = std::thread::Builder::new()
             .name("longhaul-tell".into())
@@ -89,10 +87,7 @@ impl Outlet {
     /// Waits until everything is written, but not for a reader that sleeps.
     pub fn drain(&self) {
         let state = self.shared.lock();
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(state, LAST_WAIT, |s| !s.is_idle());
+        let waited = self.shared.changed.wait_timeout_while(state, LAST_WAIT, |s| !s.is_idle());
         drop(waited);
     }
 }
@@ -170,9 +165,7 @@ pub(super) mod tests {
     impl Write for Sleepy {
         fn write(&mut self, bytes: &[u8]) -> Result<usize> {
             self.gate.recv().map_err(|_| ErrorKind::BrokenPipe)?;
-            self.out
-                .send(bytes.to_vec())
-                .map_err(|_| ErrorKind::BrokenPipe)?;
+            self.out.send(bytes.to_vec()).map_err(|_| ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
         }
         fn flush(&mut self) -> Result<()> {
@@ -184,11 +177,7 @@ pub(super) mod tests {
     pub fn sleepy() -> (Outlet, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
         let (let_through, gate) = mpsc::channel();
         let (out, written) = mpsc::channel();
-        (
-            Outlet::new(Box::new(Sleepy { gate, out })),
-            let_through,
-            written,
-        )
+        (Outlet::new(Box::new(Sleepy { gate, out })), let_through, written)
     }
 
     #[test]

@@ -78,10 +78,7 @@ impl Row {
 
     /// Its columns.
     pub fn width(&self) -> usize {
-        self.pieces
-            .iter()
-            .map(|(_, words)| text::width(words))
-            .sum()
+        self.pieces.iter().map(|(_, words)| text::width(words)).sum()
     }
 
     /// With the longest of `choices` that leaves it within `columns`; if none
@@ -178,30 +175,19 @@ fn title(view: &Snapshot<'_>, now: Timestamp, columns: usize) -> Row {
         row = row.and_if_fits(room.saturating_sub(2), Style::Plain, &[&words]);
     }
     let gap = room.saturating_sub(row.width() + 1);
-    row.and(Style::Dim, &format!(" {}", "─".repeat(gap)))
-        .and(Style::Dim, &clock)
+    row.and(Style::Dim, &format!(" {}", "─".repeat(gap))).and(Style::Dim, &clock)
 }
 
 fn context(view: &Snapshot<'_>, columns: usize) -> Row {
     let row = Row::named("context");
     let Some(p) = view.pressure() else {
-        let words = if view.alive() {
-            "not known yet"
-        } else {
-            "no session is alive"
-        };
+        let words = if view.alive() { "not known yet" } else { "no session is alive" };
         return row.and(Style::Dim, words);
     };
     let threshold = threshold_tokens(view, &p);
     let style = pressure_style(&p, threshold);
     let share = |tokens: f64| tokens / p.window.max(1) as f64;
-    let row = bar(
-        row,
-        columns,
-        share(p.tokens as f64),
-        Some(share(threshold)),
-        style,
-    );
+    let row = bar(row, columns, share(p.tokens as f64), Some(share(threshold)), style);
     let source = match p.source {
         WindowSource::Config => "configured",
         WindowSource::Statusline => "by the CLI",
@@ -209,16 +195,15 @@ fn context(view: &Snapshot<'_>, columns: usize) -> Row {
         WindowSource::Guess => "a guess",
     };
     let (used, window) = (text::tokens(p.tokens), text::tokens(p.window));
-    row.and(style, &format!(" {:>3} %", p.percent()))
-        .and_if_fits(
-            columns,
-            Style::Plain,
-            &[
-                &format!("  {used} of {window} tokens · window {source}"),
-                &format!("  {used} of {window} ({source})"),
-                &format!("  {used}/{window}"),
-            ],
-        )
+    row.and(style, &format!(" {:>3} %", p.percent())).and_if_fits(
+        columns,
+        Style::Plain,
+        &[
+            &format!("  {used} of {window} tokens · window {source}"),
+            &format!("  {used} of {window} ({source})"),
+            &format!("  {used}/{window}"),
+        ],
+    )
 }
 
 /// Where the checkpoint will be asked for.
@@ -244,17 +229,13 @@ fn pressure_style(p: &Pressure, threshold: f64) -> Style {
 
 fn bar(row: Row, columns: usize, share: f64, mark: Option<f64>, style: Style) -> Row {
     // The figures after the bar need their room first.
-    let length = (columns / 3)
-        .min(columns.saturating_sub(29))
-        .clamp(SHORTEST_BAR, LONGEST_BAR);
+    let length = (columns / 3).min(columns.saturating_sub(29)).clamp(SHORTEST_BAR, LONGEST_BAR);
     let cell = |share: f64| (share.clamp(0.0, 1.0) * length as f64).round() as usize;
     let filled = cell(share);
     let mark = mark.map(cell).filter(|at| *at < length);
     let piece = |from: usize, to: usize, glyph: &str| glyph.repeat(to.saturating_sub(from));
     let Some(mark) = mark else {
-        return row
-            .and(style, &piece(0, filled, "█"))
-            .and(Style::Dim, &piece(filled, length, "░"));
+        return row.and(style, &piece(0, filled, "█")).and(Style::Dim, &piece(filled, length, "░"));
     };
     row.and(style, &piece(0, filled.min(mark), "█"))
         .and(Style::Dim, &piece(filled, mark, "░"))
@@ -292,15 +273,11 @@ fn cost(view: &Snapshot<'_>, columns: usize) -> Row {
         CostOrigin::Mixed => ["partly by the CLI, partly computed", "mixed"],
     };
     let tokens = text::tokens(view.tokens());
-    row.and(Style::Plain, &text::usd(view.cost_usd()))
-        .and_if_fits(
-            columns,
-            Style::Dim,
-            &[
-                &format!(" {} · {tokens} tokens", whose[0]),
-                &format!(" {} · {tokens} tokens", whose[1]),
-            ],
-        )
+    row.and(Style::Plain, &text::usd(view.cost_usd())).and_if_fits(
+        columns,
+        Style::Dim,
+        &[&format!(" {} · {tokens} tokens", whose[0]), &format!(" {} · {tokens} tokens", whose[1])],
+    )
 }
 
 fn state(view: &Snapshot<'_>, now: Timestamp, moments: Moments) -> Row {
@@ -325,10 +302,7 @@ fn state(view: &Snapshot<'_>, now: Timestamp, moments: Moments) -> Row {
     match view.verdict().filter(|_| view.outcome().is_none()) {
         Some(verdict) => row.and(
             Style::Yellow,
-            &format!(
-                " · then the run ends ({})",
-                crate::report::words::outcome(verdict)
-            ),
+            &format!(" · then the run ends ({})", crate::report::words::outcome(verdict)),
         ),
         None => row,
     }
@@ -348,8 +322,7 @@ fn last(view: &Snapshot<'_>, now: Timestamp, moments: Moments, columns: usize) -
     };
     let room = columns.saturating_sub(NAME + text::width(&age));
     let activity = text::safe(activity);
-    row.and(Style::Plain, &text::clip(&activity, room))
-        .and(Style::Dim, &age)
+    row.and(Style::Plain, &text::clip(&activity, room)).and(Style::Dim, &age)
 }
 
 /// Whole minutes, so that it moves rarely.

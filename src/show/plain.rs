@@ -41,12 +41,7 @@ struct Throttle {
 impl Plain {
     /// Writes into `outlet`, with times local to `zone`.
     pub fn new(outlet: Outlet, zone: TimeZone) -> Self {
-        Self {
-            outlet,
-            throttle: Throttle::default(),
-            zone,
-            lost: 0,
-        }
+        Self { outlet, throttle: Throttle::default(), zone, lost: 0 }
     }
 }
 
@@ -61,12 +56,7 @@ impl Teller for Plain {
         let mut lines = String::new();
         if self.lost > 0 {
             let n = text::count(self.lost, "line was", "lines were");
-            lines = stamped(
-                at,
-                view,
-                &format!("({n} left out: nobody read)"),
-                &self.zone,
-            );
+            lines = stamped(at, view, &format!("({n} left out: nobody read)"), &self.zone);
         }
         lines.push_str(&stamped(at, view, &words, &self.zone));
         if self.outlet.offer(&lines) {
@@ -229,10 +219,7 @@ mod tests {
                 window: 200_000,
                 source: crate::cycle::pressure::WindowSource::Models,
             };
-            let spent = Notice::Spent {
-                tokens: 1_000 * minute,
-                cost_usd: minute as f64,
-            };
+            let spent = Notice::Spent { tokens: 1_000 * minute, cost_usd: minute as f64 };
             for notice in [Notice::Context(pressure), spent] {
                 if let Some(words) = throttle.words(at, &notice, &view) {
                     told.push(format!("{minute:>2} {words}"));
@@ -246,11 +233,7 @@ mod tests {
             source: crate::cycle::pressure::WindowSource::Models,
         });
         told.extend(throttle.words(stage.now.plus_ms(1_200_001), &jump, &view));
-        assert!(
-            throttle
-                .words(stage.now.plus_ms(1_200_002), &jump, &view)
-                .is_none()
-        );
+        assert!(throttle.words(stage.now.plus_ms(1_200_002), &jump, &view).is_none());
         insta::assert_snapshot!(told.join("\n"), @r"
          0 context 10 % (20.0k of 200k tokens, window from the model table)
          5 context 15 % (30.0k of 200k tokens, window from the model table)

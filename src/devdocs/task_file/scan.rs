@@ -13,11 +13,7 @@ const MAX_MARKERS_PER_LINE: u32 = 8;
 /// A block that hides its lines until it is closed.
 #[derive(Debug)]
 enum Hidden {
-    Fence {
-        mark: char,
-        length: usize,
-        indent: usize,
-    },
+    Fence { mark: char, length: usize, indent: usize },
     Comment,
 }
 
@@ -100,11 +96,7 @@ impl Scan {
         let (indent, text) = split_indent(line, 0);
         let closes = match &block.kind {
             Hidden::Comment => line.contains("-->"),
-            Hidden::Fence {
-                mark,
-                length,
-                indent: opened,
-            } => {
+            Hidden::Fence { mark, length, indent: opened } => {
                 let run = text.chars().take_while(|c| c == mark).count();
                 run >= *length
                     && text[run..].trim().is_empty()
@@ -127,11 +119,7 @@ impl Scan {
     fn opens_hidden(&mut self, number: u32, indent: usize, text: &str) -> bool {
         let kind = if let Some(length) = fence_length(text) {
             let mark = if text.starts_with('~') { '~' } else { '`' };
-            Hidden::Fence {
-                mark,
-                length,
-                indent,
-            }
+            Hidden::Fence { mark, length, indent }
         } else if text.starts_with("<!--") {
             // `<!-->` is a whole comment, so the end may overlap the start.
             if text[2..].contains("-->") {
@@ -141,11 +129,7 @@ impl Scan {
         } else {
             return false;
         };
-        self.hidden = Some(HiddenBlock {
-            kind,
-            opened_at: number,
-            holds_open_box: false,
-        });
+        self.hidden = Some(HiddenBlock { kind, opened_at: number, holds_open_box: false });
         true
     }
 
@@ -182,8 +166,7 @@ impl Scan {
     fn paragraph_line(&mut self, number: u32, indent: usize, text: &str, wants_reason: bool) {
         let hidden = self.in_quote || self.in_inline_comment;
         self.in_inline_comment = if self.in_inline_comment {
-            text.split_once("-->")
-                .is_none_or(|(_, rest)| leaves_comment_open(rest))
+            text.split_once("-->").is_none_or(|(_, rest)| leaves_comment_open(rest))
         } else {
             leaves_comment_open(text)
         };
@@ -214,19 +197,10 @@ impl Scan {
     pub(super) fn finish(self, digest: String) -> TaskFile {
         let ticked = self.items.iter().filter(|item| item.ticked).count() as u32;
         let total = self.items.len() as u32;
-        let unclosed_at = self
-            .hidden
-            .filter(|block| block.holds_open_box)
-            .map(|block| block.opened_at);
+        let unclosed_at =
+            self.hidden.filter(|block| block.holds_open_box).map(|block| block.opened_at);
         let status = agree(self.said);
-        TaskFile {
-            items: self.items,
-            ticked,
-            total,
-            status,
-            unclosed_at,
-            digest,
-        }
+        TaskFile { items: self.items, ticked, total, status, unclosed_at, digest }
     }
 }
 
@@ -242,11 +216,7 @@ fn agree(said: Vec<(u32, Said)>) -> Option<Status> {
         }
     }
     match (other, done) {
-        (Some((line, value)), contradicts) => Some(Status::Other {
-            line,
-            value,
-            contradicts,
-        }),
+        (Some((line, value)), contradicts) => Some(Status::Other { line, value, contradicts }),
         (None, Some(line)) => Some(Status::Done { line }),
         (None, None) => None,
     }

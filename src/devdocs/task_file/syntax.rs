@@ -24,11 +24,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
             rest = None;
             return (!text.is_empty()).then_some(text);
         };
-        let width = if text[end..].starts_with("\r\n") {
-            2
-        } else {
-            1
-        };
+        let width = if text[end..].starts_with("\r\n") { 2 } else { 1 };
         rest = Some(&text[end + width..]);
         Some(&text[..end])
     })
@@ -39,11 +35,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
 pub(super) fn split_indent(line: &str, mut column: usize) -> (usize, &str) {
     let text = line.trim_start_matches([' ', '\t']);
     for blank in line[..line.len() - text.len()].bytes() {
-        column += if blank == b'\t' {
-            TAB_COLUMNS - column % TAB_COLUMNS
-        } else {
-            1
-        };
+        column += if blank == b'\t' { TAB_COLUMNS - column % TAB_COLUMNS } else { 1 };
     }
     (column, text.trim_end())
 }
@@ -72,11 +64,7 @@ pub(super) fn marker(text: &str, column: usize) -> Option<(usize, &str)> {
         return Some((end + 1, ""));
     }
     // Five blanks or more: the item starts with indented code.
-    if content - end > CODE_INDENT_COLUMNS {
-        Some((end + 1, ""))
-    } else {
-        Some((content, text))
-    }
+    if content - end > CODE_INDENT_COLUMNS { Some((end + 1, "")) } else { Some((content, text)) }
 }
 
 /// If `text` starts with a checkbox: what is between the brackets, and the rest.
@@ -163,16 +151,12 @@ pub(super) fn status(text: &str) -> Option<Said> {
     if value.eq_ignore_ascii_case("done") {
         return Some(Said::Done);
     }
-    let word = value
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(value.len());
+    let word = value.find(|c: char| !c.is_alphanumeric()).unwrap_or(value.len());
     if !value[..word].eq_ignore_ascii_case("blocked") {
         return Some(Said::Other(value.to_owned()));
     }
     let reason = value[word..]
         .trim_start_matches(|c: char| c.is_whitespace() || ":-–—,;.*_".contains(c))
         .trim();
-    Some(Said::Blocked(
-        (!reason.is_empty()).then(|| reason.to_owned()),
-    ))
+    Some(Said::Blocked((!reason.is_empty()).then(|| reason.to_owned())))
 }

@@ -36,11 +36,7 @@ fn documented_examples_hold() {
 #[test]
 fn every_marker_and_mark_is_read() {
     let file = parse("- [ ] a\n* [x] b\n+ [X] c\n1. [ ] d\n2) [x] e\n- [-] f\n- [] g\n- [✔️] h\n");
-    let ticks: Vec<_> = file
-        .items
-        .iter()
-        .map(|i| (i.text.as_str(), i.ticked))
-        .collect();
+    let ticks: Vec<_> = file.items.iter().map(|i| (i.text.as_str(), i.ticked)).collect();
     let expected = [
         ("a", false),
         ("b", true),
@@ -144,10 +140,7 @@ fn comments_hide_their_lines() {
         assert_eq!(counts(text), expected, "{text:?}");
     }
     assert_eq!(parse("- [ ] a <!-- b --> c").items[0].text, "a  c");
-    assert_eq!(
-        parse("- [ ] a\n\ntext <!-- x\nStatus: done\n-->").status,
-        None
-    );
+    assert_eq!(parse("- [ ] a\n\ntext <!-- x\nStatus: done\n-->").status, None);
 }
 
 #[test]
@@ -167,10 +160,7 @@ fn status_lines_are_read_in_their_usual_spellings() {
         "- [ ] a\n\nStatus: done",
         "# T\nStatus: done\r\nmore",
     ] {
-        assert!(
-            matches!(parse(line).status, Some(Status::Done { .. })),
-            "{line:?}"
-        );
+        assert!(matches!(parse(line).status, Some(Status::Done { .. })), "{line:?}");
     }
     for line in [
         "> Status: done",
@@ -192,16 +182,9 @@ fn status_lines_are_read_in_their_usual_spellings() {
     ] {
         assert_eq!(parse(line).status, None, "{line:?}");
     }
-    for line in [
-        "Status: done?",
-        "Status: not done",
-        "Status: done, almost",
-        "Status: in progress",
-    ] {
-        assert!(
-            matches!(parse(line).status, Some(Status::Other { .. })),
-            "{line:?}"
-        );
+    for line in ["Status: done?", "Status: not done", "Status: done, almost", "Status: in progress"]
+    {
+        assert!(matches!(parse(line).status, Some(Status::Other { .. })), "{line:?}");
     }
 }
 
@@ -210,30 +193,19 @@ fn blocked_carries_its_reason() {
     for (text, reason) in [
         ("Status: blocked", None),
         ("**Status:** Blocked", None),
-        (
-            "Status: blocked: need the API key",
-            Some("need the API key"),
-        ),
+        ("Status: blocked: need the API key", Some("need the API key")),
         ("Status: blocked - need the key", Some("need the key")),
         ("Status: blocked — need the key", Some("need the key")),
         ("Status: **blocked**, no key", Some("no key")),
         ("Status: blocked (no key)", Some("(no key)")),
-        (
-            "Status: blocked\nneed the key\nand more",
-            Some("need the key"),
-        ),
+        ("Status: blocked\nneed the key\nand more", Some("need the key")),
         ("Status: blocked\n\nneed the key", None),
         ("Status: blocked\n- [ ] a", None),
     ] {
-        let state = State::Blocked {
-            reason: reason.map(str::to_owned),
-        };
+        let state = State::Blocked { reason: reason.map(str::to_owned) };
         assert_eq!(parse(text).state(), state, "{text:?}");
     }
-    assert!(matches!(
-        parse("Status: unblocked").status,
-        Some(Status::Other { .. })
-    ));
+    assert!(matches!(parse("Status: unblocked").status, Some(Status::Other { .. })));
 }
 
 #[test]
@@ -244,23 +216,9 @@ fn blocked_wins_and_done_must_be_unanimous() {
     ));
     let torn = parse("Status: done\n- [ ] a\n\nStatus: in progress");
     assert_eq!(torn.state(), State::Open);
-    assert!(matches!(
-        torn.status,
-        Some(Status::Other {
-            line: 4,
-            contradicts: Some(1),
-            ..
-        })
-    ));
-    assert_eq!(
-        parse("- [ ] a\n\nStatus: done").state(),
-        State::Done {
-            by: DoneBy::StatusLine
-        }
-    );
-    let boxes = State::Done {
-        by: DoneBy::Checkboxes,
-    };
+    assert!(matches!(torn.status, Some(Status::Other { line: 4, contradicts: Some(1), .. })));
+    assert_eq!(parse("- [ ] a\n\nStatus: done").state(), State::Done { by: DoneBy::StatusLine });
+    let boxes = State::Done { by: DoneBy::Checkboxes };
     assert_eq!(parse("- [x] a\n\nStatus: in progress").state(), boxes);
     assert_eq!(parse("no boxes").state(), State::Open);
     assert_eq!(parse("no boxes").oddities().len(), 1);
@@ -269,23 +227,11 @@ fn blocked_wins_and_done_must_be_unanimous() {
 #[test]
 fn what_is_no_text_is_refused() {
     assert_eq!(TaskFile::parse(b""), Err(TaskFileError::Empty));
-    assert_eq!(
-        TaskFile::parse(b"\xef\xbb\xbf \r\n\t"),
-        Err(TaskFileError::Empty)
-    );
-    assert_eq!(
-        TaskFile::parse(b"- [x] \xff"),
-        Err(TaskFileError::NotUtf8 { offset: 6 })
-    );
-    assert_eq!(
-        TaskFile::parse(b"- [x] a\0"),
-        Err(TaskFileError::HasNul { offset: 7 })
-    );
+    assert_eq!(TaskFile::parse(b"\xef\xbb\xbf \r\n\t"), Err(TaskFileError::Empty));
+    assert_eq!(TaskFile::parse(b"- [x] \xff"), Err(TaskFileError::NotUtf8 { offset: 6 }));
+    assert_eq!(TaskFile::parse(b"- [x] a\0"), Err(TaskFileError::HasNul { offset: 7 }));
     let huge = vec![b' '; MAX_TASK_FILE_BYTES as usize + 1];
-    assert!(matches!(
-        TaskFile::parse(&huge),
-        Err(TaskFileError::TooLarge { .. })
-    ));
+    assert!(matches!(TaskFile::parse(&huge), Err(TaskFileError::TooLarge { .. })));
     assert_eq!(counts("\u{feff}- [x] a\r\n- [ ] b\r- [ ] c"), (1, 3));
 }
 
@@ -309,9 +255,8 @@ fn a_mebibyte_of_anything_is_read_at_once() {
         text.push('x');
         assert!(TaskFile::parse(text.as_bytes()).is_ok(), "{unit:?}");
     }
-    let stairs: String = (0..1000)
-        .map(|n| format!("{}- [ ]\n", " ".repeat(n * 2 % 1024)))
-        .collect();
+    let stairs: String =
+        (0..1000).map(|n| format!("{}- [ ]\n", " ".repeat(n * 2 % 1024))).collect();
     assert_eq!(counts(&(stairs + &"x\n".repeat(size / 4))), (0, 1000));
 }
 

@@ -1,0 +1,179 @@
+//! What happens when a deadline passes.
+
+use super::{ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, Machine};
+use crate::clock::Timestamp;
+use crate::cycle::action::{Action, Notice, Timer};
+use crate::cycle::event::Exit;
+use crate::cycle::state::{AskPhase, Between, Budget, EndReason, Outcome, State};
+
+impl Machine {
+    pub(super) fn on_deadline(&mut self, now: Timestamp, timer: Timer, epoch: u64) {
+        if timer == Timer::Run {
+            if self.verdict.is_none() {
+                let which = Budget::Hours;
+                self.wind_down(now, Outcome::Budget { which }, EndReason::Budget);
+            }
+            return;
+        }
+        if epoch != self.epoch {
+            return;
+        }
+        match timer {
+            Timer::Start => self.on_start_deadline(),
+            Timer::Delivery => self.on_delivery_deadline(),
+            Timer::Checkpoint => self.on_checkpoint_deadline(),
+            Timer::Interrupt => {
+                if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Interrupting)
+                {
+                    self.ask_again_or_give_up("the first request was not answered in time");
+                }
+            }
+            Timer::Reread => self.with_judge(now, |judge, out, _| {
+                judge.on_reread(out);
+                None
+            }),
+            Timer::Exit => {
+                if matches!(self.state, State::Ending { surely: false }) {
+                    self.end_surely();
+                }
+            }
+            Timer::Gone => {
+                if matches!(self.state, State::Ending { surely: true }) {
+                    let why = "the session could not be ended; look for its processes".to_owned();
+                    self.verdict = Some(Outcome::NeedsPerson { why });
+                    self.session_is_gone(now, Exit::Unknown, 0, 1);
+                }
+            }
+            Timer::Backoff => {
+                if matches!(self.state, State::Between { step: Between::Backoff }) {
+                    if self.paused {
+                        self.enter(State::Between { step: Between::Held });
+                    } else {
+                        self.launch(now);
+                    }
+                }
+            }
+            Timer::Cool => self.on_cool_deadline(),
+            Timer::Answer => self.on_answer_deadline(now),
+            Timer::Run => {}
+        }
+    }
+
+    /// longhaul's own work on files did not report: the run goes on without.
+    pub(super) fn on_answer_deadline(&mut self, now: Timestamp) {
+        let late = |what: &str| format!("{what} took longer than {} s", ANSWER_MS / 1_000);
+        match &self.state {
+            State::Checkpointing { ask } => match ask.phase {
+                AskPhase::Proving => self.ask_again_or_give_up("the files could not be compared"),
+                AskPhase::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting => {}
+            },
+            State::Between { step } => match step {
+                Between::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
+                Between::Briefing => self.on_handoff_written(now, Some(late("writing the brief"))),
+                Between::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+                Between::Backoff | Between::Held => {}
+            },
+            State::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
+            State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => {}
+        }
+    }
+
+    pub(super) fn on_copy_late(&mut self, now: Timestamp, trouble: String) {
+        self.tell(Notice::Warning { text: trouble.clone() });
+        self.with_live(|c| c.checkpoint.trouble = Some(trouble));
+        self.go_on_from_keeping(now);
+    }
+
+    pub(super) fn on_cool_deadline(&mut self) {
+        if !matches!(self.state, State::Cooling { .. }) {
+            return;
+        }
+        if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
+            // The window became known in the meantime.
+            self.tell(Notice::ThresholdReached(pressure));
+            self.begin_ask(EndReason::Threshold);
+        } else if self.paused {
+            self.enter(State::Held);
+        } else {
+            let text = self.params.continue_prompt.clone();
+            self.work_on(text);
+        }
+    }
+
+    pub(super) fn on_start_deadline(&mut self) {
+        // A first turn may end without a reply (an unknown slash command); then
+        // the session is told to go on, and waits for its first reply in Working.
+        if matches!(self.state, State::Starting | State::Working) && !self.has_replied() {
+            self.end_session(EndReason::DeadStart);
+        }
+    }
+
+    pub(super) fn on_delivery_deadline(&mut self) {
+        let (retries, text) = match &mut self.state {
+            State::Checkpointing { ask } if ask.phase == AskPhase::Typed => {
+                ask.retries += 1;
+                (ask.retries, ask.text.clone())
+            }
+            State::Working => match &mut self.typed {
+                Some(typed) => {
+                    typed.retries += 1;
+                    (typed.retries, typed.text.clone())
+                }
+                None => return,
+            },
+            State::Checkpointing { .. }
+            | State::Starting
+            | State::Judging { .. }
+            | State::Held
+            | State::Cooling { .. }
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => return,
+        };
+        if retries > DELIVERY_RETRIES {
+            let why = "the session takes no input: the typed text never showed in its transcript";
+            return match self.state {
+                State::Checkpointing { .. } => self.give_up_asking(why),
+                _ if !self.has_replied() => self.end_session(EndReason::DeadStart),
+                _ => {
+                    self.with_live(|c| c.checkpoint.trouble = Some(why.to_owned()));
+                    self.end_session(EndReason::NoProgress);
+                }
+            };
+        }
+        // The Enter may have been swallowed (odd tries), or the text too.
+        if retries % 2 == 1 {
+            self.out.push(Action::PressEnter);
+        } else {
+            self.out.push(Action::ClearInput);
+            self.out.push(Action::Type { text });
+        }
+        self.timer(Timer::Delivery, DELIVERY_MS);
+    }
+
+    pub(super) fn on_checkpoint_deadline(&mut self) {
+        let hurried = self.verdict.is_some();
+        let State::Checkpointing { ask } = &mut self.state else {
+            return;
+        };
+        match ask.phase {
+            AskPhase::Typed | AskPhase::Queued | AskPhase::Heard => {
+                if ask.attempt == 1 && !hurried {
+                    ask.phase = AskPhase::Interrupting;
+                    self.out.push(Action::PressEscape);
+                    self.timer(Timer::Interrupt, INTERRUPT_MS);
+                } else {
+                    self.give_up_asking("the request was not answered in time");
+                }
+            }
+            AskPhase::Interrupting => self.give_up_asking("the request was not answered in time"),
+            AskPhase::Proving | AskPhase::Keeping => {}
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The state x event table.
+//!
+//! `step` is total: every event is answered in every state, and the answer to
+//! what does not matter there is to do nothing (and to count it, where it
+//! speaks of a session that is gone). `dev-docs/STATES.md` is generated from
+//! this file by a test.
+
+mod asking;
+mod deadlines;
+mod next;
+mod people;
+mod reports;
+mod run;
+mod sessions;
+
+use uuid::Uuid;
+
+use super::action::{Action, Notice, Timer};
+use super::event::{Event, TaskReading, TurnEnd};
+use super::params::Params;
+use super::record::CycleRecord;
+use super::state::{Between, EndReason, Outcome, State};
+use crate::clock::Timestamp;
+
+/// A typed text should show in the transcript within this time; it does within
+/// 50 ms when the CLI is well.
+const DELIVERY_MS: u64 = 4_000;
+/// Enter presses and retypes before a text counts as undeliverable.
+const DELIVERY_RETRIES: u32 = 4;
+/// After Esc a turn should end within this time.
+const INTERRUPT_MS: u64 = 5_000;
+/// After SIGKILL the keeper reports within this time; it needs milliseconds.
+const GONE_MS: u64 = 20_000;
+/// longhaul's own work on files reports within this time. It needs
+/// milliseconds; a commit with hooks, or a disk that stalls, takes longer.
+const ANSWER_MS: u64 = 120_000;
+/// Second signal: how long the CLI may still take to write its bill.
+const HURRIED_EXIT_MS: u64 = 2_000;
+/// Sessions in a row that never answered, before a person is needed.
+const MAX_DEAD_STARTS: u32 = 3;
+/// Failed turns in a row before the session is cycled.
+const MAX_API_FAILURES: u32 = 8;
+/// First pause after an API failure; doubles each time.
+const COOL_MS: u64 = 5_000;
+/// First pause after a session that failed; doubles each time.
+const BACKOFF_MS: u64 = 1_000;
+/// No pause is longer than this.
+const MAX_PAUSE_MS: u64 = 300_000;
+/// Signal number that `longhaul stop` counts as.
+const SIGTERM: i32 = 15;
+
+/// The supervisor's decisions for one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    pub(super) params: Params,
+    pub(super) run_id: Uuid,
+    pub(super) started_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
+    pub(super) state: State,
+    /// Grows with each change of state; a deadline of an older epoch is void.
+    pub(super) epoch: u64,
+    /// A person wants nothing new started.
+    pub(super) paused: bool,
+    /// What the run will end with, once the session is down.
+    pub(super) verdict: Option<Outcome>,
+    /// Why the live session is ending (or being checkpointed).
+    pub(super) reason: Option<EndReason>,
+    /// Signals seen.
+    signals: u32,
+    /// The cycle whose session is alive, or was the last.
+    pub(super) live: Option<CycleRecord>,
+    /// A session of `live` exists (from launch to its exit report).
+    pub(super) alive: bool,
+    /// Was `SessionStarted` told for it?
+    announced: bool,
+    /// Cycles that are over.
+    pub(super) past: Vec<CycleRecord>,
+    pub(super) tasks_done: u32,
+    pub(super) tasks_total: u32,
+    pub(super) tasks_done_at_start: Option<u32>,
+    tasks_digest: Option<String>,
+    /// Prompts in a row without progress in the live session.
+    nudges_in_a_row: u32,
+    /// A text typed in `Working` that the transcript has not shown yet.
+    typed: Option<Typed>,
+    /// Progress counts from here when a turn is judged.
+    judged_at: Timestamp,
+    no_progress_in_a_row: u32,
+    /// The same before the live cycle: it may be judged more than once.
+    no_progress_before: u32,
+    dead_starts_in_a_row: u32,
+    api_failures_in_a_row: u32,
+    /// Sessions in a row whose first reply was already over the threshold.
+    born_full_in_a_row: u32,
+    last_checkpoint_digest: Option<String>,
+    /// The cycle whose proven checkpoint is being copied.
+    keeping: Option<u32>,
+    /// What the next prompt must carry (the verify command's output).
+    note: Option<String>,
+    pub(super) stale_reports: u64,
+    pub(super) last_activity: String,
+    elapsed_before_ms: u64,
+    clock_base: Timestamp,
+    pub(super) last_now: Timestamp,
+    out: Vec<Action>,
+}
+
+/// A text on its way into the session.
+#[derive(Debug, Clone, PartialEq)]
+struct Typed {
+    text: String,
+    retries: u32,
+}
+
+impl Machine {
+    /// A run that has not begun.
+    pub fn new(run_id: Uuid, params: Params, now: Timestamp) -> Self {
+        Self {
+            params,
+            run_id,
+            started_at: now,
+            ended_at: None,
+            state: State::Between { step: Between::Held },
+            epoch: 0,
+            paused: false,
+            verdict: None,
+            reason: None,
+            signals: 0,
+            live: None,
+            alive: false,
+            announced: false,
+            past: Vec::new(),
+            tasks_done: 0,
+            tasks_total: 0,
+            tasks_done_at_start: None,
+            tasks_digest: None,
+            nudges_in_a_row: 0,
+            typed: None,
+            judged_at: now,
+            no_progress_in_a_row: 0,
+            no_progress_before: 0,
+            dead_starts_in_a_row: 0,
+            api_failures_in_a_row: 0,
+            born_full_in_a_row: 0,
+            last_checkpoint_digest: None,
+            keeping: None,
+            note: None,
+            stale_reports: 0,
+            last_activity: String::new(),
+            elapsed_before_ms: 0,
+            clock_base: now,
+            last_now: now,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes one event and says what to do about it.
+    #[must_use = "the actions must be performed"]
+    pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
+        let before = std::mem::replace(&mut self.last_now, now);
+        if !matches!(self.state, State::Finished { .. }) {
+            match event {
+                Event::Started => self.on_started(now),
+                Event::Recovered { params, spend, bill, killed } => {
+                    self.on_recovered(before, now, *params, spend, bill, killed);
+                }
+                Event::Session { cycle, report } => self.on_session(now, cycle, report),
+                Event::TaskRead { reading } => self.on_task_read(now, &reading),
+                Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
+                Event::ProgressWeighed { changed } => self.on_progress_weighed(now, changed),
+                Event::Proof { changed, shortfalls, digest } => {
+                    self.on_proof(changed, &shortfalls, digest);
+                }
+                Event::CheckpointKept { folder, trouble } => self.on_kept(now, folder, trouble),
+                Event::HandoffWritten { trouble } => self.on_handoff_written(now, trouble),
+                Event::Operator { command } => self.on_command(now, command),
+                Event::Signal { number } => self.on_signal(now, number),
+                Event::Deadline { timer, epoch } => self.on_deadline(now, timer, epoch),
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn enter(&mut self, state: State) {
+        self.epoch += 1;
+        self.state = state;
+    }
+
+    fn timer(&mut self, timer: Timer, after_ms: u64) {
+        self.out.push(Action::SetTimer { timer, epoch: self.epoch, after_ms });
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.out.push(Action::Tell(notice));
+    }
+
+    fn with_live(&mut self, change: impl FnOnce(&mut CycleRecord)) {
+        if let Some(live) = &mut self.live {
+            change(live);
+        }
+    }
+
+    /// All cycles, the live one last.
+    pub fn cycles(&self) -> impl Iterator<Item = &CycleRecord> {
+        self.past.iter().chain(self.live.as_ref())
+    }
+
+    /// Tokens of all kinds, of all cycles.
+    pub fn tokens_total(&self) -> u64 {
+        self.cycles().map(|c| c.spend.tokens.total()).fold(0, u64::saturating_add)
+    }
+
+    /// Dollars of all cycles.
+    pub fn cost_total_usd(&self) -> f64 {
+        self.cycles().map(|c| c.cost().0).sum()
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The time of the newest event.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.last_now
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> Uuid {
+        self.run_id
+    }
+
+    /// The cycle that is alive, or was the last.
+    pub fn live(&self) -> Option<&CycleRecord> {
+        self.live.as_ref()
+    }
+
+    /// Does this reading of the task file say anything new?
+    pub fn is_news(&self, reading: &TaskReading) -> bool {
+        match reading {
+            TaskReading::Read { digest, .. } => self.tasks_digest.as_ref() != Some(digest),
+            TaskReading::Unreadable { .. } => false,
+        }
+    }
+
+    /// Is a session alive, as far as the machine knows?
+    pub fn is_alive(&self) -> bool {
+        self.alive
+    }
+
+    /// How the run ended, if it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            State::Finished { outcome } => Some(outcome),
+            State::Starting
+            | State::Working
+            | State::Judging { .. }
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Between { .. } => None,
+        }
+    }
+}
+
+/// The id of a cycle's session follows from run and cycle, so that a crash
+/// between deciding and noting cannot lose it.
+pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
+    Uuid::new_v5(&run_id, format!("cycle {cycle}").as_bytes())
+}
+
+/// Nothing more fits into the context: the session can only be replaced.
+fn is_context_full(end: &TurnEnd) -> bool {
+    matches!(end, TurnEnd::ApiError { error, text, .. }
+        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
+}
+
+/// `base`, doubled `times` times, capped.
+fn doubling(base_ms: u64, times: u32) -> u64 {
+    base_ms.saturating_mul(1_u64 << times.min(20)).min(MAX_PAUSE_MS)
+}
+
+fn blocked(reason: &str) -> String {
+    if reason.is_empty() {
+        "the task file says 'Status: blocked'".into()
+    } else {
+        format!("the task file says blocked: {reason}")
+    }
+}
+
+/// Is `shown` (from the transcript) the text we `typed`? White space may be
+/// folded on the way, and a long paste may be shown cut.
+fn is_same_text(typed: &str, shown: &str) -> bool {
+    const ENOUGH: usize = 160;
+    let fold = |s: &str| -> String {
+        s.chars().filter(|c| !c.is_whitespace() && !c.is_control()).take(ENOUGH).collect()
+    };
+    let (typed, shown) = (fold(typed), fold(shown));
+    !typed.is_empty() && typed == shown
+}

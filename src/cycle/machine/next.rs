@@ -1,0 +1,293 @@
+//! What comes next when a turn or a session has ended.
+
+use super::{
+    ANSWER_MS, BACKOFF_MS, DELIVERY_MS, MAX_DEAD_STARTS, Machine, Typed, blocked, doubling,
+};
+use crate::clock::Timestamp;
+use crate::cycle::action::{Action, Notice, Timer};
+use crate::cycle::event::TaskReading;
+use crate::cycle::judge::{Judge, Verdict};
+use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
+
+impl Machine {
+    pub(super) fn begin_judging(&mut self) {
+        let judge = Judge::new(self.judged_at, &mut self.out);
+        self.enter(State::Judging { judge });
+        self.timer(Timer::Answer, ANSWER_MS);
+    }
+
+    pub(super) fn judge_between(&mut self, now: Timestamp) {
+        let since = self.live.as_ref().map_or(now, |c| c.started_at);
+        let judge = Judge::new(since, &mut self.out);
+        self.enter(State::Between { step: Between::Judging { judge } });
+        self.timer(Timer::Answer, ANSWER_MS);
+    }
+
+    pub(super) fn cancel_judge(&mut self) {
+        let judge = match &self.state {
+            State::Judging { judge } => Some(judge),
+            State::Between { step: Between::Judging { judge } } => Some(judge),
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
+            | State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => None,
+        };
+        if judge.is_some_and(Judge::is_verifying) {
+            self.out.push(Action::CancelVerify);
+        }
+    }
+
+    /// Runs `answer` on the judge in hand, if there is one.
+    pub(super) fn with_judge(
+        &mut self,
+        now: Timestamp,
+        answer: impl FnOnce(&mut Judge, &mut Vec<Action>, u64) -> Option<Verdict>,
+    ) {
+        let epoch = self.epoch;
+        let (verdict, alive) = match &mut self.state {
+            State::Judging { judge } => (answer(judge, &mut self.out, epoch), true),
+            State::Between { step: Between::Judging { judge } } => {
+                (answer(judge, &mut self.out, epoch), false)
+            }
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
+            | State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => return,
+        };
+        match (verdict, alive) {
+            (Some(verdict), true) => self.on_verdict_alive(now, verdict),
+            (Some(verdict), false) => self.on_verdict_between(now, verdict),
+            (None, _) => {}
+        }
+    }
+
+    pub(super) fn on_task_read(&mut self, now: Timestamp, reading: &TaskReading) {
+        if let TaskReading::Read { digest, ticked, total, .. } = reading {
+            let (ticked, total) = (*ticked, *total);
+            if self.tasks_digest.is_none() || (self.tasks_done, self.tasks_total) != (ticked, total)
+            {
+                self.tell(Notice::Tasks { done: ticked, total });
+            }
+            let is_new = self.tasks_digest.as_ref().is_some_and(|old| old != digest);
+            // The answer to a checkpoint request always touches the task file.
+            if is_new && !matches!(self.state, State::Checkpointing { .. }) {
+                self.mark_progress();
+            }
+            self.tasks_digest = Some(digest.clone());
+            self.tasks_done = ticked;
+            self.tasks_total = total;
+            self.tasks_done_at_start.get_or_insert(ticked);
+            self.with_live(|c| {
+                if ticked > c.tasks_done_after {
+                    c.progress = true;
+                }
+                c.tasks_done_after = ticked;
+                c.tasks_total = total;
+            });
+        }
+        // The run's end is settled, and a person who pressed Ctrl-C does not wait
+        // for a verify command; only a spent budget may still meet a finished task.
+        let settled = self.verdict.as_ref().is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
+        if settled && matches!(self.state, State::Between { step: Between::Judging { .. } }) {
+            self.finish_with_verdict(now);
+            return;
+        }
+        let verify = self.params.verify;
+        self.with_judge(now, |judge, out, epoch| judge.on_read(reading, verify, epoch, out));
+    }
+
+    pub(super) fn mark_progress(&mut self) {
+        self.nudges_in_a_row = 0;
+        if self.alive {
+            self.with_live(|c| c.progress = true);
+        }
+    }
+
+    pub(super) fn on_verify_ended(&mut self, now: Timestamp, passed: bool, tail: &str) {
+        let waiting = match &self.state {
+            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
+                judge.is_verifying()
+            }
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
+            | State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => false,
+        };
+        if waiting {
+            self.tell(Notice::Verified { passed });
+            self.timer(Timer::Answer, ANSWER_MS);
+        }
+        self.with_judge(now, |judge, out, _| judge.on_verify(passed, tail, out));
+    }
+
+    pub(super) fn on_progress_weighed(&mut self, now: Timestamp, changed: bool) {
+        self.with_judge(now, |judge, _, _| judge.on_weighed(changed));
+    }
+
+    /// The turn ended and the session is idle.
+    pub(super) fn on_verdict_alive(&mut self, now: Timestamp, verdict: Verdict) {
+        match verdict {
+            Verdict::Done => {
+                self.verdict = Some(Outcome::Done);
+                self.end_session(EndReason::Done);
+            }
+            Verdict::Blocked { reason } => {
+                self.verdict = Some(Outcome::NeedsPerson { why: blocked(&reason) });
+                self.end_session(EndReason::Blocked);
+            }
+            Verdict::Open { note, progress } => self.go_on(now, note, progress),
+            Verdict::Unreadable { problem, progress } => {
+                let note = format!(
+                    "The task file cannot be read: {problem}. Put it right, then go on with the next open task."
+                );
+                self.go_on(now, Some(note), progress);
+            }
+        }
+    }
+
+    /// Work is left, and the session is idle.
+    pub(super) fn go_on(&mut self, now: Timestamp, note: Option<String>, progress: bool) {
+        if progress {
+            self.mark_progress();
+        }
+        self.judged_at = now;
+        if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
+            self.note = note;
+            self.tell(Notice::ThresholdReached(pressure));
+            self.begin_ask(EndReason::Threshold);
+        } else if self.paused {
+            self.note = note;
+            self.enter(State::Held);
+        } else if self.nudges_in_a_row >= self.params.max_nudges {
+            self.note = note;
+            self.begin_ask(EndReason::NoProgress);
+        } else {
+            self.nudges_in_a_row += 1;
+            let count = self.nudges_in_a_row;
+            // Taken in any case: what an earlier verify run said is no news later.
+            let kept = self.note.take();
+            let text = note.or(kept).unwrap_or_else(|| self.params.continue_prompt.clone());
+            self.with_live(|c| c.nudges += 1);
+            self.tell(Notice::Nudged { count });
+            self.work_on(text);
+        }
+    }
+
+    /// Types a prompt into the idle session.
+    pub(super) fn work_on(&mut self, text: String) {
+        self.enter(State::Working);
+        self.out.push(Action::Type { text: text.clone() });
+        self.typed = Some(Typed { text, retries: 0 });
+        self.timer(Timer::Delivery, DELIVERY_MS);
+        if !self.has_replied() {
+            self.timer(Timer::Start, self.params.start_timeout_ms);
+        }
+    }
+
+    /// Did the model ever answer in the live session?
+    pub(super) fn has_replied(&self) -> bool {
+        self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_some())
+    }
+
+    /// No session is alive.
+    pub(super) fn on_verdict_between(&mut self, now: Timestamp, verdict: Verdict) {
+        let (note, progress) = match verdict {
+            Verdict::Done => return self.finish(now, Outcome::Done),
+            Verdict::Blocked { reason } => {
+                return self.finish(now, Outcome::NeedsPerson { why: blocked(&reason) });
+            }
+            Verdict::Unreadable { problem, .. } => {
+                let why = format!("the task file cannot be read: {problem}");
+                return self
+                    .finish(now, self.verdict.clone().unwrap_or(Outcome::NeedsPerson { why }));
+            }
+            Verdict::Open { note, progress } => (note, progress),
+        };
+        if note.is_some() {
+            self.note = note;
+        }
+        self.count_progress(progress);
+        if self.verdict.is_some() {
+            return self.finish_with_verdict(now);
+        }
+        if let Some(outcome) = self.reason_to_stop() {
+            return self.finish(now, outcome);
+        }
+        if self.paused {
+            return self.enter(State::Between { step: Between::Held });
+        }
+        let failures = self.live.as_ref().map_or(0, |c| match c.end_reason {
+            Some(EndReason::DeadStart) => self.dead_starts_in_a_row,
+            Some(EndReason::Exited | EndReason::ApiFailure) => self.no_progress_in_a_row.max(1),
+            Some(_) | None => 0,
+        });
+        if failures > 0 {
+            let ms = doubling(BACKOFF_MS, failures - 1);
+            self.tell(Notice::Waiting { reason: "the session failed".into(), ms });
+            self.enter(State::Between { step: Between::Backoff });
+            self.timer(Timer::Backoff, ms);
+        } else {
+            self.launch(now);
+        }
+    }
+
+    /// Books whether the cycle that ended made progress. A pause or a crash may
+    /// have it judged again; it counts once. Dead starts have their own bound,
+    /// which tells the person what the screen said.
+    pub(super) fn count_progress(&mut self, progress: bool) {
+        let Some(live) = &mut self.live else { return };
+        live.progress |= progress;
+        if live.end_reason == Some(EndReason::DeadStart) {
+            return;
+        }
+        // Sessions that are born full and tick nothing go round for ever, each
+        // with a fresh checkpoint: that is no progress.
+        let ticked = live.tasks_done_after > live.tasks_done_before;
+        let idle = self.born_full_in_a_row > 1 && !ticked;
+        if live.progress && !idle {
+            self.no_progress_in_a_row = 0;
+        } else {
+            self.no_progress_in_a_row = self.no_progress_before + 1;
+        }
+    }
+
+    pub(super) fn reason_to_stop(&self) -> Option<Outcome> {
+        if self.dead_starts_in_a_row >= MAX_DEAD_STARTS {
+            let why = format!(
+                "{} sessions in a row ended without one reply; the last thing seen: {}",
+                self.dead_starts_in_a_row,
+                if self.last_activity.is_empty() { "nothing" } else { &self.last_activity }
+            );
+            return Some(Outcome::NeedsPerson { why });
+        }
+        if self.no_progress_in_a_row >= self.params.no_progress_cycles {
+            return Some(Outcome::NoProgress);
+        }
+        if let Some(which) = self.spent_budget() {
+            return Some(Outcome::Budget { which });
+        }
+        let launched = self.past.len() + usize::from(self.live.is_some());
+        if launched >= self.params.max_sessions as usize {
+            return Some(Outcome::Budget { which: Budget::Sessions });
+        }
+        None
+    }
+}
