@@ -32,8 +32,23 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let place = shown(&path, &patient.child_env);
     match version(&path, patient.project, &patient.child_env) {
         Ok(line) => vec![judge(&place, &line)],
-        Err(err) => vec![Finding::of_error("cli", &err)],
+        // A program that cannot be run at all is an error; one that only does not
+        // tell its version may still work, and a dead start is dealt with.
+        Err(Unversioned::CannotRun(err)) => vec![Finding::of_error("cli", &err)],
+        Err(Unversioned::Silent(why)) => {
+            vec![
+                Finding::warning("cli", format!("{place} does not say which Claude Code it is"))
+                    .detail(why)
+                    .mend("check that claude.command names the Claude Code CLI"),
+            ]
+        }
     }
+}
+
+/// Why there is no version.
+enum Unversioned {
+    CannotRun(Error),
+    Silent(String),
 }
 
 fn judge(place: &str, line: &str) -> Finding {
@@ -112,9 +127,8 @@ fn runnable(path: &Path) -> std::result::Result<(), &'static str> {
 
 /// What `--version` prints. The CLI gets the environment of a session, since a
 /// wrapper may need its home; asked for its version it writes nothing there.
-fn version(path: &Path, project: &Path, env: &Env) -> Result<String> {
-    let fail =
-        |why: &str| Error::usage(format!("{} --version {why}", path.display())).hint(INSTALL);
+fn version(path: &Path, project: &Path, env: &Env) -> std::result::Result<String, Unversioned> {
+    let fail = |why: &str| Unversioned::Silent(format!("`--version` {why}"));
     let mut child = Command::new(path)
         .arg("--version")
         .current_dir(project)
@@ -126,7 +140,8 @@ fn version(path: &Path, project: &Path, env: &Env) -> Result<String> {
         .process_group(0)
         .spawn()
         .map_err(|err| {
-            Error::io(ErrorKind::Usage, format!("cannot run {}", path.display()), err).hint(INSTALL)
+            let what = format!("cannot run {}", path.display());
+            Unversioned::CannotRun(Error::io(ErrorKind::Usage, what, err).hint(INSTALL))
         })?;
     let stdout = child.stdout.take().expect("stdout was piped");
     let exited = wait(&mut child, VERSION_TIMEOUT_MS);
@@ -134,8 +149,7 @@ fn version(path: &Path, project: &Path, env: &Env) -> Result<String> {
     if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);
     }
-    let status =
-        child.wait().map_err(|err| Error::internal("cannot wait for a process").caused_by(err))?;
+    let status = child.wait().map_err(|err| fail(&format!("was lost ({err})")))?;
     if exited.is_none() {
         return Err(fail("did not end within 10 s"));
     }

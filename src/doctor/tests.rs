@@ -172,7 +172,9 @@ fn the_cli_must_be_there_and_run() {
     }
     world.script("bin/broken", "exit 3");
     world.config.claude.command = "broken".into();
-    assert!(world.the_error().2.contains("failed (exit status: 3)"));
+    let silent = world.find("cli");
+    assert_eq!(silent.severity, Severity::Warning);
+    assert!(silent.detail.contains("failed (exit status: 3)"));
     world.script("bin/old", "echo '2.1.100 (Claude Code)'");
     world.config.claude.command = "old".into();
     assert_eq!(world.find("cli").severity, Severity::Warning);
