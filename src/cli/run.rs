@@ -20,8 +20,21 @@ use crate::state_dir::{self, ProjectState};
 use crate::transcript::SessionTranscript;
 use crate::{control, doctor, show, signals};
 
+/// Shown below `longhaul run --help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done                        30  the API refused the login
+   10  a person is needed          31  usage limit past the deadline
+   20  a budget is spent           40  another run holds the project
+   21  no progress                 50  the state cannot be read
+   64  wrong usage or config       51  disk full or failing
+   70  a fault of longhaul      128+n  ended by signal n (`longhaul stop`: 143)
+
+A run that was cut off (kill -9, power) is taken up again by the next `longhaul run`.";
+
 /// Arguments of `longhaul run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -155,14 +155,22 @@ fn examine_as(config: &Config, project: &Path, env: &Env, is_root: bool) -> Vec<
 
 /// The error a run is refused with: the first one found.
 pub fn refuse(findings: &[Finding]) -> Option<Error> {
-    let finding = findings.iter().find(|finding| finding.severity == Severity::Error)?;
+    let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let finding = errors.next()?;
     let mut message = finding.title.clone();
     if !finding.detail.is_empty() {
         message.push_str(": ");
         message.push_str(&finding.detail);
     }
-    let err = Error::new(finding.exit.unwrap_or(ErrorKind::Usage), message);
-    Some(if finding.mend.is_empty() { err } else { err.hint(finding.mend.clone()) })
+    let mut err = Error::new(finding.exit.unwrap_or(ErrorKind::Usage), message);
+    if !finding.mend.is_empty() {
+        err = err.hint(finding.mend.clone());
+    }
+    let others = errors.count();
+    Some(match others {
+        0 => err,
+        _ => err.hint(format!("{others} more to mend; `longhaul doctor` shows all")),
+    })
 }
 
 /// `path` as a person writes it: below home with `~`.
