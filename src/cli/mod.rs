@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::control::Request;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session;
 
 pub mod ask;
@@ -65,7 +65,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if is_error { 64 } else { 0 });
         }
     };
-    match perform(cli.command) {
+    // A panic unwinds through here, which drops the leash: the keeper ends the
+    // session. What the panic says is already on standard error.
+    let outcome = std::panic::catch_unwind(|| perform(cli.command)).unwrap_or_else(|_| {
+        Err(Error::internal("longhaul met a fault of its own and gave up")
+            .hint("the run's journal is kept; `longhaul run` takes the run up again"))
+    });
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
             print::complain(&err.render());
