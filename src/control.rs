@@ -47,8 +47,16 @@ pub enum Request {
     StopNow,
 }
 
-/// A request with the way back for its answer (one JSON line, no newline).
-pub type Asked = (Request, oneshot::Sender<String>);
+/// A request on its way to the run.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// The process that asks, if the kernel says.
+    pub pid: Option<u32>,
+    /// The way back for the answer (one JSON line, no newline).
+    pub back: oneshot::Sender<String>,
+}
 
 /// Listens in `folder`; requests arrive on the channel. Must run inside a
 /// tokio runtime. The caller holds the project's lock, so a socket file that
@@ -87,13 +95,14 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
 }
 
 async fn serve(stream: tokio::net::UnixStream, tell: mpsc::Sender<Asked>) -> std::io::Result<()> {
+    let pid = stream.peer_cred().ok().and_then(|c| c.pid()).and_then(|pid| u32::try_from(pid).ok());
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_REQUEST_BYTES)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Request>(line.trim()) {
         Ok(request) => {
             let (back, answer) = oneshot::channel();
-            if tell.send((request, back)).await.is_err() {
+            if tell.send(Asked { request, pid, back }).await.is_err() {
                 return Ok(());
             }
             answer.await.unwrap_or_else(|_| r#"{"error":"the run is ending"}"#.into())
@@ -121,7 +130,19 @@ pub fn ask(folder: &Path, request: Request) -> Result<Option<String>> {
     stream.write_all(line.as_bytes()).map_err(broken)?;
     let mut answer = String::new();
     BufReader::new(stream).take(MAX_ANSWER_BYTES).read_line(&mut answer).map_err(broken)?;
-    Ok(Some(answer.trim_end().to_owned()).filter(|a| !a.is_empty()))
+    let answer = answer.trim_end().to_owned();
+    match serde_json::from_str::<Refusal>(&answer) {
+        Ok(Refusal { error }) => {
+            Err(Error::new(ErrorKind::NeedsPerson, format!("the run refuses: {error}")))
+        }
+        Err(_) => Ok(Some(answer).filter(|a| !a.is_empty())),
+    }
+}
+
+/// An answer that is none.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
 }
 
 fn through(dir: &File) -> PathBuf {
@@ -145,12 +166,10 @@ mod tests {
                 let folder = folder.clone();
                 move || ask(&folder, Request::Pause).unwrap()
             });
-            let (request, back) = asked.recv().await.unwrap();
-            back.send(r#"{"ok":true}"#.into()).unwrap();
-            assert_eq!(
-                (request, client.await.unwrap()),
-                (Request::Pause, Some(r#"{"ok":true}"#.into()))
-            );
+            let asked = asked.recv().await.unwrap();
+            assert_eq!((asked.request, asked.pid), (Request::Pause, Some(std::process::id())));
+            asked.back.send(r#"{"ok":true}"#.into()).unwrap();
+            assert_eq!(client.await.unwrap(), Some(r#"{"ok":true}"#.into()));
         });
     }
 }

@@ -28,9 +28,9 @@ use crate::cycle::{Command, Event, Machine, Outcome, Snapshot};
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::runs::RunFolder;
-use crate::session::Keeper;
 use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
+use crate::session::{Keeper, sweep};
 use crate::show::Teller;
 
 use hints::Hints;
@@ -207,10 +207,10 @@ impl Driver {
     fn handle(&mut self, input: Input) -> Result<()> {
         match input {
             Input::Signal(number) => self.queue.push_back(Event::Signal { number }),
-            Input::Asked((request, back)) => {
-                let answer = self.answer(request);
+            Input::Asked(asked) => {
+                let answer = self.answer(asked.request, asked.pid);
                 // A client that hung up does not want it.
-                let _ = back.send(answer);
+                let _ = asked.back.send(answer);
             }
             Input::Keeper(event) => self.on_keeper(event)?,
             Input::Sink(report) => self.on_sink(*report)?,
@@ -220,7 +220,11 @@ impl Driver {
         Ok(())
     }
 
-    fn answer(&mut self, request: Request) -> String {
+    fn answer(&mut self, request: Request, pid: Option<u32>) -> String {
+        if request != Request::Status && pid.is_some_and(|pid| self.is_of_session(pid)) {
+            tracing::warn!(?request, pid, "a process of the session tried to steer the run");
+            return r#"{"error":"a process of the session itself cannot steer the run"}"#.into();
+        }
         let command = match request {
             Request::Status => {
                 let view = crate::report::status::StatusView::of(
@@ -238,6 +242,13 @@ impl Driver {
         };
         self.queue.push_back(Event::Operator { command });
         r#"{"ok":true}"#.into()
+    }
+
+    /// Does this process live below the keeper? What the session starts, even
+    /// detached, stays below it.
+    fn is_of_session(&self, pid: u32) -> bool {
+        let keeper = self.session.as_ref().and_then(|s| s.keeper.as_ref()).map(Keeper::keeper_pid);
+        keeper.is_some_and(|keeper| sweep::is_below(pid, keeper))
     }
 
     fn tick(&mut self, now: Timestamp) {

@@ -251,6 +251,13 @@ pub fn clear_run(run_id: &str) -> Swept {
     })
 }
 
+/// Is `pid` a descendant of `ancestor`?
+pub fn is_below(pid: u32, ancestor: u32) -> bool {
+    // Bounded: the tree may change under our feet.
+    let parents = std::iter::successors(Process::read(pid), |p| Process::read(p.parent));
+    parents.take(64).any(|p| p.parent == ancestor)
+}
+
 /// Makes this process adopt whatever is orphaned below it.
 ///
 /// # Errors
