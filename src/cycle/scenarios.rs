@@ -648,6 +648,17 @@ fn what_the_verify_command_said_is_told_to_the_next_session_and_to_no_later_one(
     assert!(s.prompt().contains("1 test failed"));
     s.replies(1_000).exits().brief_written().reads_open().weighs(true);
     s.deadline(Timer::Backoff);
+    assert!(!s.prompt().contains("1 test failed"));
+}
+
+#[test]
+fn a_session_after_a_brief_is_told_to_read_it_and_one_after_a_checkpoint_is_not() {
+    let mut s = working();
+    s.exits().brief_written().reads_open().weighs(true).deadline(Timer::Backoff);
+    assert!(s.prompt().starts_with("/session-init "));
+    assert!(s.prompt().contains("dev-docs/handoff.md"));
+    s.replies(1_000).is_full().arrives(false).turn_ends().checkpoints().exits();
+    s.reads_open().weighs(true);
     assert_eq!(s.prompt(), "/session-init");
 }
 
