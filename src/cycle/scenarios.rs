@@ -793,6 +793,20 @@ fn a_session_without_progress_is_told_to_go_on_so_often_and_then_cycled() {
 }
 
 #[test]
+fn a_checkpoint_seen_in_the_task_file_while_the_session_ends_is_no_progress() {
+    let mut s = working();
+    for _ in 1..=3 {
+        s.is_nudged().arrives(false);
+    }
+    s.is_nudged().checkpoints().stands_in("ending");
+    // The file says more than before, and no box more is ticked.
+    s.boxes = (0, 5);
+    s.reads_open().exits().reads_open().weighs(false);
+    assert_eq!(s.m.past[0].end_reason, Some(EndReason::NoProgress));
+    assert!(!s.m.past[0].progress);
+}
+
+#[test]
 fn progress_gives_a_session_its_nudges_back() {
     let mut s = working();
     for _ in 0..20 {
