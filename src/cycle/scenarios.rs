@@ -648,6 +648,17 @@ fn what_the_verify_command_said_is_told_to_the_next_session_and_to_no_later_one(
     assert!(s.prompt().contains("1 test failed"));
     s.replies(1_000).exits().brief_written().reads_open().weighs(true);
     s.deadline(Timer::Backoff);
+    assert!(!s.prompt().contains("1 test failed"));
+}
+
+#[test]
+fn a_session_after_a_brief_is_told_to_read_it_and_one_after_a_checkpoint_is_not() {
+    let mut s = working();
+    s.exits().brief_written().reads_open().weighs(true).deadline(Timer::Backoff);
+    assert!(s.prompt().starts_with("/session-init "));
+    assert!(s.prompt().contains("dev-docs/handoff.md"));
+    s.replies(1_000).is_full().arrives(false).turn_ends().checkpoints().exits();
+    s.reads_open().weighs(true);
     assert_eq!(s.prompt(), "/session-init");
 }
 
@@ -779,6 +790,20 @@ fn a_session_without_progress_is_told_to_go_on_so_often_and_then_cycled() {
     s.is_nudged().stands_in("checkpointing");
     s.checkpoints().exits();
     assert_eq!(s.reason(), Some(EndReason::NoProgress));
+}
+
+#[test]
+fn a_checkpoint_seen_in_the_task_file_while_the_session_ends_is_no_progress() {
+    let mut s = working();
+    for _ in 1..=3 {
+        s.is_nudged().arrives(false);
+    }
+    s.is_nudged().checkpoints().stands_in("ending");
+    // The file says more than before, and no box more is ticked.
+    s.boxes = (0, 5);
+    s.reads_open().exits().reads_open().weighs(false);
+    assert_eq!(s.m.past[0].end_reason, Some(EndReason::NoProgress));
+    assert!(!s.m.past[0].progress);
 }
 
 #[test]

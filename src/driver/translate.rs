@@ -109,7 +109,9 @@ impl Driver {
                 self.report(SessionReport::Ready { model });
             }
             SinkEvent::Notification { notification_type, message } => {
-                if notification_type.as_deref() == Some("permission_prompt") {
+                // The second: auto mode whose safety check the API does not serve.
+                let asks = ["permission_prompt", "agent_needs_input"];
+                if notification_type.is_some_and(|kind| asks.contains(&kind.as_str())) {
                     let what = message.unwrap_or_else(|| "a permission".into());
                     self.report(SessionReport::AsksPerson { what });
                 }

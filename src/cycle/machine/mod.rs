@@ -46,6 +46,9 @@ const COOL_MS: u64 = 5_000;
 const BACKOFF_MS: u64 = 1_000;
 /// No pause is longer than this.
 const MAX_PAUSE_MS: u64 = 300_000;
+/// Added to the first prompt after a session that left no checkpoint.
+const READ_BRIEF: &str = "The session before this one ended without writing down its state: \
+                          read dev-docs/handoff.md first, and check it against the code.";
 /// Signal number that `longhaul stop` counts as.
 const SIGTERM: i32 = 15;
 

@@ -81,8 +81,11 @@ impl Machine {
                 self.tell(Notice::Tasks { done: ticked, total });
             }
             let is_new = self.tasks_digest.as_ref().is_some_and(|old| old != digest);
-            // The answer to a checkpoint request always touches the task file.
-            if is_new && !matches!(self.state, State::Checkpointing { .. }) {
+            // The answer to a checkpoint request always touches the task file; it
+            // may be read only when the session is being ended already.
+            let may_be_checkpoint =
+                matches!(self.state, State::Checkpointing { .. } | State::Ending { .. });
+            if is_new && !may_be_checkpoint {
                 self.mark_progress();
             }
             self.tasks_digest = Some(digest.clone());

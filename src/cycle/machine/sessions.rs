@@ -1,6 +1,6 @@
 //! Launching a session, ending it, and what is owed when it is gone.
 
-use super::{ANSWER_MS, GONE_MS, Machine, session_id};
+use super::{ANSWER_MS, GONE_MS, Machine, READ_BRIEF, session_id};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::Exit;
@@ -22,10 +22,15 @@ impl Machine {
         self.judged_at = now;
         self.no_progress_before = self.no_progress_in_a_row;
         self.api_failures_in_a_row = 0;
-        let prompt = match self.note.take() {
-            Some(note) => format!("{} {note}", self.params.init_prompt),
-            None => self.params.init_prompt.clone(),
-        };
+        let is_briefed =
+            self.past.last().is_some_and(|c| c.checkpoint.status == CheckpointStatus::Handoff);
+        let brief = is_briefed.then(|| READ_BRIEF.to_owned());
+        // Whatever the init prompt is, the session must know of these.
+        let prompt = [Some(self.params.init_prompt.clone()), brief, self.note.take()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ");
         self.enter(State::Starting);
         self.out.push(Action::Launch { cycle, session_id, prompt });
         self.timer(Timer::Start, self.params.start_timeout_ms);

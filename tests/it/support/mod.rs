@@ -6,9 +6,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod lab;
+mod paced;
 mod process;
 mod run;
 mod statusline;
+mod story;
 mod terminal;
 mod transcript;
 mod worker;
@@ -16,10 +18,12 @@ mod worker;
 use std::time::Duration;
 
 pub use lab::Lab;
+pub use paced::Paced;
 pub use process::{Survivor, with_variable};
 pub use run::{Finished, Run};
+pub use story::{Story, said};
 pub use terminal::Terminal;
-pub use worker::{Checkpoint, Worker};
+pub use worker::{Checkpoint, TICK_ALL, Worker};
 
 /// No fact a test waits for takes this long on a loaded two-core machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longhaul::demo::api::{Block, Gate, Reply, Request, Role, Script, Usage};
+use longhaul::demo::api::{Block, Gate, Reply, Request, Role, Script, Turn, Usage};
 use serde_json::json;
 
 /// What it does when it is asked for a checkpoint.
@@ -42,7 +42,7 @@ pub struct Worker {
     /// Latency of each answer.
     pub latency: Duration,
     pub checkpoint: Checkpoint,
-    /// The session (from 1) whose first step ticks every box.
+    /// The session (from 1) whose first step ticks every box and ends the turn.
     pub done_in_session: Option<u32>,
     /// Whether each session's first step ticks one box.
     pub tick_one_per_session: bool,
@@ -67,10 +67,18 @@ impl Default for Worker {
     }
 }
 
+impl Worker {
+    /// The same with fewer answers to a session: 70 % is crossed with the third.
+    pub fn brisk() -> Self {
+        Self { first_tokens: 40_000, step_tokens: 50_000, ..Self::default() }
+    }
+}
+
 const ALL_FILES: [&str; 3] =
     ["dev-docs/PROJECT_SUMMARY.md", "dev-docs/plan.md", "dev-docs/tasks.md"];
 
-const TICK_ALL: &str = r"sed -i 's/- \[ \]/- [x]/' dev-docs/tasks.md";
+/// The shell command that ticks every box.
+pub const TICK_ALL: &str = r"sed -i 's/- \[ \]/- [x]/' dev-docs/tasks.md";
 const TICK_ONE: &str = r"sed -i '0,/- \[ \]/s//- [x]/' dev-docs/tasks.md";
 
 #[test]
@@ -104,6 +112,24 @@ impl Script for Worker {
 }
 
 impl Worker {
+    /// The number of the checkpoint request that was said last, from 1.
+    pub fn asked(&self, request: &Request) -> Option<usize> {
+        let asks = |turn: &&Turn| turn.texts.iter().any(|text| text.starts_with(self.marker));
+        let said = request.turns.iter().rfind(|turn| turn.is_said());
+        said.filter(asks).map(|_| request.turns.iter().filter(asks).count())
+    }
+
+    /// Tool calls since the person last said something.
+    pub fn calls(&self, request: &Request) -> usize {
+        let said = request.turns.iter().rposition(|turn| turn.is_said()).unwrap_or(0);
+        request.turns[said..].iter().flat_map(|turn| &turn.tool_uses).count()
+    }
+
+    /// The usage it claims with its answer to this request.
+    pub fn usage_now(&self, request: &Request) -> Usage {
+        self.usage(request.turns.iter().filter(|t| t.role == Role::Assistant).count() as u64)
+    }
+
     /// The usage this worker claims with its `answers + 1`th answer of a session.
     pub fn usage(&self, answers: u64) -> Usage {
         let fresh = if answers == 0 { self.first_tokens } else { self.step_tokens };
@@ -145,7 +171,8 @@ impl Worker {
                 }
             }
         }
-        if self.steps.is_some_and(|steps| calls >= steps) {
+        let is_done = self.done_in_session.is_some_and(|done| request.session_index + 1 >= done);
+        if self.steps.is_some_and(|steps| calls >= steps) || (is_done && calls > 0) {
             return Reply::text("That is it for now.", usage);
         }
         Reply::bash(self.step(request, answers), usage).saying("working")
