@@ -4,6 +4,7 @@
 
 mod cli_speaks_to_the_scripted_api;
 mod demo_worker_goes_by_the_files;
+mod docs;
 mod keeper;
 mod lab_leaves_nothing_behind;
 mod sink;
