@@ -1,4 +1,47 @@
 //! longhaul keeps a long task going on Claude Code through as many sessions as it takes.
+//!
+//! # Theory of operation
+//!
+//! A session of the `claude` CLI forgets: its context window fills up. So a
+//! long task is cut into *cycles*, one session each. longhaul starts a session
+//! in a terminal of its own, reads in the transcript how full its context is,
+//! and at a threshold asks it to write its state into the project's `dev-docs`.
+//! When the files prove that it did, the session is ended and the next one
+//! begins by reading them. A *run* goes on until the task file says done, or
+//! until one of a few bounded reasons to stop comes up.
+//!
+//! ```text
+//! outside -> Event -> cycle::Machine::step -> Action -> outside
+//!                 \-> journal (before the action)
+//! ```
+//!
+//! Decisions are made in one place, [`cycle`], by a pure state machine that is
+//! told the time. Everything else translates ([`driver`], [`transcript`],
+//! [`devdocs`]), performs ([`driver`], [`session`]) or shows ([`mod@show`],
+//! [`report`]). The [`journal`] holds the events; replayed through the same
+//! machine they give back the run after a crash, and the report in the morning.
+//!
+//! Between longhaul and each CLI stands a [`session::Keeper`], a small process
+//! on a leash: however longhaul ends, it ends the CLI and all that is below it.
+//!
+//! # Where to find what
+//!
+//! | room | knows |
+//! |---|---|
+//! | [`cli`] | the commands as typed; from a result to an exit code |
+//! | [`config`], [`error`], [`clock`], [`text`] | what all others stand on |
+//! | [`cycle`] | what to do next |
+//! | [`driver`] | the one loop: events in, actions out |
+//! | [`session`] | one live CLI: terminal, typing, settings, reports, its end |
+//! | [`transcript`], [`models`] | what a session did, used and cost |
+//! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
+//! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
+//! | [`control`], [`signals`] | what a person wants |
+//! | [`mod@show`], [`report`] | what a person sees |
+//! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
+//! | [`demo`] | the scripted Messages API, which the tests use too |
+//!
+//! `dev-docs/ARCHITECTURE.md` has the invariants and where each is watched.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod claude_json;

@@ -9,6 +9,7 @@ mod checkpoints_are_committed_when_asked;
 mod cli_speaks_to_the_scripted_api;
 mod configuration_reaches_the_session;
 mod demo_worker_goes_by_the_files;
+mod docs;
 mod done_needs_the_verify_command_to_agree;
 mod idle_sessions_are_told_to_go_on;
 mod keeper;
