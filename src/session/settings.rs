@@ -206,7 +206,7 @@ mod tests {
             r"/proc/17/exe __sink SessionEnd '/run/it'\''s here'"
         );
         assert_eq!(json["hooks"].as_object().unwrap().len(), HOOKS.len());
-        assert_eq!(json["permissions"]["deny"], json!(["AskUserQuestion"]));
+        assert_eq!(json["permissions"]["deny"], json!(["AskUserQuestion", "ScheduleWakeup"]));
         assert_eq!(json.get("skipDangerousModePermissionPrompt"), None);
     }
 
