@@ -47,30 +47,30 @@ fn prompts_and_files_of_its_own() {
             (Some(_), 0) => Reply::bash("echo news >> notes/state.md", usage),
             (Some(_), _) => Reply::text("Saved.", usage),
             (None, 0) if request.session_index == 1 => {
-                Reply::bash("sed -i 's/\\[ \\]/[x]/' work/TODO.md", usage)
+                Reply::bash("sed -i 's/\\[ \\]/[x]/' work/WORK.md", usage)
             }
             (None, 1) if request.session_index == 1 => Reply::text("Done.", usage),
             _ => worker.reply(request),
         }
     });
-    lab.write("work/TODO.md", "* [ ] the one thing\n");
+    lab.write("work/WORK.md", "* [ ] the one thing\n");
     lab.write("notes/state.md", "Nothing yet.\n");
     std::fs::remove_dir_all(lab.project().join("dev-docs")).unwrap();
     std::fs::remove_dir_all(lab.project().join(".claude")).unwrap();
-    lab.set("task.file", "work/TODO.md");
+    lab.set("task.file", "work/WORK.md");
     lab.set("checkpoint.files", vec!["notes/state.md"]);
     lab.set("checkpoint.prompt", "SAVE NOW: write notes/state.md, then end your turn.");
-    lab.set("session.init_prompt", "Begin with the first open box in work/TODO.md.");
+    lab.set("session.init_prompt", "Begin with the first open box in work/WORK.md.");
     let story = lab.story(&[], 0);
     let sessions = story.run.sessions();
     assert_eq!(
         said(&lab, &sessions[0]),
         [
-            "Begin with the first open box in work/TODO.md.",
+            "Begin with the first open box in work/WORK.md.",
             "SAVE NOW: write notes/state.md, then end your turn."
         ]
     );
-    assert_eq!(said(&lab, &sessions[1]), ["Begin with the first open box in work/TODO.md."]);
+    assert_eq!(said(&lab, &sessions[1]), ["Begin with the first open box in work/WORK.md."]);
     assert_eq!(story.run.field("checkpoint_verified", "files"), [json!(["notes/state.md"])]);
     let folder = &story.of_cycles("checkpoint.folder")[0];
     let copy = format!("{}/notes/state.md", folder.as_str().unwrap());
