@@ -5,6 +5,7 @@
 //! deadline; the deadline is only ever reached by a failure.
 #![allow(dead_code, unused_imports)]
 
+mod after;
 mod lab;
 mod process;
 mod run;
@@ -15,6 +16,7 @@ mod worker;
 
 use std::time::Duration;
 
+pub use after::{GONE_WITHIN, endless, finisher, first_then};
 pub use lab::Lab;
 pub use process::{Survivor, with_variable};
 pub use run::{Finished, Run};
