@@ -2,11 +2,16 @@
 //! Messages API; one behaviour a file, named as a sentence.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+mod a_bad_configuration_starts_nothing;
+mod a_bad_task_file_is_told_and_never_relaunched;
 mod a_killed_run_is_taken_up_again;
+mod a_run_refuses_in_the_words_of_doctor;
 mod a_signal_ends_the_run_politely;
 mod cli_speaks_to_the_scripted_api;
+mod damaged_or_newer_state_is_left_as_it_is;
 mod demo_worker_goes_by_the_files;
 mod keeper;
 mod lab_leaves_nothing_behind;
+mod one_run_holds_a_project;
 mod sink;
 mod support;

@@ -40,6 +40,49 @@ impl Lab {
         self.longhaul(&["run", "--json"])
     }
 
+    /// `longhaul run --json` with more arguments refuses with this exit code and
+    /// these words on standard error, and starts nothing.
+    pub fn refuses(&self, more: &[&str], code: i32, words: &[&str]) -> Finished {
+        let args: Vec<&str> = ["run", "--json"].iter().chain(more).copied().collect();
+        let runs = self.journals();
+        let said = self.longhaul_output(&args).failed(code, words);
+        assert_eq!(said.events, Vec::<Value>::new(), "it began");
+        assert_eq!(self.journals(), runs, "it noted a run");
+        assert_eq!(self.api.requests().len(), 0, "a session was started");
+        assert_eq!(self.alive(), [], "something lives on");
+        said
+    }
+
+    /// `run` refuses with the words in which `doctor` names this finding.
+    pub fn refuses_as_doctor(&self, more: &[&str], code: i32, id: &str) -> Finished {
+        let args: Vec<&str> = ["doctor", "--json"].iter().chain(more).copied().collect();
+        let said = self.longhaul_output(&args);
+        assert_eq!(said.code(), code, "doctor: {said:#?}");
+        let findings: Value = serde_json::from_str(&said.stdout).unwrap();
+        let list = findings["findings"].as_array().unwrap();
+        let first = list.iter().find(|f| f["severity"] == "error").expect("an error");
+        assert_eq!(first["id"], id, "{findings:#}");
+        let words: Vec<&str> =
+            ["title", "detail", "mend"].iter().map(|key| first[*key].as_str().unwrap()).collect();
+        assert!(!words[0].is_empty() && !words[2].is_empty(), "{first:#}");
+        self.refuses(more, code, &words)
+    }
+
+    /// Changes the CLI's own `.claude.json`.
+    pub fn change_claude_json(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.home.config_dir().join(".claude.json");
+        let mut state = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        change(&mut state);
+        std::fs::write(&file, state.to_string()).unwrap();
+    }
+
+    /// The built `longhaul`, to be started in another way.
+    pub fn longhaul_command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_longhaul"));
+        command.args(args);
+        command
+    }
+
     /// `longhaul report --json`
     pub fn report(&self) -> Value {
         self.json(&["report", "--json"])
@@ -148,14 +191,13 @@ impl Finished {
         self
     }
 
-    /// It refused: this exit code, every one of these words on standard
-    /// error, and nothing was begun.
-    pub fn refused(self, code: i32, words: &[&str]) -> Self {
+    /// It failed with this exit code, and every one of these words stands on
+    /// standard error.
+    pub fn failed(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code(), code, "{self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not in\n{}", self.stderr);
         }
-        assert_eq!(self.events, Vec::<Value>::new(), "it began");
         self
     }
 }
