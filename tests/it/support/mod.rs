@@ -16,7 +16,7 @@ mod worker;
 
 use std::time::Duration;
 
-pub use after::{GONE_WITHIN, endless, finisher, first_then};
+pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
 pub use lab::Lab;
 pub use process::{Survivor, with_variable};
 pub use run::{Finished, Run};
