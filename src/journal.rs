@@ -235,7 +235,11 @@ fn damaged(path: &Path, entry: u64, why: &str) -> Error {
 }
 
 fn at(path: &Path, what: &str, e: std::io::Error) -> Error {
-    Error::io(ErrorKind::State, format!("{what} ({})", path.display()), e)
+    let err = Error::io(ErrorKind::State, format!("{what} ({})", path.display()), e);
+    if err.kind() == ErrorKind::Disk {
+        return err.hint("make room there, then `longhaul run` carries this run on");
+    }
+    err
 }
 
 #[cfg(test)]
