@@ -239,8 +239,13 @@ fn killed_at_random_moments() {
     lab.set("limits.no_progress_cycles", 100);
     for _ in 0..kills {
         let run = lab.run();
+        if dice.below(2) == 0 {
+            // At one of the events, which is where states change.
+            let events = dice.below(30) as usize;
+            run.wait_event_where("events", |seen| (seen.len() >= events).then_some(()));
+        }
         // The moment is the test, not a wait for a fact.
-        std::thread::sleep(std::time::Duration::from_millis(dice.below(2_000)));
+        std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
         run.kill();
         lab.wait_gone();
     }
