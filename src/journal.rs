@@ -74,18 +74,25 @@ pub struct Told {
 }
 
 impl Journal {
-    /// Starts the journal of a new run; the file must not exist.
+    /// Starts the journal of a new run; the file must not exist. It appears
+    /// under its name with its first line in it: one killed in between leaves no
+    /// journal, rather than one that looks damaged.
     pub fn create(path: &Path, header: &Header) -> Result<Self> {
+        let failed = |e| at(path, "cannot create the journal", e);
+        let nascent = path.with_extension("new");
         let file = OpenOptions::new()
             .create_new(true)
             .append(true)
             .mode(0o600)
-            .open(path)
-            .map_err(|e| at(path, "cannot create the journal", e))?;
+            .open(&nascent)
+            .map_err(failed)?;
         let mut journal =
             Self { file, path: path.to_owned(), chain: String::new(), pending: Vec::new() };
         journal.push(header)?;
         journal.sync()?;
+        // A link, unlike a rename, replaces nothing.
+        std::fs::hard_link(&nascent, path).map_err(failed)?;
+        std::fs::remove_file(&nascent).map_err(failed)?;
         if let Some(folder) = path.parent() {
             File::open(folder)
                 .and_then(|f| f.sync_all())
@@ -234,7 +241,11 @@ fn damaged(path: &Path, entry: u64, why: &str) -> Error {
 }
 
 fn at(path: &Path, what: &str, e: std::io::Error) -> Error {
-    Error::io(ErrorKind::State, format!("{what} ({})", path.display()), e)
+    let err = Error::io(ErrorKind::State, format!("{what} ({})", path.display()), e);
+    if err.kind() == ErrorKind::Disk {
+        return err.hint("make room there, then `longhaul run` carries this run on");
+    }
+    err
 }
 
 #[cfg(test)]

@@ -8,11 +8,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+
+/// How often a lock held by nobody known is tried.
+const TRIES: u32 = 20;
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Who holds a lock, as they wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +45,7 @@ pub enum Denied {
 }
 
 impl ProjectLock {
-    /// Takes the lock or says who holds it; never waits.
+    /// Takes the lock or says who holds it, within a fraction of a second.
     pub fn take(path: &Path) -> std::result::Result<Self, Denied> {
         // std opens with O_CLOEXEC: a child that inherited the descriptor would
         // hold the lock beyond our death.
@@ -51,19 +57,22 @@ impl ProjectLock {
             .mode(0o600)
             .open(path)
             .map_err(Denied::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder = Read::by_ref(&mut file)
-                    .take(4096)
-                    .read_to_string(&mut text)
-                    .ok()
-                    .and_then(|_| serde_json::from_str(&text).ok());
-                return Err(Denied::Held(holder));
+        for _ in 0..TRIES {
+            match file.try_lock() {
+                Ok(()) => return Self::sign(file),
+                Err(TryLockError::Error(e)) => return Err(Denied::Io(e)),
+                Err(TryLockError::WouldBlock) => {}
             }
-            Err(TryLockError::Error(e)) => return Err(Denied::Io(e)),
+            if let Some(holder) = living_holder(&mut file) {
+                return Err(Denied::Held(Some(holder)));
+            }
+            // Its holder has not signed yet, or somebody only looks at it.
+            std::thread::sleep(PAUSE);
         }
+        Err(Denied::Held(None))
+    }
+
+    fn sign(mut file: File) -> std::result::Result<Self, Denied> {
         let holder = Holder { pid: std::process::id(), since: Timestamp::now() };
         let line = serde_json::to_string(&holder).unwrap_or_default();
         file.set_len(0)
@@ -72,6 +81,16 @@ impl ProjectLock {
             .map_err(Denied::Io)?;
         Ok(Self { file })
     }
+}
+
+/// The process named in the file, if it is alive: the name of an earlier holder
+/// stands there until the next has written its own.
+fn living_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(4096).read_to_string(&mut text).ok()?;
+    let holder: Holder = serde_json::from_str(&text).ok()?;
+    Path::new("/proc").join(holder.pid.to_string()).exists().then_some(holder)
 }
 
 impl Drop for ProjectLock {
@@ -105,15 +124,19 @@ impl Denied {
     }
 }
 
-/// Is the lock at `path` held by anybody?
+/// Is the lock at `path` held by anybody? Looks only: nothing is written, and a
+/// run that starts at this moment is not turned away.
 pub fn is_held(path: &Path) -> Result<Option<Option<Holder>>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    match ProjectLock::take(path) {
-        Ok(_lock) => Ok(None),
-        Err(Denied::Held(holder)) => Ok(Some(holder)),
-        Err(Denied::Io(e)) => Err(Error::io(ErrorKind::State, "cannot read the lock", e)),
+    let failed = |e| Error::io(ErrorKind::State, "cannot read the lock", e);
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(living_holder(&mut file))),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
     }
 }
 
@@ -130,7 +153,26 @@ mod tests {
             panic!("the second taker got in, or was told nothing")
         };
         assert_eq!(holder.pid, std::process::id());
+        assert_eq!(is_held(&path).unwrap(), Some(Some(holder)));
         drop(lock);
+        assert_eq!(is_held(&path).unwrap(), None);
         ProjectLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn one_who_only_looks_turns_nobody_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        // The name of a holder that is long gone.
+        std::fs::write(&path, r#"{"pid":4194999,"since":{"unix_ms":0,"boot_ms":0}}"#).unwrap();
+        let looking = File::open(&path).unwrap();
+        looking.try_lock_shared().unwrap();
+        let taker = std::thread::spawn({
+            let path = path.clone();
+            move || ProjectLock::take(&path).is_ok()
+        });
+        std::thread::sleep(PAUSE * 2);
+        looking.unlock().unwrap();
+        assert!(taker.join().unwrap());
     }
 }

@@ -5,13 +5,18 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tokio::sync::mpsc;
 
-/// Takes over the signals that end a run; each arrives as its number.
+/// Takes over the signals that end a run; each arrives as its number. A HUP
+/// that was ignored from the start (`nohup`) stays ignored.
 ///
 /// A thread of its own waits for them, so that a signal is noted even while the
 /// main loop is busy. SIGPIPE is ignored by Rust's runtime already.
 pub fn take() -> io::Result<mpsc::UnboundedReceiver<i32>> {
     let (tell, told) = mpsc::unbounded_channel();
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+    let mut wanted = vec![SIGINT, SIGTERM, SIGQUIT];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
         for number in signals.forever() {
             if tell.send(number).is_err() {
@@ -20,4 +25,14 @@ pub fn take() -> io::Result<mpsc::UnboundedReceiver<i32>> {
         }
     })?;
     Ok(told)
+}
+
+/// As the kernel shows it: `SigIgn` is a mask in hexadecimal, signal 1 its lowest bit.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

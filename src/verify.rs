@@ -1,8 +1,8 @@
 //! Runs the person's verify command and keeps the end of what it prints.
 
+use std::io::PipeWriter;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -11,6 +11,17 @@ use tokio::process::{Child, Command};
 
 /// How much of the output the session is shown.
 const TAIL_BYTES: usize = 4 << 10;
+
+/// Becomes the command, with a watcher beside it in the process group: should
+/// longhaul be killed, the kernel closes its end of the leash, the watcher's
+/// read ends, and the group with it. A watcher that is no child of the command's
+/// shell does not hold up a `wait` in it.
+const ON_A_LEASH: &str = r#"
+exec 3<&0 </dev/null
+{ read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 &
+exec 3<&-
+exec sh -c "$1"
+"#;
 
 /// What a verify command said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +34,8 @@ pub struct Verdict {
 }
 
 /// Runs `command` by `sh -c` in `project`, in a process group of its own. When
-/// the future is dropped or `timeout_ms` has passed the whole group is killed.
+/// the future is dropped, `timeout_ms` has passed, or this process dies in
+/// whatever way, the whole group is killed.
 pub async fn run(
     project: &Path,
     command: &str,
@@ -42,6 +54,8 @@ pub async fn run(
 struct Group {
     child: Child,
     pid: Option<Pid>,
+    /// Never written to; closed by our death.
+    _leash: PipeWriter,
 }
 
 impl Drop for Group {
@@ -59,20 +73,21 @@ fn start(
     env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
 ) -> std::io::Result<(Group, tokio::net::unix::pipe::Receiver)> {
     let (reader, writer) = std::io::pipe()?;
+    let (held, leash) = std::io::pipe()?;
     let mut shell = std::process::Command::new("sh");
     shell
-        .args(["-c", command])
+        .args(["-c", ON_A_LEASH, "sh", command])
         .current_dir(project)
         .env_clear()
         .envs(env)
-        .stdin(Stdio::null())
+        .stdin(held)
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .process_group(0);
     let child = Command::from(shell).spawn()?;
     let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
     let output = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into())?;
-    Ok((Group { child, pid }, output))
+    Ok((Group { child, pid, _leash: leash }, output))
 }
 
 async fn follow(
@@ -153,6 +168,13 @@ mod tests {
     #[test]
     fn a_background_child_that_holds_the_pipe_does_not_hold_us() {
         assert!(run_now("sleep 600 & exit 0", 10_000).passed);
+    }
+
+    #[test]
+    fn the_command_does_not_notice_its_leash() {
+        let verdict =
+            run_now("sleep 0 & wait; cat; echo \"[$1]\"; readlink /proc/self/fd/3; exit 1", 10_000);
+        assert_eq!(verdict.tail, "[]\n[the verify command ended with exit status: 1]");
     }
 
     #[test]

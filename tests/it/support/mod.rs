@@ -5,6 +5,7 @@
 //! deadline; the deadline is only ever reached by a failure.
 #![allow(dead_code, unused_imports)]
 
+mod after;
 mod lab;
 mod paced;
 mod process;
@@ -17,6 +18,7 @@ mod worker;
 
 use std::time::Duration;
 
+pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
 pub use lab::Lab;
 pub use paced::Paced;
 pub use process::{Survivor, with_variable};

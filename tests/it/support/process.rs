@@ -67,6 +67,22 @@ fn scan(name: &str, value: &str) -> Vec<Survivor> {
     found
 }
 
+/// All processes whose working directory is `folder` or below it, this one
+/// excepted; it need not exist any more.
+pub fn working_below(folder: &Path) -> Vec<Survivor> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+        if here && pid as u32 != std::process::id() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command_line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
+            found.push(Survivor { pid, command_line });
+        }
+    }
+    found
+}
+
 /// Waits until `list` is empty; what is left at the deadline is returned.
 pub fn wait_for_end(list: impl Fn() -> Vec<Survivor>, within: Duration) -> Vec<Survivor> {
     let deadline = Instant::now() + within;

@@ -179,3 +179,17 @@ impl Drop for Run {
 fn dump(seen: &Seen) -> String {
     format!("exit: {:?}\nstdout:\n{}\nstderr:\n{}", seen.exit, seen.lines.join("\n"), seen.stderr)
 }
+
+impl Run {
+    /// Waits for the first event of this name or the end of the process,
+    /// whichever comes first.
+    pub fn wait_event_or_exit(&self, name: &str) {
+        drop(self.wait(|seen| {
+            seen.exit.is_some() || seen.events.iter().any(|event| event["event"] == name)
+        }));
+    }
+
+    pub fn has_exited(&self) -> bool {
+        self.seen.0.lock().unwrap().exit.is_some()
+    }
+}

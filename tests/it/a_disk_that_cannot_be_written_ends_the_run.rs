@@ -1,0 +1,113 @@
+//! A state directory that is read-only or full: exit 51, the session ended,
+//! and nothing left running.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::support::{Lab, Run, endless, finisher};
+
+/// A little more than a run asks for.
+const ROOMY_MIB: u32 = 210;
+
+/// A small file system of its own, gone when dropped.
+struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// `None`, said aloud: this user may not mount.
+    fn mount(path: &Path, mib: u32) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let options = format!("size={mib}m,mode=0700");
+        let said = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "longhaul-test"])
+            .arg(path)
+            .output();
+        match said {
+            Ok(said) if said.status.success() => Some(Self { path: path.to_owned() }),
+            Ok(said) => {
+                let why = String::from_utf8_lossy(&said.stderr).into_owned();
+                eprintln!("NOT TESTED: a small disk cannot be mounted here: {why}");
+                None
+            }
+            Err(why) => {
+                eprintln!("NOT TESTED: a small disk cannot be mounted here: {why}");
+                None
+            }
+        }
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = fs::File::create(self.path.join("ballast")).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn make_read_only(&self) {
+        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+fn run_on(lab: &Lab, disk: &Disk) -> Run {
+    let state = disk.path.join("state");
+    Run::start(lab.longhaul_command(&["run", "--json"]).env("LONGHAUL_STATE_DIR", state))
+}
+
+#[test]
+fn full_from_the_start() {
+    let lab = Lab::new(finisher());
+    let Some(disk) = Disk::mount(&lab.root().join("disk"), 1) else { return };
+    disk.fill();
+    let said = run_on(&lab, &disk).finished().failed(51, &[disk.path.to_str().unwrap()]);
+    assert_eq!(said.count("session_started"), 0);
+    assert_eq!(lab.api.requests().len(), 0, "a session was started");
+    assert_eq!(lab.alive(), []);
+}
+
+#[test]
+fn read_only_from_the_start() {
+    let lab = Lab::new(finisher());
+    let Some(disk) = Disk::mount(&lab.root().join("disk"), 1) else { return };
+    disk.make_read_only();
+    run_on(&lab, &disk).finished().failed(51, &[disk.path.to_str().unwrap()]);
+    assert_eq!(lab.api.requests().len(), 0, "a session was started");
+    assert_eq!(lab.alive(), []);
+}
+
+#[test]
+fn full_in_the_middle() {
+    let lab = Lab::new(endless());
+    let Some(disk) = Disk::mount(&lab.root().join("disk"), ROOMY_MIB) else { return };
+    let run = run_on(&lab, &disk);
+    let session = run.wait_event("session_started")["session_id"].as_str().unwrap().to_owned();
+    run.wait_event("context");
+    disk.fill();
+    let finished = run.finished().failed(51, &["journal", "longhaul run"]);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    lab.wait_gone();
+    assert!(lab.cost_usd(&session).is_some(), "it was not ended politely");
+}
+
+#[test]
+fn what_was_written_before_the_disk_was_full_is_taken_up_again() {
+    let lab = Lab::new(super::support::first_then(1, endless(), finisher()));
+    let Some(disk) = Disk::mount(&lab.root().join("disk"), ROOMY_MIB) else { return };
+    let run = run_on(&lab, &disk);
+    run.wait_event("context");
+    disk.fill();
+    run.finished().failed(51, &[]);
+    lab.wait_gone();
+    fs::remove_file(disk.path.join("ballast")).unwrap();
+    let finished = run_on(&lab, &disk).finished().ended(0, "done");
+    assert_eq!(finished.event("run_resumed")["lost_cycle"], 1);
+}
