@@ -63,7 +63,7 @@ fn config_table() -> String {
     let mut table = String::from("| key | default | meaning |\n|---|---|---|\n");
     for doc in key_docs() {
         // A long text would make the table unreadable; the file has it.
-        let default = match doc.default.char_indices().nth(60) {
+        let default = match doc.default.char_indices().nth(80) {
             Some((at, _)) => format!("{}…", &doc.default[..at]),
             None => doc.default.clone(),
         };
