@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use super::support::{Lab, Run, Worker, endless, finisher, first_then};
+use super::support::{Lab, Run, endless, finisher, first_then};
 
 /// A run in its first session, which goes on until it is told to cycle, and
 /// the session's transcript.
