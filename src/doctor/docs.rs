@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
 use crate::claude_json::{git_root, read_regular};
-use crate::devdocs::read::{ReadProblem, read_project_file};
-use crate::devdocs::task_file::{MAX_TASK_FILE_BYTES, State, TaskFile};
 
-/// A command is a page of text.
-const COMMAND_MAX_BYTES: u64 = 1 << 20;
+/// A task file is a page of text.
+const TASK_FILE_MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = init_command(patient).into_iter().collect();
@@ -26,7 +24,7 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
     let shown_name = format!("/{}", name.escape_debug());
     let found = command_files(patient, name).into_iter().find(|path| path.is_file());
     Some(match found {
-        Some(path) => match read_regular(&path, COMMAND_MAX_BYTES) {
+        Some(path) => match read_regular(&path, TASK_FILE_MAX_BYTES) {
             Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
                 Finding::error(id, ErrorKind::Usage, format!("the command {shown_name} is empty"))
                     .detail(shown(&path, &patient.child_env))
@@ -68,41 +66,38 @@ fn task_file(patient: &Patient<'_>) -> Finding {
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
     let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
-    let bytes = match read_project_file(patient.project, &patient.config.task.file, MAX_TASK_FILE_BYTES)
-    {
-        Ok(bytes) => bytes,
-        Err(problem @ ReadProblem::Missing) => return wrong(&problem.to_string()).mend(write),
-        Err(problem) => {
-            return wrong(&problem.to_string()).mend("put a text file of at most 1 MiB there");
-        }
-    };
-    let tasks = match TaskFile::parse(&bytes) {
-        Ok(tasks) => tasks,
-        Err(problem) => return wrong(&problem.to_string()).mend(write),
-    };
-    match tasks.state() {
-        State::Blocked { reason } => Finding::error(
+    let bytes =
+        match read_regular(&patient.project.join(&patient.config.task.file), TASK_FILE_MAX_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return wrong("does not exist").mend(write),
+            Err(why) => {
+                return wrong("cannot be read")
+                    .detail(why)
+                    .mend("put a text file of at most 1 MiB there");
+            }
+        };
+    match tasks::read(&bytes) {
+        Err(why) => wrong(&why).mend(write),
+        Ok(tasks) if tasks.blocked => Finding::error(
             id,
             ErrorKind::NeedsPerson,
             format!("the task file {name} says `Status: blocked`"),
         )
-        .detail(reason.unwrap_or_default())
+        .detail(tasks.reason)
         .mend("settle what it waits for and remove that line"),
-        State::Done { .. } => {
+        Ok(tasks) if tasks.done => {
             Finding::note(id, format!("the task file {name} is done: a run would end at once"))
                 .mend("add open tasks")
         }
-        State::Open => {
-            let oddities = tasks.oddities();
-            if tasks.total == 0 && tasks.status.is_none() {
-                return wrong(&oddities.join("; ")).mend(write);
+        Ok(tasks) => {
+            let finding =
+                Finding::ok(id, format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total));
+            if tasks.oddities.is_empty() {
+                return finding;
             }
-            let title = format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total);
-            if oddities.is_empty() {
-                return Finding::ok(id, title);
-            }
+            let title = finding.title;
             Finding::warning(id, title)
-                .detail(oddities.join("; "))
+                .detail(tasks.oddities.join("; "))
                 .mend("mend those lines of the task file")
         }
     }
@@ -126,4 +121,59 @@ fn checkpoint_files(patient: &Patient<'_>) -> Finding {
     Finding::warning(id, "not all checkpoint files are there")
         .detail(problems.join("; "))
         .mend("`longhaul init` writes what is missing; or name other files in checkpoint.files")
+}
+
+/// The task file as far as a start needs it.
+mod tasks {
+    /// What the task file says.
+    pub struct Tasks {
+        pub ticked: usize,
+        pub total: usize,
+        pub done: bool,
+        pub blocked: bool,
+        pub reason: String,
+        pub oddities: Vec<String>,
+    }
+
+    /// Provisional: a small reading of checkboxes and status lines outside
+    /// code fences, until the grammar of the dev-docs room is called here.
+    pub fn read(bytes: &[u8]) -> Result<Tasks, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_string())?;
+        if text.trim().is_empty() {
+            return Err("is empty".into());
+        }
+        let mut tasks = Tasks {
+            ticked: 0,
+            total: 0,
+            done: false,
+            blocked: false,
+            reason: String::new(),
+            oddities: Vec::new(),
+        };
+        let mut fenced = false;
+        let mut status = None;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("```") || line.starts_with("~~~") {
+                fenced = !fenced;
+            } else if fenced {
+            } else if line.starts_with("- [ ]") {
+                tasks.total += 1;
+            } else if line.starts_with("- [x]") || line.starts_with("- [X]") {
+                tasks.total += 1;
+                tasks.ticked += 1;
+            } else if let Some(word) = line.strip_prefix("Status:") {
+                status = Some(word.trim());
+            }
+        }
+        let says =
+            |word: &str| status.is_some_and(|status| status.to_ascii_lowercase().starts_with(word));
+        tasks.blocked = says("blocked");
+        tasks.reason = status.filter(|_| tasks.blocked).unwrap_or("").to_string();
+        tasks.done =
+            !tasks.blocked && (says("done") || tasks.total > 0 && tasks.ticked == tasks.total);
+        if tasks.total == 0 && status.is_none() {
+            return Err("has neither a checkbox nor a status line, so it can never be done".into());
+        }
+        Ok(tasks)
+    }
 }
