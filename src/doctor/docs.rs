@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
 use crate::claude_json::{git_root, read_regular};
-use crate::devdocs::read::{ReadProblem, read_project_file};
-use crate::devdocs::task_file::{MAX_TASK_FILE_BYTES, State, TaskFile};
+use crate::devdocs::read::read_task_file;
+use crate::devdocs::task_file::State;
 
-/// A command is a page of text.
-const COMMAND_MAX_BYTES: u64 = 1 << 20;
+/// A task file is a page of text.
+const TASK_FILE_MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = init_command(patient).into_iter().collect();
@@ -26,7 +26,7 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
     let shown_name = format!("/{}", name.escape_debug());
     let found = command_files(patient, name).into_iter().find(|path| path.is_file());
     Some(match found {
-        Some(path) => match read_regular(&path, COMMAND_MAX_BYTES) {
+        Some(path) => match read_regular(&path, TASK_FILE_MAX_BYTES) {
             Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
                 Finding::error(id, ErrorKind::Usage, format!("the command {shown_name} is empty"))
                     .detail(shown(&path, &patient.child_env))
@@ -68,19 +68,15 @@ fn task_file(patient: &Patient<'_>) -> Finding {
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
     let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
-    let bytes =
-        match read_project_file(patient.project, &patient.config.task.file, MAX_TASK_FILE_BYTES) {
-            Ok(bytes) => bytes,
-            Err(problem @ ReadProblem::Missing) => return wrong(&problem.to_string()).mend(write),
-            Err(problem) => {
-                return wrong(&problem.to_string()).mend("put a text file of at most 1 MiB there");
-            }
-        };
-    let tasks = match TaskFile::parse(&bytes) {
-        Ok(tasks) => tasks,
+    let file = match read_task_file(patient.project, &patient.config.task.file) {
+        Ok(file) => file,
         Err(problem) => return wrong(&problem.to_string()).mend(write),
     };
-    match tasks.state() {
+    if file.total == 0 && file.status.is_none() {
+        return wrong("has neither a checkbox nor a status line, so it can never be done")
+            .mend(write);
+    }
+    match file.state() {
         State::Blocked { reason } => Finding::error(
             id,
             ErrorKind::NeedsPerson,
@@ -93,11 +89,8 @@ fn task_file(patient: &Patient<'_>) -> Finding {
                 .mend("add open tasks")
         }
         State::Open => {
-            let oddities = tasks.oddities();
-            if tasks.total == 0 && tasks.status.is_none() {
-                return wrong(&oddities.join("; ")).mend(write);
-            }
-            let title = format!("{name}: {} of {} tasks done", tasks.ticked, tasks.total);
+            let title = format!("{name}: {} of {} tasks done", file.ticked, file.total);
+            let oddities = file.oddities();
             if oddities.is_empty() {
                 return Finding::ok(id, title);
             }

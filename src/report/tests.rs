@@ -1,3 +1,5 @@
+//! What the report says, in words and as JSON, of runs on a stage.
+
 use jiff::tz::TimeZone;
 
 use super::staged::{self, Stage};

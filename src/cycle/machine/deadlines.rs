@@ -115,6 +115,7 @@ impl Machine {
     }
 
     pub(super) fn on_delivery_deadline(&mut self) {
+        let is_asking = matches!(self.state, State::Checkpointing { .. });
         let (retries, text) = match &mut self.state {
             State::Checkpointing { ask } if ask.phase == AskPhase::Typed => {
                 ask.retries += 1;
@@ -138,14 +139,15 @@ impl Machine {
         };
         if retries > DELIVERY_RETRIES {
             let why = "the session takes no input: the typed text never showed in its transcript";
-            return match self.state {
-                State::Checkpointing { .. } => self.give_up_asking(why),
-                _ if !self.has_replied() => self.end_session(EndReason::DeadStart),
-                _ => {
-                    self.with_live(|c| c.checkpoint.trouble = Some(why.to_owned()));
-                    self.end_session(EndReason::NoProgress);
-                }
-            };
+            if is_asking {
+                self.give_up_asking(why);
+            } else if !self.has_replied() {
+                self.end_session(EndReason::DeadStart);
+            } else {
+                self.with_live(|c| c.checkpoint.trouble = Some(why.to_owned()));
+                self.end_session(EndReason::NoProgress);
+            }
+            return;
         }
         // The Enter may have been swallowed (odd tries), or the text too.
         if retries % 2 == 1 {

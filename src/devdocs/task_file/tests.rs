@@ -1,3 +1,5 @@
+//! The grammar of the task file, by example and by property.
+
 use proptest::prelude::*;
 
 use super::syntax::lines;
