@@ -112,8 +112,32 @@ fn checkpoints(story: &Story) {
     assert_eq!(folders[3], Value::Null);
 }
 
+const RUN_FIELDS: [&str; 6] =
+    ["run_id", "outcome", "exit_code", "started_at", "ended_at", "cycles"];
+const CYCLE_FIELDS: [&str; 15] = [
+    "cycle",
+    "session_id",
+    "started_at",
+    "ended_at",
+    "end_reason",
+    "model",
+    "peak_context_tokens",
+    "window_tokens",
+    "peak_context_percent",
+    "usage",
+    "cost_usd",
+    "tasks_done_before",
+    "tasks_done_after",
+    "tasks_total",
+    "checkpoint",
+];
+
 fn report(lab: &Lab, story: &Story) {
     let report = &story.report;
+    assert!(RUN_FIELDS.iter().all(|field| !report[*field].is_null()), "{report:#}");
+    for cycle in report["cycles"].as_array().unwrap() {
+        assert!(CYCLE_FIELDS.iter().all(|field| !cycle[*field].is_null()), "{cycle:#}");
+    }
     for (key, value) in [
         ("run_id", story.run.events[0]["run_id"].clone()),
         ("outcome", json!("done")),

@@ -52,7 +52,7 @@ fn in_the_middle_of_a_turn_it_is_heard_at_the_next_tool_boundary() {
     let held = gate.clone();
     let mut lab = Lab::new(move |request: &Request| {
         let reply = worker.reply(request);
-        // The answer after the crossing one: still a tool call of the turn.
+        // After the crossing answer: held until the request is in the queue.
         let is_next = request.session_index == 0 && request.index_in_session == 3;
         if is_next { reply.behind(&held) } else { reply }
     });
@@ -63,8 +63,9 @@ fn in_the_middle_of_a_turn_it_is_heard_at_the_next_tool_boundary() {
     let story = lab.story_of(run.finished(), 0);
     is_verified_in_cycle_1(&story);
     let told = request_with_the_request(&lab, &story);
-    assert_eq!((told.index_in_session, told.queued), (4, true));
-    assert_eq!(told.tool_results.len(), 1, "with the result of the held call");
+    // With the held one if it was typed before that was sent, else the next.
+    assert!(told.queued && told.index_in_session <= 4, "{}", told.index_in_session);
+    assert_eq!(told.tool_results.len(), 1, "with the result of a call of the same turn");
 }
 
 #[test]
