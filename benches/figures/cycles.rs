@@ -2,20 +2,25 @@
 //! crosses the threshold in the middle of a turn.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use longhaul::demo::api::{Reply, Request, Role, Script, Usage};
 
 use super::process;
 use super::transcripts::Watcher;
-use super::world::{World, wait_for_end};
+use super::world::{World, longhaul, wait_for_end};
 
 const THRESHOLD_TOKENS: u64 = 30_000;
 /// How often it is looked for the next CLI once the last one is gone: often
 /// enough for a figure in milliseconds, seldom enough to leave the cores alone.
 const LOOK: Duration = Duration::from_micros(250);
+/// Between two looks at the memory.
+const SAMPLE: Duration = Duration::from_millis(100);
 
-/// Samples in milliseconds.
+/// Samples of one run.
 #[derive(Debug, Default)]
 pub struct Measured {
     /// The row written -> the text written to the pty.
@@ -26,8 +31,9 @@ pub struct Measured {
     pub taken_in_ms: Vec<f64>,
     /// The old CLI gone -> the new one running.
     pub change_ms: Vec<f64>,
-    /// longhaul's own log, for whoever wants to know where the time went.
-    pub log: String,
+    /// Memory of all of longhaul at each look through the whole run, sinks
+    /// included when one was met; 10^6 bytes.
+    pub resident_mb: Vec<f64>,
 }
 
 /// Works until it is asked for a checkpoint; the second answer of a session
@@ -68,9 +74,10 @@ pub fn measure(sessions: u32) -> Measured {
         &format!("limits.max_sessions={sessions}"),
         "limits.no_progress_cycles=1000",
     ]);
+    let sampler = Sampler::start(run.pid);
     let mut measured = Measured::default();
     let mut gone_us = None;
-    while let Some(pid) = run.wait_for_cli(&cli, LOOK.max(Duration::from_millis(0))) {
+    while let Some(pid) = run.wait_for_cli(&cli, LOOK) {
         let running_us = process::boot_us();
         if let Some(gone_us) = gone_us {
             measured.change_ms.push(ms_between(gone_us, running_us));
@@ -79,13 +86,14 @@ pub fn measure(sessions: u32) -> Measured {
     }
     let (code, said) = run.finish();
     assert!(code == Some(20), "the run should end with its sessions spent, not {code:?}\n{said}");
+    measured.resident_mb = sampler.finish();
     let seen = watcher.finish();
-    measured.log = world.log();
-    let written: Vec<u64> = measured.log.lines().filter_map(text_written_us).collect();
+    let log = world.log();
+    let written: Vec<u64> = log.lines().filter_map(text_written_us).collect();
     for session in seen {
         let Some(crossed_us) = session.crossed_us else { continue };
         let first = written.iter().copied().find(|us| *us >= crossed_us);
-        let Some(text_us) = first else { panic!("a crossing without a request\n{}", measured.log) };
+        let Some(text_us) = first else { panic!("a crossing without a request\n{log}") };
         measured.reaction_ms.push(ms_between(crossed_us, text_us));
         measured.watcher_ms.push(ms_between(crossed_us, session.found_us));
         if let Some(enqueued_us) = session.enqueued_us {
@@ -94,6 +102,37 @@ pub fn measure(sessions: u32) -> Measured {
     }
     assert!(measured.reaction_ms.len() == sessions as usize, "not every session crossed\n{said}");
     measured
+}
+
+/// Looks at the memory of a run beside everything else.
+struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<f64>>,
+}
+
+impl Sampler {
+    fn start(supervisor: u32) -> Self {
+        let own = longhaul();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut samples = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let all = process::running(supervisor, &own);
+                let kib = all.into_iter().filter_map(process::memory).map(|m| m.resident_kib).sum();
+                // None is left once the run is over.
+                samples.extend(Some(process::megabytes(kib)).filter(|mb| *mb > 0.0));
+                std::thread::sleep(SAMPLE);
+            }
+            samples
+        });
+        Self { stop, thread }
+    }
+
+    fn finish(self) -> Vec<f64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 /// The moment in `… text written to the pty id=0 text_written_us=123`.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use longhaul::demo::api::{Reply, Request, Role, Script, Usage};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-use super::process::{self, Cpu};
-use super::world::{LONGHAUL, Run, World};
+use super::process::{self, Cpu, megabytes};
+use super::world::{Run, World, longhaul};
 
 /// Between two looks at the processes.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -125,7 +125,7 @@ pub fn measure(situation: Situation, during: Duration) -> Measured {
 }
 
 fn watch(situation: Situation, run: &Run, during: Duration) -> Measured {
-    let own = fs::canonicalize(LONGHAUL).unwrap();
+    let own = longhaul();
     let keeper = *process::children(run.pid)
         .iter()
         .find(|child| process::program(**child).is_some_and(|exe| exe == own))
@@ -169,10 +169,6 @@ fn watch(situation: Situation, run: &Run, during: Duration) -> Measured {
     }
 }
 
-fn megabytes(kib: u64) -> f64 {
-    kib as f64 * 1024.0 / 1e6
-}
-
 /// Counts how often a program is started: each `exec` opens its file.
 struct Starts(std::os::fd::OwnedFd);
 
@@ -206,7 +202,7 @@ pub fn measure_sink() -> Sink {
     let mut buffer = vec![0; 64 << 10];
     let mut peak_kib = 0;
     let start = || {
-        let mut child = Command::new(LONGHAUL)
+        let mut child = Command::new(longhaul())
             .args(["__sink", "statusline"])
             .arg(root.path())
             .stdin(Stdio::piped())

@@ -39,6 +39,9 @@ struct Arguments {
     /// Only the figures whose name contains this
     #[arg(long)]
     only: Option<Part>,
+    /// Measure this binary and not the one just built
+    #[arg(long, value_name = "FILE")]
+    longhaul: Option<std::path::PathBuf>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
     if !arguments.bench {
         println!("the figures take minutes and are measured by `cargo bench --bench figures`");
         return ExitCode::SUCCESS;
+    }
+    if let Some(program) = arguments.longhaul.clone() {
+        world::choose(program);
     }
     let wants = |part| arguments.only.is_none_or(|only| only == part);
     let mut figures = report::Figures::begin();

@@ -78,6 +78,11 @@ pub fn memory(pid: u32) -> Option<Memory> {
     })
 }
 
+/// KiB in units of 10^6 bytes.
+pub fn megabytes(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
+}
+
 /// The most a process ever had resident, in KiB.
 pub fn peak_kib(pid: u32) -> Option<u64> {
     kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")

@@ -94,6 +94,12 @@ impl Figures {
         self.add("  text in the pty -> taken in by the CLI", "ms", measured.taken_in_ms.clone());
         self.add("session change: old CLI gone -> new one runs", "ms", measured.change_ms.clone())
             .median_at_most(CHANGE_MEDIAN_MS);
+        self.add(
+            "resident, all together: the whole of that run",
+            "MB",
+            measured.resident_mb.clone(),
+        )
+        .p95_at_most(RESIDENT_MB);
     }
 
     pub fn sink(&mut self, sink: &load::Sink) {
@@ -165,6 +171,10 @@ impl Figures {
 impl Figure {
     fn median_at_most(&mut self, at_most: f64) {
         self.hold("median", self.summary.median, at_most);
+    }
+
+    fn p95_at_most(&mut self, at_most: f64) {
+        self.hold("p95", self.summary.p95, at_most);
     }
 
     fn max_at_most(&mut self, at_most: f64) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,21 @@ use tempfile::TempDir;
 
 use super::process;
 
-/// The binary that is measured.
-pub const LONGHAUL: &str = env!("CARGO_BIN_EXE_longhaul");
+/// Another binary than the one cargo built with this program.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 /// Nothing here takes this long on a busy two-core machine.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Has another binary measured, to compare two builds.
+pub fn choose(program: PathBuf) {
+    CHOSEN.set(program).expect("chosen once");
+}
+
+/// The real path of the binary that is measured.
+pub fn longhaul() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_longhaul"));
+    fs::canonicalize(CHOSEN.get_or_init(built)).unwrap()
+}
 
 pub struct World {
     pub demo: Demo,
@@ -37,7 +48,7 @@ impl World {
         let cli = install::for_tests(chosen.as_deref(), &dir, path.as_deref())
             .unwrap_or_else(|err| panic!("the figures need the claude CLI\n{}", err.render()));
         // Short, since the CLI binds a socket below it.
-        let root = tempfile::Builder::new().prefix("lh-").tempdir_in("/tmp").unwrap();
+        let root = tempfile::Builder::new().prefix("lh-figures-").tempdir_in("/tmp").unwrap();
         let demo = Demo::prepare(&fs::canonicalize(root.path()).unwrap(), cli, script).unwrap();
         Self { demo, root }
     }
@@ -89,7 +100,7 @@ impl World {
 
     /// Starts a run whose events go to a pipe.
     pub fn run_to_pipe(&self, set: &[&str]) -> Run {
-        let mut command = Command::new(LONGHAUL);
+        let mut command = Command::new(longhaul());
         command
             .args(self.arguments(set))
             .arg("--json")
@@ -112,7 +123,7 @@ impl World {
     pub fn run_on_terminal(&self, set: &[&str]) -> Run {
         let size = PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(LONGHAUL);
+        let mut command = CommandBuilder::new(longhaul());
         command.args(self.arguments(set));
         command.cwd(&self.demo.project_dir);
         command.env_clear();
@@ -163,7 +174,7 @@ impl Run {
     /// Waits for the CLI below this run, looking every `pause`. `None` when
     /// the run is over.
     pub fn wait_for_cli(&self, cli: &Path, pause: Duration) -> Option<u32> {
-        let own = fs::canonicalize(LONGHAUL).unwrap();
+        let own = longhaul();
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(pid) = process::cli_below(self.pid, &own, cli) {
