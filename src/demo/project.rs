@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::api::Api;
+use super::api::{Api, Script};
 use super::home::PrivateHome;
 use super::install::Cli;
-use super::scenario::{PAGES, TASKS_FILE, Worker};
+use super::scenario::{PAGES, TASKS_FILE};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The model the demo names: its window is 200,000 tokens.
@@ -36,7 +36,7 @@ pub struct Demo {
 impl Demo {
     /// Lays out project and home under `root` and starts the API, where
     /// `worker` answers.
-    pub fn prepare(root: &Path, cli: Cli, worker: Worker) -> Result<Self> {
+    pub fn prepare(root: &Path, cli: Cli, worker: impl Script + 'static) -> Result<Self> {
         let home = PrivateHome::create(root)?;
         let project_dir = root.join("project");
         lay_out(&project_dir)?;
@@ -95,6 +95,7 @@ pub(super) fn lay_out(project: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::install::Origin;
+    use super::super::scenario::Worker;
     use super::*;
 
     #[test]
