@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_command_does_not_notice_its_leash() {
-        let verdict = run_now("sleep 0 & wait; cat; echo \"[$1]\"; readlink /proc/self/fd/3; exit 1", 10_000);
+        let verdict =
+            run_now("sleep 0 & wait; cat; echo \"[$1]\"; readlink /proc/self/fd/3; exit 1", 10_000);
         assert_eq!(verdict.tail, "[]\n[the verify command ended with exit status: 1]");
     }
 

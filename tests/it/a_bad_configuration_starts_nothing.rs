@@ -8,11 +8,14 @@ use super::support::{Lab, finisher};
 fn each_mistake_is_named_and_nothing_is_started() {
     let lab = Lab::new(finisher());
     for (set, words) in [
-        ("context.threshold_precent=60", &["context.threshold_precent", "context.threshold_percent"][..]),
+        (
+            "context.threshold_precent=60",
+            &["context.threshold_precent", "context.threshold_percent"][..],
+        ),
         ("contxt.threshold_percent=60", &["contxt", "context"]),
         ("context.threshold_percent=\"much\"", &["context.threshold_percent", "number"]),
         ("context.threshold_percent=0", &["context.threshold_percent"]),
-        ("context.threshold_percent=100", &["context.threshold_percent"]),
+        ("context.threshold_percent=101", &["context.threshold_percent"]),
         ("checkpoint.timeout=\"ten minutes\"", &["checkpoint.timeout"]),
         ("checkpoint.timeout=-1", &["checkpoint.timeout"]),
         ("checkpoint.git=\"push\"", &["checkpoint.git", "commit"]),
@@ -28,6 +31,7 @@ fn each_mistake_is_named_and_nothing_is_started() {
         ("claude.env={A=1}", &["claude.env"]),
         ("nonsense", &["nonsense"]),
     ] {
+        eprintln!("--set {set}");
         lab.refuses(&["--set", set], 64, words);
     }
 }

@@ -106,7 +106,10 @@ fn if_the_session_does_not_mend_it_a_person_is_asked() {
         let finished = lab.run().finished().ended(10, "needs_person");
         assert_eq!(finished.count("session_started"), 1, "{command}: {finished:#?}");
         let message = finished.events.last().unwrap()["message"].as_str().unwrap();
-        assert!(message.contains("task file cannot be read") && message.contains(word), "{message}");
+        assert!(
+            message.contains("task file cannot be read") && message.contains(word),
+            "{message}"
+        );
         lab.wait_gone();
     }
 }

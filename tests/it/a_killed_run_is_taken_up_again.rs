@@ -93,7 +93,8 @@ fn killed_in_a_long_tool_that_left_children_everywhere() {
 
 #[test]
 fn killed_while_a_checkpoint_is_waited_for() {
-    let worker = Worker { first_tokens: 150_000, checkpoint: Checkpoint::Slow(Gate::new()), ..endless() };
+    let worker =
+        Worker { first_tokens: 150_000, checkpoint: Checkpoint::Slow(Gate::new()), ..endless() };
     let lab = Lab::new(first_then(1, worker, finisher()));
     let run = lab.run();
     run.wait_event("checkpoint_delivered");
@@ -163,8 +164,12 @@ fn killed_again_and_again() {
     let run_id = lab.run_ids().pop().unwrap();
     lab.run().finished().ended(0, "done");
     let report = assert_sound(&lab, &run_id);
-    let reasons: Vec<_> =
-        report["cycles"].as_array().unwrap().iter().map(|c| c["end_reason"].as_str().unwrap()).collect();
+    let reasons: Vec<_> = report["cycles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["end_reason"].as_str().unwrap())
+        .collect();
     assert_eq!(reasons, ["supervisor_lost", "supervisor_lost", "supervisor_lost", "done"]);
 }
 
@@ -255,19 +260,4 @@ fn killed_at_random_moments() {
     // The very first may have been killed before there was a journal.
     let run_id = lab.run_ids().pop().expect("a journal");
     assert_sound(&lab, &run_id);
-}
-
-#[test]
-fn being_killed_is_not_held_against_the_sessions() {
-    let lab = Lab::new(first_then(4, |_: &Request| Reply::hang(), finisher()));
-    for session in 0..4 {
-        let run = lab.run();
-        lab.wait_session_request(session);
-        run.kill();
-        lab.wait_gone();
-    }
-    let run_id = lab.run_ids().pop().unwrap();
-    lab.run().finished().ended(0, "done");
-    let report = assert_sound(&lab, &run_id);
-    assert_eq!(report["cycles"].as_array().unwrap().len(), 5, "{report:#}");
 }

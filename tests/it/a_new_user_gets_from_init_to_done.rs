@@ -20,7 +20,9 @@ fn empty() -> (Lab, Vec<String>) {
     let lab = Lab::new(finisher());
     let settings: toml::Table = toml::from_str(&lab.read("longhaul.toml")).unwrap();
     let claude = settings["claude"].as_table().unwrap();
-    let set = claude.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("claude.{key}={value}")]);
+    let set = claude
+        .iter()
+        .flat_map(|(key, value)| ["--set".to_owned(), format!("claude.{key}={value}")]);
     let set = set.collect();
     fs::remove_dir_all(lab.project()).unwrap();
     fs::create_dir(lab.project()).unwrap();
@@ -48,19 +50,21 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
 fn from_an_empty_folder_to_done() {
     let (lab, set) = empty();
     let with = |command: &[&str]| {
-        let args: Vec<&str> = command.iter().copied().chain(set.iter().map(String::as_str)).collect();
+        let args: Vec<&str> =
+            command.iter().copied().chain(set.iter().map(String::as_str)).collect();
         lab.longhaul_output(&args)
     };
     with(&["run"]).failed(64, &["longhaul init"]);
-    let said = lab.longhaul_output(&["init", "--task", "Count the \"moons\" of Mars.\nTwo, I think."]);
+    let said =
+        lab.longhaul_output(&["init", "--task", "Count the \"moons\" of Mars.\nTwo, I think."]);
     assert_eq!(said.code(), 0, "{said:#?}");
     assert!(files(&lab.project()).keys().eq(SCAFFOLD.iter()), "{said:#?}");
     assert!(lab.read("dev-docs/tasks.md").contains("- [ ] "), "{}", lab.read("dev-docs/tasks.md"));
     assert!(lab.read("dev-docs/plan.md").contains("Count the \"moons\" of Mars."));
-    // What every session starts with costs it about 400 tokens of 4 bytes.
+    // What every session starts with must stay small: tokens of about 4 bytes.
     let read = files(&lab.project()).into_iter().filter(|(name, _)| name.ends_with(".md"));
     let tokens = read.map(|(_, bytes)| bytes.len()).sum::<usize>() / 4;
-    assert!((100..600).contains(&tokens), "{tokens}");
+    assert!((100..800).contains(&tokens), "{tokens}");
 
     let doctor = with(&["doctor"]);
     assert_eq!(doctor.code(), 0, "{}", doctor.stdout);

@@ -2,7 +2,9 @@
 
 use longhaul::demo::api::{Gate, Reply, Request};
 
-use super::support::{Checkpoint, DEADLINE, Lab, Worker, endless, finisher, first_then, ticks_at_once};
+use super::support::{
+    Checkpoint, DEADLINE, Lab, Worker, endless, finisher, first_then, ticks_at_once,
+};
 
 #[test]
 fn without_a_run_every_word_is_answered_with_a_clear_error() {

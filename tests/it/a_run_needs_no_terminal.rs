@@ -63,7 +63,11 @@ fn another_locale_or_none_does_not_matter() {
 #[test]
 fn a_reader_that_went_away_does_not_stop_the_run() {
     for json in ["", "--json"] {
-        let lab = Lab::new(first_then(1, super::support::Worker { first_tokens: 150_000, ..endless() }, finisher()));
+        let lab = Lab::new(first_then(
+            1,
+            super::support::Worker { first_tokens: 150_000, ..endless() },
+            finisher(),
+        ));
         let line = format!("{{ \"$LONGHAUL\" run {json}; echo $? > ../code; }} | head -1");
         let finished = Run::start(&mut by_shell(&lab, &line)).finished();
         assert_eq!(finished.stdout.lines().count(), 1, "{finished:#?}");
@@ -93,12 +97,27 @@ fn a_reader_that_never_reads_does_not_hold_up_the_run() {
 #[test]
 fn timeout_ends_it_as_a_signal_does() {
     let lab = Lab::new(endless());
-    let finished = Run::start(&mut by_shell(&lab, "timeout 5s \"$LONGHAUL\" run --json")).finished();
+    let finished =
+        Run::start(&mut by_shell(&lab, "timeout 5s \"$LONGHAUL\" run --json")).finished();
     // 124 is timeout's own word for "it was I who ended it".
     assert_eq!(finished.code(), 124, "{finished:#?}");
     let end = finished.events.last().unwrap();
     assert_eq!((&end["event"], &end["exit_code"]), (&"run_finished".into(), &143.into()));
-    assert_eq!(finished.count("checkpoint_verified"), 1);
+    assert_eq!(finished.event("session_ended")["reason"], "stopped");
+    lab.wait_gone();
+}
+
+/// `timeout` sends its signal to its child and then to the child's group: that
+/// is not a second signal.
+#[test]
+fn a_signal_that_comes_by_way_of_timeout_is_one_signal() {
+    let lab = Lab::new(endless());
+    let run = Run::start(&mut by_shell(&lab, "exec timeout 1000s \"$LONGHAUL\" run --json"));
+    run.wait_event("context");
+    run.signal(Signal::TERM);
+    let finished = run.finished();
+    assert_eq!(finished.events.last().unwrap()["exit_code"], 143, "{finished:#?}");
+    assert_eq!(finished.count("checkpoint_verified"), 1, "{finished:#?}");
     lab.wait_gone();
 }
 

@@ -84,7 +84,10 @@ fn a_cli_that_cannot_be_run() {
 #[test]
 fn bypassing_permissions_that_was_not_allowed() {
     let mut lab = Lab::new(finisher());
-    for args in [&["--", "--dangerously-skip-permissions"][..], &["--", "--permission-mode", "bypassPermissions"]] {
+    for args in [
+        &["--", "--dangerously-skip-permissions"][..],
+        &["--", "--permission-mode", "bypassPermissions"],
+    ] {
         let said = lab.refuses_as_doctor(args, 64, "bypass");
         assert!(said.stderr.contains("claude.allow_bypass = true"), "{}", said.stderr);
     }
@@ -110,7 +113,8 @@ fn listen_in(api: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let server = TcpStream::connect(api).unwrap();
-            let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            let (from_server, to_client) =
+                (server.try_clone().unwrap(), client.try_clone().unwrap());
             std::thread::spawn(move || hand_on(from_server, to_client, |_| {}));
             let seen = Arc::clone(&seen);
             std::thread::spawn(move || {

@@ -118,7 +118,8 @@ fn a_session_that_rests_is_asked_too() {
 #[test]
 fn between_two_sessions_the_run_just_ends() {
     let mut lab = Lab::new(endless());
-    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.329 (Claude Code)' && exit\nexit 1\n";
+    let script =
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.329 (Claude Code)' && exit\nexit 1\n";
     lab.program("broken", script);
     lab.set("claude.command", lab.root().join("broken").to_str().unwrap());
     let run = lab.run();

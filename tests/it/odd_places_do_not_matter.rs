@@ -13,14 +13,20 @@ fn gets_done_in(lab: &Lab, place: &Path, reached_by: &Path, more: &[(&str, &Path
     // The laboratory's commands start in the project.
     std::os::unix::fs::symlink(place, lab.project()).unwrap();
     lab.home.trust(place).unwrap();
-    let mut command = lab.longhaul_command(&["run", "--json", "--project", reached_by.to_str().unwrap()]);
+    let mut command =
+        lab.longhaul_command(&["run", "--json", "--project", reached_by.to_str().unwrap()]);
     command.current_dir("/").envs(more.iter().copied());
     let finished = Run::start(&mut command).finished().ended(0, "done");
     assert_eq!(finished.count("session_started"), 2);
     assert_eq!(finished.count("checkpoint_verified"), 1);
-    assert_eq!(finished.event("context")["window_source"], "statusline", "the sink was not reached");
+    assert_eq!(
+        finished.event("context")["window_source"],
+        "statusline",
+        "the sink was not reached"
+    );
     lab.wait_gone();
-    let mut report = lab.longhaul_command(&["report", "--json", "--project", place.to_str().unwrap()]);
+    let mut report =
+        lab.longhaul_command(&["report", "--json", "--project", place.to_str().unwrap()]);
     let said = Run::start(report.current_dir("/").envs(more.iter().copied())).finished();
     assert_eq!(said.code(), 0, "{said:#?}");
     let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
@@ -73,7 +79,8 @@ fn a_home_with_blanks() {
     // A plain home as a person has it: nothing moves the CLI's folder.
     lab.set_env("HOME", home.to_str().unwrap());
     lab.set_env("CLAUDE_CONFIG_DIR", home.join(".claude").to_str().unwrap());
-    let finished = Run::start(lab.longhaul_command(&["run", "--json"]).env("HOME", &home)).finished();
+    let finished =
+        Run::start(lab.longhaul_command(&["run", "--json"]).env("HOME", &home)).finished();
     finished.ended(0, "done");
     lab.wait_gone();
 }

@@ -21,7 +21,10 @@ fn a_second_run_names_the_holder_at_once() {
     let said = second.finished().failed(40, &[&pid, "holds the project", "longhaul status"]);
     assert_eq!(said.events, Vec::<serde_json::Value>::new());
     assert_eq!(lab.run_ids().len(), 1);
-    assert!(first.events().iter().all(|event| event["event"] != "session_ended"), "it was disturbed");
+    assert!(
+        first.events().iter().all(|event| event["event"] != "session_ended"),
+        "it was disturbed"
+    );
 }
 
 #[test]

@@ -200,7 +200,11 @@ impl Finished {
     pub fn ended(self, code: i32, outcome: &str) -> Self {
         assert_eq!(self.code(), code, "{self:#?}");
         let end = self.events.last().expect("events");
-        assert_eq!((&end["event"], &end["outcome"]), (&"run_finished".into(), &outcome.into()), "{self:#?}");
+        assert_eq!(
+            (&end["event"], &end["outcome"]),
+            (&"run_finished".into(), &outcome.into()),
+            "{self:#?}"
+        );
         assert_eq!(end["exit_code"], code, "{self:#?}");
         self
     }
