@@ -103,7 +103,21 @@ fn timeout_ends_it_as_a_signal_does() {
     assert_eq!(finished.code(), 124, "{finished:#?}");
     let end = finished.events.last().unwrap();
     assert_eq!((&end["event"], &end["exit_code"]), (&"run_finished".into(), &143.into()));
-    assert_eq!(finished.count("checkpoint_verified"), 1);
+    assert_eq!(finished.event("session_ended")["reason"], "stopped");
+    lab.wait_gone();
+}
+
+/// `timeout` sends its signal to its child and then to the child's group: that
+/// is not a second signal.
+#[test]
+fn a_signal_that_comes_by_way_of_timeout_is_one_signal() {
+    let lab = Lab::new(endless());
+    let run = Run::start(&mut by_shell(&lab, "exec timeout 1000s \"$LONGHAUL\" run --json"));
+    run.wait_event("context");
+    run.signal(Signal::TERM);
+    let finished = run.finished();
+    assert_eq!(finished.events.last().unwrap()["exit_code"], 143, "{finished:#?}");
+    assert_eq!(finished.count("checkpoint_verified"), 1, "{finished:#?}");
     lab.wait_gone();
 }
 
