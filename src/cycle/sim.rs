@@ -923,7 +923,7 @@ fn thousands_of_runs_end_well() {
             ["done", "budget", "no_progress", "needs_person", "authentication", "stopped"]
         {
             assert!(
-                outcomes.get(outcome).is_some_and(|n| *n > 10),
+                outcomes.get(outcome).is_some_and(|n| *n > 5),
                 "too few runs ended with {outcome}: {outcomes:?}"
             );
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
 use crate::claude_json::{git_root, read_regular};
+use crate::devdocs::proof::MAX_NOTES_BYTES;
 use crate::devdocs::read::read_task_file;
 use crate::devdocs::task_file::State;
 
@@ -104,7 +105,7 @@ fn task_file(patient: &Patient<'_>) -> Finding {
 fn checkpoint_files(patient: &Patient<'_>) -> Finding {
     let id = "dev-docs";
     let files = &patient.config.checkpoint.files;
-    let problem = |file: &Path| match read_regular(&patient.project.join(file), u64::MAX - 1) {
+    let problem = |file: &Path| match read_regular(&patient.project.join(file), MAX_NOTES_BYTES) {
         Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
             Some(format!("{} is empty", file.display()))
         }

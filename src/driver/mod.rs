@@ -136,6 +136,7 @@ impl Driver {
             Err(err) => {
                 tracing::error!(%err, "giving up");
                 self.give_up().await;
+                self.teller.give_up(Timestamp::now(), &Snapshot::of(&self.machine), &err);
                 Err(err)
             }
         }

@@ -7,6 +7,7 @@ use super::outlet::Outlet;
 use crate::clock::Timestamp;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::{EndReason, Notice, Snapshot};
+use crate::error::Error;
 use crate::report::status::{CostOrigin, cost_origin};
 use crate::text::{self, Usd};
 
@@ -47,6 +48,16 @@ impl Teller for Json {
 
     fn tick_ms(&self) -> Option<u64> {
         None
+    }
+
+    fn give_up(&mut self, at: Timestamp, view: &Snapshot<'_>, err: &Error) {
+        let body = Body::Finished {
+            outcome: "failed",
+            exit_code: err.kind().exit_code(),
+            message: err.to_string(),
+        };
+        self.outlet.offer(&written(at, "run_finished", body, view));
+        self.outlet.drain();
     }
 
     fn finish(&mut self, _: Timestamp, _: &Snapshot<'_>) {
@@ -90,6 +101,10 @@ enum Body<'a> {
 /// The event's line, with its line break.
 pub fn line(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> String {
     let (event, body) = encode(notice, view);
+    written(at, event, body, view)
+}
+
+fn written(at: Timestamp, event: &'static str, body: Body<'_>, view: &Snapshot<'_>) -> String {
     let line = Line {
         event,
         ts: at.rfc3339(),

@@ -27,6 +27,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
 use crate::cycle::{Notice, Snapshot};
+use crate::error::Error;
 
 /// Tells a person or a program what goes on.
 pub trait Teller {
@@ -39,6 +40,10 @@ pub trait Teller {
     /// How often `tick` is wanted, milliseconds; `None` if never, so that
     /// nobody wakes up for it.
     fn tick_ms(&self) -> Option<u64>;
+
+    /// longhaul cannot go on: the last word of a run without an end of its own.
+    /// People read the error on standard error, so only programs are told.
+    fn give_up(&mut self, _at: Timestamp, _view: &Snapshot<'_>, _err: &Error) {}
 
     /// The last word. Waits for what is still on its way, two seconds at most.
     fn finish(&mut self, now: Timestamp, view: &Snapshot<'_>);

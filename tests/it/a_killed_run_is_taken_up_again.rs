@@ -261,3 +261,18 @@ fn killed_at_random_moments() {
     let run_id = lab.run_ids().pop().expect("a journal");
     assert_sound(&lab, &run_id);
 }
+
+#[test]
+fn being_killed_is_not_held_against_the_sessions() {
+    let lab = Lab::new(first_then(4, |_: &Request| Reply::hang(), finisher()));
+    for session in 0..4 {
+        let run = lab.run();
+        lab.wait_session_request(session);
+        run.kill();
+        lab.wait_gone();
+    }
+    let run_id = lab.run_ids().pop().unwrap();
+    lab.run().finished().ended(0, "done");
+    let report = assert_sound(&lab, &run_id);
+    assert_eq!(report["cycles"].as_array().unwrap().len(), 5, "{report:#}");
+}

@@ -261,6 +261,10 @@ impl Machine {
         if live.end_reason == Some(EndReason::DeadStart) {
             return;
         }
+        // That longhaul was killed is not the session's fault.
+        if live.end_reason == Some(EndReason::SupervisorLost) && !live.progress {
+            return;
+        }
         // Sessions that are born full and tick nothing go round for ever, each
         // with a fresh checkpoint: that is no progress.
         let ticked = live.tasks_done_after > live.tasks_done_before;
