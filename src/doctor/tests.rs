@@ -273,8 +273,6 @@ fn some_login_is_needed() {
         assert_eq!(world.find("login").severity, Severity::Ok, "{path}");
         world.remove(path);
     }
-    world.args(&["--settings", "{\"env\":{\"ANTHROPIC_AUTH_TOKEN\":\"t\"}}"]);
-    assert_eq!(world.find("login").severity, Severity::Ok);
 }
 
 #[test]
@@ -350,9 +348,17 @@ fn settings_the_cli_would_stop_at_are_refused() {
         world.no_error();
         world.remove(path);
     }
-    world.args(&["--settings=none.json"]);
-    let (id, kind, _) = world.the_error();
-    assert_eq!((id, kind), ("settings", ErrorKind::Usage));
+}
+
+#[test]
+fn arguments_that_a_run_refuses_are_found() {
+    let mut world = World::healthy();
+    for refused in ["--resume", "--settings=none.json", "-p"] {
+        world.args(&[refused]);
+        let (id, kind, shown) = world.the_error();
+        assert_eq!((id, kind), ("arguments", ErrorKind::Usage), "{refused}");
+        assert!(shown.contains(refused.split('=').next().unwrap()), "{shown}");
+    }
 }
 
 #[test]
