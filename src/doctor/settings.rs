@@ -44,7 +44,23 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         patient.settings.iter().filter_map(|layer| unusable(patient, layer)).collect();
     findings.extend(servers(patient));
+    findings.extend(no_hooks(patient));
     findings
+}
+
+/// Without hooks longhaul still works, on its second-best sources.
+fn no_hooks(patient: &Patient<'_>) -> Option<Finding> {
+    let off = |layer: &&Layer| layer.json.is_true(&["disableAllHooks"]);
+    let layer = patient.settings.iter().rev().find(off)?;
+    let place = shown(&layer.path, &patient.child_env);
+    Some(
+        Finding::warning("hooks", format!("{place} switches off all hooks and the statusline"))
+            .detail(
+                "the window is taken from the model table, and a session that waits for a person \
+                 is noticed late",
+            )
+            .mend("take disableAllHooks out, or set context.window_tokens"),
+    )
 }
 
 /// What the CLI does not take for settings.

@@ -351,6 +351,14 @@ fn settings_the_cli_would_stop_at_are_refused() {
 }
 
 #[test]
+fn settings_without_hooks_are_a_warning() {
+    let world = World::healthy();
+    world.write("home/.claude/settings.json", "{\"disableAllHooks\": true}");
+    assert_eq!(world.find("hooks").severity, Severity::Warning);
+    world.no_error();
+}
+
+#[test]
 fn arguments_that_a_run_refuses_are_found() {
     let mut world = World::healthy();
     for refused in ["--resume", "--settings=none.json", "-p"] {

@@ -26,3 +26,16 @@ fn a_safety_check_that_is_not_served() {
     let message = story.report["message"].as_str().unwrap();
     assert!(message.contains("Auto mode"), "{message}");
 }
+
+/// Then no hook tells that somebody is waited for, nor is there a statusline.
+#[test]
+fn a_permission_where_hooks_are_switched_off() {
+    let mut lab = Lab::new(Worker { command: "rm -f work.log".into(), ..Worker::brisk() });
+    std::fs::write(lab.home.config_dir().join("settings.json"), r#"{"disableAllHooks": true}"#)
+        .unwrap();
+    lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    let run = lab.run().finished().ended(10, "needs_person");
+    let message = run.event("run_finished")["message"].as_str().unwrap();
+    assert!(message.contains("permission prompt"), "{message}");
+    lab.wait_gone();
+}
