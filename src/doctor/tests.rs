@@ -337,7 +337,7 @@ fn a_stray_key_is_told_and_never_shown() {
 
 #[test]
 fn settings_the_cli_would_stop_at_are_refused() {
-    let mut world = World::healthy();
+    let world = World::healthy();
     for path in ["home/.claude/settings.json", "project/.claude/settings.json"] {
         for text in ["{bad", "[]", "{\"permissions\":{\"defaultMode\":\"nonsense\"}}"] {
             world.write(path, text);

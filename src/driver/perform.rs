@@ -38,7 +38,10 @@ impl Driver {
                 }
             }
             Action::Type { text } => self.send(&KeeperCommand::Submit { id: 0, text })?,
-            Action::PressEnter => self.send(&KeeperCommand::Press(Key::Enter))?,
+            // Not as a bare key, which would answer a question as well.
+            Action::PressEnter => {
+                self.send(&KeeperCommand::Submit { id: 0, text: String::new() })?
+            }
             Action::ClearInput => self.send(&KeeperCommand::Press(Key::CtrlU))?,
             Action::PressEscape => self.send(&KeeperCommand::Press(Key::Escape))?,
             Action::EndPolitely => self.send(&KeeperCommand::End(Ending::Terminate))?,

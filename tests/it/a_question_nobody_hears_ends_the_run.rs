@@ -39,3 +39,17 @@ fn a_permission_where_hooks_are_switched_off() {
     assert!(message.contains("permission prompt"), "{message}");
     lab.wait_gone();
 }
+
+/// The request for a checkpoint is typed just when the question comes up: its
+/// Enter must not be taken for a yes.
+#[test]
+fn a_question_is_never_answered_by_what_is_typed() {
+    let worker =
+        Worker { command: "touch made".into(), first_tokens: 150_000, ..Worker::brisk() };
+    let mut lab = Lab::new(worker);
+    lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    let run = lab.run().finished().ended(10, "needs_person");
+    assert_eq!((run.count("threshold_reached"), run.count("checkpoint_delivered")), (1, 0));
+    assert!(!lab.project().join("made").exists(), "longhaul gave a permission");
+    lab.wait_gone();
+}
