@@ -14,7 +14,10 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     // The CLI takes this mode from the user's settings too, not from the project's.
     let by_settings = || {
         let set = |layer: &&Layer| !layer.of_project && mode_in(&layer.json) == Some(BYPASS_MODE);
-        permission_modes(&claude.args).next().is_none().then(|| patient.settings.iter().find(set))??;
+        permission_modes(&claude.args)
+            .next()
+            .is_none()
+            .then(|| patient.settings.iter().find(set))??;
         Some(format!("permissions.defaultMode = {BYPASS_MODE} in your settings"))
     };
     if let Some(source) = bypass_argument(&claude.args).or_else(by_settings) {

@@ -192,7 +192,8 @@ mod tests {
         let chosen_no = PERMISSION.replace(" ❯ 1.", "   1.").replace("   3. No", " ❯ 3. No");
         assert!(is_open(&chosen_no), "{chosen_no}");
         let answered = format!("{PERMISSION}\n────\n❯ \n────\n");
-        for shut in [WORKING, "", "❯ 1. an old prompt\n● ok\n────\n❯ Try \"fix it\"\n", &answered] {
+        for shut in [WORKING, "", "❯ 1. an old prompt\n● ok\n────\n❯ Try \"fix it\"\n", &answered]
+        {
             assert!(!is_open(shut), "{shut}");
         }
     }

@@ -44,8 +44,7 @@ fn a_permission_where_hooks_are_switched_off() {
 /// Enter must not be taken for a yes.
 #[test]
 fn a_question_is_never_answered_by_what_is_typed() {
-    let worker =
-        Worker { command: "touch made".into(), first_tokens: 150_000, ..Worker::brisk() };
+    let worker = Worker { command: "touch made".into(), first_tokens: 150_000, ..Worker::brisk() };
     let mut lab = Lab::new(worker);
     lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
     let run = lab.run().finished().ended(10, "needs_person");
