@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::session::env::is_passed_on;
 
 /// `.claude.json` grows with the history of all projects; beyond this it is not read.
 const FILE_MAX_BYTES: u64 = 64 << 20;
@@ -49,11 +50,7 @@ impl Env {
     /// What a session gets to see of this environment.
     pub fn for_child(&self, config: &Config) -> Env {
         let mut child = self.clone();
-        for name in BILLING_VARIABLES {
-            if !config.claude.pass_env.iter().any(|passed| passed == name) {
-                child.0.remove(OsStr::new(name));
-            }
-        }
+        child.0.retain(|name, _| is_passed_on(name, &config.claude.pass_env));
         for (name, value) in &config.claude.env {
             child.0.insert(name.into(), value.into());
         }

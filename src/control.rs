@@ -5,9 +5,10 @@
 //! a socket address holds; it is therefore always reached through
 //! `/proc/self/fd/<folder>`.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,8 +60,9 @@ pub struct Asked {
 }
 
 /// Listens in `folder`; requests arrive on the channel. Must run inside a
-/// tokio runtime. The caller holds the project's lock, so a socket file that
-/// is already there belongs to nobody.
+/// tokio runtime; the socket's file goes when that runtime does. The caller
+/// holds the project's lock, so a socket file that is already there belongs to
+/// nobody.
 pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
     let broken = |e| {
         Error::io(
@@ -76,9 +78,11 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
         Ok(()) | Err(_) => {}
     }
     let listener = tokio::net::UnixListener::bind(&path).map_err(broken)?;
+    let file = SocketFile(dir);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(broken)?;
     let (tell, told) = mpsc::channel(8);
     tokio::spawn(async move {
-        let _dir = dir;
+        let _file = file;
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of descriptors: the next client may have more luck.
@@ -92,6 +96,15 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
         }
     });
     Ok(told)
+}
+
+/// The socket's name in this folder, taken away when the run is over.
+struct SocketFile(File);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(through(&self.0));
+    }
 }
 
 async fn serve(stream: tokio::net::UnixStream, tell: mpsc::Sender<Asked>) -> std::io::Result<()> {
@@ -171,5 +184,16 @@ mod tests {
             asked.back.send(r#"{"ok":true}"#.into()).unwrap();
             assert_eq!(client.await.unwrap(), Some(r#"{"ok":true}"#.into()));
         });
+    }
+
+    #[test]
+    fn the_socket_is_the_persons_alone_and_goes_with_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(SOCKET_NAME);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let told = runtime.block_on(async { listen(dir.path()).unwrap() });
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        drop((told, runtime));
+        assert!(!file.exists());
     }
 }

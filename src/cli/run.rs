@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Header, Journal};
 use crate::lock::ProjectLock;
 use crate::runs::RunFolder;
-use crate::session::{settings, sweep};
+use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
 use crate::transcript::SessionTranscript;
 use crate::{control, doctor, show, signals};
@@ -61,7 +61,6 @@ pub fn start(project: &Path, config: Config, state_root: &Path, json: bool) -> R
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
-    settings::check_args(&config.claude.args)?;
     let findings = doctor::examine(&config, project, &env);
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);

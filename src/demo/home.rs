@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::transcript::slug;
 
 /// A made-up key: the scripted API looks at none.
 const API_KEY: &str = "sk-ant-scripted-0000000000000000000000000000";
@@ -87,12 +88,8 @@ impl PrivateHome {
     /// The transcript of a session that ran in `project`.
     pub fn transcript(&self, project: &Path, session_id: &str) -> PathBuf {
         let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
-        let name: String = project
-            .to_string_lossy()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
-        self.config_dir().join("projects").join(name).join(format!("{session_id}.jsonl"))
+        let folder = self.config_dir().join("projects").join(slug(&project));
+        folder.join(format!("{session_id}.jsonl"))
     }
 
     /// The variables that lead the CLI here and to the API at `base_url`; the

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version the demo and the tests install.
-pub const PINNED_VERSION: &str = "2.1.329";
+pub const PINNED_VERSION: &str = crate::doctor::TESTED_CLI_VERSION;
 
 /// The npm package of the CLI.
 const PACKAGE: &str = "@anthropic-ai/claude-code";

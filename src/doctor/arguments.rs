@@ -4,21 +4,23 @@ use super::settings::Layer;
 use super::{Finding, Patient};
 use crate::ErrorKind;
 use crate::claude_json::Json;
-
-/// Flags that switch permission prompts off altogether.
-const BYPASS_FLAGS: [&str; 2] =
-    ["--dangerously-skip-permissions", "--allow-dangerously-skip-permissions"];
-const BYPASS_MODE: &str = "bypassPermissions";
+use crate::session::settings::{BYPASS_MODE, bypass_argument, check_args, permission_modes};
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let claude = &patient.config.claude;
+    if let Err(err) = check_args(&claude.args) {
+        return vec![Finding::of_error("arguments", &err)];
+    }
     // The CLI takes this mode from the user's settings too, not from the project's.
     let by_settings = || {
         let set = |layer: &&Layer| !layer.of_project && mode_in(&layer.json) == Some(BYPASS_MODE);
-        mode_of(&claude.args).is_none().then(|| patient.settings.iter().find(set))??;
+        permission_modes(&claude.args)
+            .next()
+            .is_none()
+            .then(|| patient.settings.iter().find(set))??;
         Some(format!("permissions.defaultMode = {BYPASS_MODE} in your settings"))
     };
-    if let Some(source) = wants_bypass(&claude.args).or_else(by_settings) {
+    if let Some(source) = bypass_argument(&claude.args).or_else(by_settings) {
         if !claude.allow_bypass {
             return vec![
                 Finding::error("bypass", ErrorKind::Usage, format!("{source} is refused"))
@@ -54,9 +56,9 @@ fn permissions(patient: &Patient<'_>) -> Finding {
         BYPASS_MODE if layer.of_project => Some("manual"),
         mode => Some(mode),
     });
-    let mode = wants_bypass(args)
+    let mode = bypass_argument(args)
         .map(|_| BYPASS_MODE.to_string())
-        .or_else(|| mode_of(args))
+        .or_else(|| permission_modes(args).last().map(str::to_string))
         .or_else(|| set.map(str::to_string));
     let help = "give `--permission-mode auto`, or `acceptEdits` with `--allowedTools`, in claude.args or after `--`";
     match mode.as_deref() {
@@ -70,29 +72,6 @@ fn permissions(patient: &Patient<'_>) -> Finding {
         }
         Some(mode) => Finding::ok(id, format!("permission mode {}", mode.escape_debug())),
     }
-}
-
-/// The argument that bypasses permissions, if there is one.
-pub fn wants_bypass(args: &[String]) -> Option<String> {
-    let flag = args.iter().find(|arg| BYPASS_FLAGS.contains(&arg.as_str()));
-    flag.cloned().or_else(|| {
-        mode_of(args)
-            .filter(|mode| mode == BYPASS_MODE)
-            .map(|mode| format!("--permission-mode {mode}"))
-    })
-}
-
-/// The value of the last `--permission-mode`.
-fn mode_of(args: &[String]) -> Option<String> {
-    let mut mode = None;
-    for (at, arg) in args.iter().enumerate() {
-        if arg == "--permission-mode" {
-            mode = args.get(at + 1).cloned();
-        } else if let Some(value) = arg.strip_prefix("--permission-mode=") {
-            mode = Some(value.to_string());
-        }
-    }
-    mode
 }
 
 fn mode_in(json: &Json) -> Option<&str> {

@@ -135,7 +135,7 @@ fn examine_as(config: &Config, project: &Path, env: &Env, is_root: bool) -> Vec<
     let child_env = env.for_child(config);
     let places = Places::of(&child_env);
     let global = places.as_ref().map_or(Json::Missing, |places| Json::read(&places.global_file));
-    let settings = settings::layers(config, project, places.as_ref());
+    let settings = settings::layers(project, places.as_ref());
     let patient =
         Patient { config, project, own_env: env, child_env, is_root, places, global, settings };
     let mut findings = Vec::new();

@@ -7,32 +7,29 @@ use serde_json::Value;
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
 use crate::claude_json::{Json, Places};
-use crate::config::Config;
 
 /// The values of `permissions.defaultMode` the CLI knows; at any other it stops and asks.
 const MODES: [&str; 7] =
     ["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "manual", "plan"];
 
-/// One file of settings, or the value of `--settings`.
+/// One file of settings. There are no others: `--settings` is longhaul's own.
 pub(super) struct Layer {
-    /// Where it is; empty for JSON in an argument.
+    /// Where it is.
     pub path: PathBuf,
     /// Whether it comes with the project.
     pub of_project: bool,
-    /// Whether `--settings` names it.
-    pub of_argument: bool,
     /// What is in it.
     pub json: Json,
 }
 
 /// The layers that apply in `project`, the weakest first.
-pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -> Vec<Layer> {
+pub(super) fn layers(project: &Path, places: Option<&Places>) -> Vec<Layer> {
     let mut out = Vec::new();
     let mut add = |path: PathBuf, of_project: bool| {
         let json = Json::read(&path);
         // An empty file is no settings to the CLI, and no mistake.
         if json != Json::Missing && json != Json::Empty {
-            out.push(Layer { path, of_project, of_argument: false, json });
+            out.push(Layer { path, of_project, json });
         }
     };
     if let Some(places) = places {
@@ -40,32 +37,30 @@ pub(super) fn layers(config: &Config, project: &Path, places: Option<&Places>) -
     }
     add(project.join(".claude/settings.json"), true);
     add(project.join(".claude/settings.local.json"), true);
-    for value in flag_values(&config.claude.args, "--settings") {
-        let (path, json) = if value.trim_start().starts_with('{') {
-            (PathBuf::new(), Json::parse(value.as_bytes()))
-        } else {
-            (project.join(value), Json::read(&project.join(value)))
-        };
-        out.push(Layer { path, of_project: false, of_argument: true, json });
-    }
     out
-}
-
-/// The values of a flag, as `--flag value` and as `--flag=value`.
-fn flag_values<'a>(args: &'a [String], flag: &'a str) -> impl Iterator<Item = &'a str> {
-    args.iter().enumerate().filter_map(move |(at, arg)| {
-        if arg == flag {
-            return args.get(at + 1).map(String::as_str);
-        }
-        arg.strip_prefix(flag)?.strip_prefix('=')
-    })
 }
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         patient.settings.iter().filter_map(|layer| unusable(patient, layer)).collect();
     findings.extend(servers(patient));
+    findings.extend(no_hooks(patient));
     findings
+}
+
+/// Without hooks longhaul still works, on its second-best sources.
+fn no_hooks(patient: &Patient<'_>) -> Option<Finding> {
+    let off = |layer: &&Layer| layer.json.is_true(&["disableAllHooks"]);
+    let layer = patient.settings.iter().rev().find(off)?;
+    let place = shown(&layer.path, &patient.child_env);
+    Some(
+        Finding::warning("hooks", format!("{place} switches off all hooks and the statusline"))
+            .detail(
+                "the window is taken from the model table, and a session that waits for a person \
+                 is noticed late",
+            )
+            .mend("take disableAllHooks out, or set context.window_tokens"),
+    )
 }
 
 /// What the CLI does not take for settings.
@@ -83,14 +78,6 @@ fn unusable(patient: &Patient<'_>, layer: &Layer) -> Option<Finding> {
         }
     };
     let id = "settings";
-    if layer.of_argument {
-        let title = "the settings given with --settings cannot be used";
-        return Some(
-            Finding::error(id, ErrorKind::Usage, title)
-                .detail(why)
-                .mend("give the path of a JSON file, or the JSON itself"),
-        );
-    }
     let place = shown(&layer.path, &patient.child_env);
     Some(
         Finding::error(id, ErrorKind::NeedsPerson, format!("the settings {place} cannot be used"))

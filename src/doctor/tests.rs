@@ -273,8 +273,6 @@ fn some_login_is_needed() {
         assert_eq!(world.find("login").severity, Severity::Ok, "{path}");
         world.remove(path);
     }
-    world.args(&["--settings", "{\"env\":{\"ANTHROPIC_AUTH_TOKEN\":\"t\"}}"]);
-    assert_eq!(world.find("login").severity, Severity::Ok);
 }
 
 #[test]
@@ -339,7 +337,7 @@ fn a_stray_key_is_told_and_never_shown() {
 
 #[test]
 fn settings_the_cli_would_stop_at_are_refused() {
-    let mut world = World::healthy();
+    let world = World::healthy();
     for path in ["home/.claude/settings.json", "project/.claude/settings.json"] {
         for text in ["{bad", "[]", "{\"permissions\":{\"defaultMode\":\"nonsense\"}}"] {
             world.write(path, text);
@@ -350,9 +348,25 @@ fn settings_the_cli_would_stop_at_are_refused() {
         world.no_error();
         world.remove(path);
     }
-    world.args(&["--settings=none.json"]);
-    let (id, kind, _) = world.the_error();
-    assert_eq!((id, kind), ("settings", ErrorKind::Usage));
+}
+
+#[test]
+fn settings_without_hooks_are_a_warning() {
+    let world = World::healthy();
+    world.write("home/.claude/settings.json", "{\"disableAllHooks\": true}");
+    assert_eq!(world.find("hooks").severity, Severity::Warning);
+    world.no_error();
+}
+
+#[test]
+fn arguments_that_a_run_refuses_are_found() {
+    let mut world = World::healthy();
+    for refused in ["--resume", "--settings=none.json", "-p"] {
+        world.args(&[refused]);
+        let (id, kind, shown) = world.the_error();
+        assert_eq!((id, kind), ("arguments", ErrorKind::Usage), "{refused}");
+        assert!(shown.contains(refused.split('=').next().unwrap()), "{shown}");
+    }
 }
 
 #[test]

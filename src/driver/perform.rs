@@ -38,7 +38,10 @@ impl Driver {
                 }
             }
             Action::Type { text } => self.send(&KeeperCommand::Submit { id: 0, text })?,
-            Action::PressEnter => self.send(&KeeperCommand::Press(Key::Enter))?,
+            // Not as a bare key, which would answer a question as well.
+            Action::PressEnter => {
+                self.send(&KeeperCommand::Submit { id: 0, text: String::new() })?
+            }
             Action::ClearInput => self.send(&KeeperCommand::Press(Key::CtrlU))?,
             Action::PressEscape => self.send(&KeeperCommand::Press(Key::Escape))?,
             Action::EndPolitely => self.send(&KeeperCommand::End(Ending::Terminate))?,
@@ -245,7 +248,7 @@ fn excluded(setup: &Setup) -> Vec<PathBuf> {
 fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Result<Launch> {
     let own = &setup.config.claude.args;
     let sink = settings::SinkCommand::of_this_process(&setup.scratch);
-    let bypass = setup.config.claude.allow_bypass && settings::wants_bypass(own);
+    let bypass = setup.config.claude.allow_bypass && settings::bypass_argument(own).is_some();
     let json = settings::settings_json(&sink, bypass)?;
     let marks =
         env::RunMarks { run_id: &run_id.to_string(), tmp_dir: &setup.scratch, cwd: &setup.project };

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::models::Models;
 use crate::session::dialog;
 use crate::session::sink::{SinkEvent, SinkReport, Status};
+use crate::session::waiting::waits_for;
 use crate::session::wire::{KeeperCommand, KeeperEvent};
 use crate::transcript::{self, Arrival, Fact, Ledger, Seen, SessionTranscript};
 
@@ -175,19 +176,30 @@ impl Driver {
             let folders = session.transcript.watch_dirs();
             self.hints.watch_session(folders);
         }
-        self.look_at_tasks();
+        let now = Timestamp::now();
+        if self.session.is_some() && now.boot_ms.saturating_sub(self.last_poll_ms) >= POLL_MS / 2 {
+            self.last_poll_ms = now.boot_ms;
+            self.look_at_tasks();
+            self.look_at_note(now);
+        }
     }
 
     /// Shows ticked boxes as they are ticked.
     fn look_at_tasks(&mut self) {
-        let now = Timestamp::now();
-        if self.session.is_none() || now.boot_ms.saturating_sub(self.last_poll_ms) < POLL_MS / 2 {
-            return;
-        }
-        self.last_poll_ms = now.boot_ms;
         let reading = self.read_task();
         if self.machine.is_news(&reading) {
             self.queue.push_back(Event::TaskRead { reading });
+        }
+    }
+
+    /// Sees that a person is waited for where no hook tells it.
+    fn look_at_note(&mut self, now: Timestamp) {
+        let alive = self.session.as_ref().filter(|s| s.exit.is_none());
+        let pid = self.machine.live().and_then(|c| c.pid);
+        let (Some(session), Some(pid)) = (alive, pid) else { return };
+        let id = session.session_id.to_string();
+        if let Some(what) = waits_for(&self.setup.claude_dir, pid, &id, now) {
+            self.report(SessionReport::AsksPerson { what });
         }
     }
 

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{CycleReport, Ended, Report, words};
 use crate::cycle::Outcome;
+use crate::cycle::pressure::WindowSource;
 use crate::cycle::record::CostSource;
 use crate::text::{self, Side};
 
@@ -99,6 +100,9 @@ impl Report {
             &words::tasks(self.tasks_done_before, self.tasks_done_after, self.tasks_total),
         );
         page.fact("sessions", &self.session_words());
+        if let Some(words) = self.window_words() {
+            page.fact("window", &words);
+        }
         let u = &self.totals.usage;
         page.fact(
             "tokens",
@@ -150,6 +154,24 @@ impl Report {
             words.push_str(&format!("; told to go on {times}"));
         }
         words
+    }
+
+    /// What the percentages are of: `200k tokens from the CLI`
+    fn window_words(&self) -> Option<String> {
+        let mut windows: Vec<String> = Vec::new();
+        for (tokens, source) in
+            self.cycles.iter().filter_map(|c| Some((c.window_tokens?, c.window_source?)))
+        {
+            let origin = match source {
+                WindowSource::Guess => "by a guess",
+                source => words::window_source(source),
+            };
+            let words = format!("{} tokens {origin}", text::tokens(tokens));
+            if !windows.contains(&words) {
+                windows.push(words);
+            }
+        }
+        (!windows.is_empty()).then(|| windows.join(", "))
     }
 
     fn models(&self) -> Vec<&str> {

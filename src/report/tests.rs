@@ -46,6 +46,7 @@ fn a_good_night_in_words() {
     time         1h 43m (Fri 2027-01-15 08:00 to Fri 2027-01-15 09:43)
     tasks        12 of 12 (+10 in this run)
     sessions     3 on claude-opus-4-5
+    window       200k tokens from the CLI
     tokens       7,728,600: input 3,600, output 135,000, cache read 7,200,000, cache write 390,000 (5m)
                  and 0 (1h)
     cost         $10.46 by the CLI's own count
@@ -77,6 +78,7 @@ fn a_bad_night_in_words() {
     time         50m 16s (Fri 2027-01-15 08:00 without an end so far)
     tasks        3 of 12 (+1 in this run)
     sessions     2 on claude-opus-4-5, evil\u{1b}[2J\u{202e}model
+    window       200k tokens from the CLI, 200k tokens by a guess
     tokens       2,581,200: input 6,200, output 45,000, cache read 2,400,000, cache write 130,000 (5m)
                  and 0 (1h)
     cost         $4.55 (partly the CLI's count, partly computed); our own count from the transcripts of

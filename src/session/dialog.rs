@@ -117,6 +117,23 @@ fn without_blanks(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
+/// Whether a question stands where the input line would be: the lowest line
+/// with a pointer is a numbered option. Text typed now would not reach the
+/// conversation, and Enter would answer, usually with yes.
+pub fn is_open(screen: &str) -> bool {
+    let lowest = screen.lines().rev().find_map(|line| {
+        line.trim_start_matches(|c: char| c.is_whitespace() || c == '│').strip_prefix(POINTER)
+    });
+    lowest.is_some_and(is_like_an_option)
+}
+
+/// Whether `text` begins as a numbered option does: `1. Yes`.
+pub fn is_like_an_option(text: &str) -> bool {
+    let text = text.trim_start();
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.len() < text.len() && rest.starts_with('.')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +144,7 @@ mod tests {
     const API_KEY: &str = include_str!("../../tests/data/screens/api-key.txt");
     const BYPASS: &str = include_str!("../../tests/data/screens/bypass.txt");
     const OFFLINE: &str = include_str!("../../tests/data/screens/onboarding-offline.txt");
+    const PERMISSION: &str = include_str!("../../tests/data/screens/permission.txt");
     const WORKING: &str = include_str!("../../tests/data/screens/working.txt");
 
     #[test]
@@ -169,6 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn a_question_in_place_of_the_input_line_is_seen() {
+        assert!(is_open(PERMISSION));
+        let chosen_no = PERMISSION.replace(" ❯ 1.", "   1.").replace("   3. No", " ❯ 3. No");
+        assert!(is_open(&chosen_no), "{chosen_no}");
+        let answered = format!("{PERMISSION}\n────\n❯ \n────\n");
+        for shut in [WORKING, "", "❯ 1. an old prompt\n● ok\n────\n❯ Try \"fix it\"\n", &answered]
+        {
+            assert!(!is_open(shut), "{shut}");
+        }
+    }
+
+    #[test]
     fn wrapping_does_not_hide_a_dialog() {
         let narrow: String = TRUST_NO
             .chars()
@@ -184,6 +214,7 @@ mod tests {
         fn any_text_is_taken_without_a_panic(text in any::<String>()) {
             let _ = classify(&text);
             let _ = answer_trust(&text);
+            let _ = is_open(&text);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::sweep::RUN_VARIABLE;
+use crate::claude_json::BILLING_VARIABLES;
 use crate::config;
 
 /// What belongs to this run.
@@ -19,9 +20,6 @@ pub struct RunMarks<'a> {
     /// The project, where the CLI is started.
     pub cwd: &'a Path,
 }
-
-/// Variables that decide who pays: passed on only when asked for by name.
-pub const BILLING: &[&str] = &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"];
 
 /// Variables of a surrounding CLI session: inherited, they make the new one
 /// take itself for a part of it.
@@ -96,10 +94,11 @@ pub fn child_env(
     env.into_iter().collect()
 }
 
-fn is_passed_on(name: &OsStr, pass_env: &[String]) -> bool {
+/// Whether a session gets to see this variable of longhaul's own environment.
+pub fn is_passed_on(name: &OsStr, pass_env: &[String]) -> bool {
     // A name that is not text is none of those below.
     let Some(name) = name.to_str() else { return true };
-    if BILLING.contains(&name) {
+    if BILLING_VARIABLES.contains(&name) {
         return pass_env.iter().any(|passed| passed == name);
     }
     !(SURROUNDING_SESSION.contains(&name)

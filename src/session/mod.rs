@@ -5,6 +5,7 @@
 //! - [`mod@settings`] and [`mod@env`]: what the CLI is started with.
 //! - [`sink`]: what its statusline and hooks report.
 //! - [`dialog`]: what its screen asks before it starts to work.
+//! - [`waiting`]: whether it waits for a person, by its own note.
 //! - [`sweep`]: making sure that nothing of it lives on.
 
 pub mod dialog;
@@ -15,6 +16,7 @@ pub mod settings;
 pub mod sink;
 pub mod sweep;
 mod terminal;
+pub mod waiting;
 pub mod wire;
 
 pub use keeper::{KEEPER_COMMAND, Keeper};

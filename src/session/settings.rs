@@ -87,6 +87,9 @@ pub fn arguments(session_id: &str, settings: &str, own: &[String], prompt: &str)
     args
 }
 
+/// The permission mode that runs everything unasked.
+pub const BYPASS_MODE: &str = "bypassPermissions";
+
 /// Options that cannot be passed on, and why.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["--session-id"], "longhaul chooses the session id, to know the transcript before it starts"),
@@ -156,14 +159,24 @@ fn is_option(arg: &str, name: &str) -> bool {
     }
 }
 
-/// Whether these arguments ask for the mode that runs everything unasked.
-pub fn wants_bypass(own: &[String]) -> bool {
-    let mode = |value: &str| value.trim() == "bypassPermissions";
-    own.iter().enumerate().any(|(at, arg)| {
-        is_option(arg, "--dangerously-skip-permissions")
-            || is_option(arg, "--allow-dangerously-skip-permissions")
-            || arg.strip_prefix("--permission-mode=").is_some_and(mode)
-            || (arg == "--permission-mode" && own.get(at + 1).is_some_and(|next| mode(next)))
+/// The argument that asks for the mode that runs everything unasked, if one
+/// does.
+pub fn bypass_argument(own: &[String]) -> Option<String> {
+    const FLAGS: [&str; 2] =
+        ["--dangerously-skip-permissions", "--allow-dangerously-skip-permissions"];
+    let flag = own.iter().find_map(|arg| FLAGS.into_iter().find(|flag| is_option(arg, flag)));
+    flag.map(str::to_owned).or_else(|| {
+        permission_modes(own)
+            .find(|mode| mode.trim() == BYPASS_MODE)
+            .map(|mode| format!("--permission-mode {}", mode.trim()))
+    })
+}
+
+/// The values of `--permission-mode`, in order; the CLI takes the last.
+pub fn permission_modes(own: &[String]) -> impl Iterator<Item = &str> {
+    own.iter().enumerate().filter_map(|(at, arg)| match arg.strip_prefix("--permission-mode")? {
+        "" => own.get(at + 1).map(String::as_str),
+        rest => rest.strip_prefix('='),
     })
 }
 
@@ -288,8 +301,10 @@ mod tests {
             &["--model", "opus", "--allow-dangerously-skip-permissions"],
             &["--permission-mode", "bypassPermissions"],
             &["--permission-mode=bypassPermissions"],
+            &["--dangerously-skip-permissions=true"],
+            &["--permission-mode", "bypassPermissions", "--permission-mode", "plan"],
         ] {
-            assert!(wants_bypass(&strings(bypass)), "{bypass:?}");
+            assert!(bypass_argument(&strings(bypass)).is_some(), "{bypass:?}");
         }
         for tame in [
             &[][..],
@@ -297,7 +312,7 @@ mod tests {
             &["--permission-mode"],
             &["--append-system-prompt", "bypassPermissions"],
         ] {
-            assert!(!wants_bypass(&strings(tame)), "{tame:?}");
+            assert_eq!(bypass_argument(&strings(tame)), None, "{tame:?}");
         }
     }
 

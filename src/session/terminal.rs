@@ -11,6 +11,7 @@ use portable_pty::{CommandBuilder, PtySize};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
+use super::dialog;
 use super::wire::{KeeperEvent, Key, Launch};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -35,9 +36,11 @@ enum Stroke {
     /// Write these bytes, from this offset on.
     Bytes(Vec<u8>, usize),
     /// The text of this submit is out: note when.
-    TextDone(u32),
+    TextDone { id: u32, like_option: bool },
     /// Nothing more before this moment.
     WaitUntil(u64),
+    /// The Enter of this submit is due; its text was out at this time.
+    Enter { id: u32, text_written_us: u64, like_option: bool },
     /// The Enter of this submit is out.
     EnterDone(u32, u64),
 }
@@ -132,14 +135,26 @@ impl Terminal {
         0
     }
 
-    /// Queues a text and its Enter; false when too much is waiting already.
+    /// Queues a text and its Enter; false when too much is waiting already, or
+    /// when a question is on the screen. Without a text, only Enter.
     pub fn submit(&mut self, id: u32, text: &str) -> bool {
+        if self.is_asking() {
+            return false;
+        }
         let typed = typed_text(text, self.parser.screen().bracketed_paste());
         if !self.push_bytes(typed) {
             return false;
         }
-        self.queue.push_back(Stroke::TextDone(id));
+        let like_option = dialog::is_like_an_option(text);
+        self.queue.push_back(Stroke::TextDone { id, like_option });
         true
+    }
+
+    /// Whether Enter would answer a question instead of sending a text: nobody
+    /// has said that longhaul may.
+    fn is_asking(&mut self) -> bool {
+        self.drain_up();
+        dialog::is_open(&self.parser.screen().contents())
     }
 
     /// Queues a key; false when too much is waiting already.
@@ -167,7 +182,7 @@ impl Terminal {
         match self.queue.front()? {
             Stroke::Bytes(..) => None,
             Stroke::WaitUntil(at_ms) => Some(at_ms.saturating_sub(Timestamp::now().boot_ms)),
-            Stroke::TextDone(_) | Stroke::EnterDone(..) => Some(0),
+            Stroke::TextDone { .. } | Stroke::Enter { .. } | Stroke::EnterDone(..) => Some(0),
         }
     }
 
@@ -193,13 +208,19 @@ impl Terminal {
                         self.queued_bytes = 0;
                     }
                 },
-                Stroke::TextDone(id) => {
-                    let now_us = boot_us();
-                    let resume_ms = now_us.div_ceil(1000) + ENTER_DELAY_MS;
+                Stroke::TextDone { id, like_option } => {
+                    let text_written_us = boot_us();
+                    let resume_ms = text_written_us.div_ceil(1000) + ENTER_DELAY_MS;
                     // In front of whatever was queued meanwhile.
-                    self.queue.push_front(Stroke::EnterDone(id, now_us));
-                    self.queue.push_front(Stroke::Bytes(Key::Enter.bytes().to_vec(), 0));
+                    self.queue.push_front(Stroke::Enter { id, text_written_us, like_option });
                     self.queue.push_front(Stroke::WaitUntil(resume_ms));
+                }
+                // The question may have come up just now. A text that itself
+                // looks like one stands in the input line.
+                Stroke::Enter { like_option: false, .. } if self.is_asking() => {}
+                Stroke::Enter { id, text_written_us, .. } => {
+                    self.queue.push_front(Stroke::EnterDone(id, text_written_us));
+                    self.queue.push_front(Stroke::Bytes(Key::Enter.bytes().to_vec(), 0));
                     self.queued_bytes += Key::Enter.bytes().len();
                 }
                 Stroke::WaitUntil(at_ms) => {

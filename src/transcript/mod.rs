@@ -140,7 +140,7 @@ impl SessionTranscript {
 
 /// The folder name the CLI makes of a path: every UTF-16 unit that is no ASCII
 /// letter or digit becomes a dash; a long name is cut and gets a hash.
-fn slug(project_dir: &Path) -> String {
+pub(crate) fn slug(project_dir: &Path) -> String {
     let path = project_dir.to_string_lossy();
     let slug: String = path
         .encode_utf16()

@@ -197,6 +197,8 @@ fn a_keeper_that_is_shot_costs_one_session() {
     let run = lab.run();
     let run_id = run.wait_event("run_started")["run_id"].as_str().unwrap().to_owned();
     lab.wait_file("in-tool");
+    // The row of the reply may be written after its tool has begun.
+    run.wait_event("context");
     let keepers = with_variable("LONGHAUL_KEEPER", &run_id);
     assert_eq!(keepers.len(), 1, "{keepers:?}");
     kill_process(Pid::from_raw(keepers[0].pid).unwrap(), Signal::KILL).unwrap();

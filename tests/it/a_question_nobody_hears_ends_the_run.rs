@@ -26,3 +26,29 @@ fn a_safety_check_that_is_not_served() {
     let message = story.report["message"].as_str().unwrap();
     assert!(message.contains("Auto mode"), "{message}");
 }
+
+/// Then no hook tells that somebody is waited for, nor is there a statusline.
+#[test]
+fn a_permission_where_hooks_are_switched_off() {
+    let mut lab = Lab::new(Worker { command: "rm -f work.log".into(), ..Worker::brisk() });
+    std::fs::write(lab.home.config_dir().join("settings.json"), r#"{"disableAllHooks": true}"#)
+        .unwrap();
+    lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    let run = lab.run().finished().ended(10, "needs_person");
+    let message = run.event("run_finished")["message"].as_str().unwrap();
+    assert!(message.contains("permission prompt"), "{message}");
+    lab.wait_gone();
+}
+
+/// The request for a checkpoint is typed just when the question comes up: its
+/// Enter must not be taken for a yes.
+#[test]
+fn a_question_is_never_answered_by_what_is_typed() {
+    let worker = Worker { command: "touch made".into(), first_tokens: 150_000, ..Worker::brisk() };
+    let mut lab = Lab::new(worker);
+    lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    let run = lab.run().finished().ended(10, "needs_person");
+    assert_eq!((run.count("threshold_reached"), run.count("checkpoint_delivered")), (1, 0));
+    assert!(!lab.project().join("made").exists(), "longhaul gave a permission");
+    lab.wait_gone();
+}
