@@ -5,21 +5,25 @@
 //! a socket address holds; it is therefore always reached through
 //! `/proc/self/fd/<folder>`.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The socket's name in the project's state folder.
 const SOCKET_NAME: &str = "control.sock";
+/// Clients served at a time: each holds a descriptor, and the run needs its own.
+const MAX_CLIENTS: usize = 16;
 /// A request is one short line.
 const MAX_REQUEST_BYTES: u64 = 1024;
 /// A client that says nothing is dropped after this long.
@@ -76,10 +80,13 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
         Ok(()) | Err(_) => {}
     }
     let listener = tokio::net::UnixListener::bind(&path).map_err(broken)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(broken)?;
     let (tell, told) = mpsc::channel(8);
+    let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     tokio::spawn(async move {
         let _dir = dir;
         loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of descriptors: the next client may have more luck.
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -87,6 +94,7 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
             };
             let tell = tell.clone();
             tokio::spawn(async move {
+                let _place = place;
                 let _ = tokio::time::timeout(REQUEST_WAIT, serve(stream, tell)).await;
             });
         }
