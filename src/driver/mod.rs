@@ -188,8 +188,8 @@ impl Driver {
         if self.look_in_ms(now) == 0 {
             return Input::Look;
         }
-        let has_room_for_report = self.reports.0 != now.boot_ms / 1_000
-            || self.reports.1 < REPORTS_PER_SECOND;
+        let has_room_for_report =
+            self.reports.0 != now.boot_ms / 1_000 || self.reports.1 < REPORTS_PER_SECOND;
         let keeper = async {
             match self.session.as_mut().and_then(|s| s.keeper.as_mut()) {
                 Some(keeper) => Keeper::next(keeper).await,

@@ -330,7 +330,8 @@ mod tests {
         assert_eq!(descent(child.id(), me), Descent::Unknown);
 
         // A hundred shells, each the child of the one before; the last says its pid.
-        let nest = "n=$1; if [ $n -gt 0 ]; then sh -c \"$0\" \"$0\" $((n-1)); exit; fi; echo $$; cat";
+        let nest =
+            "n=$1; if [ $n -gt 0 ]; then sh -c \"$0\" \"$0\" $((n-1)); exit; fi; echo $$; cat";
         let mut deep = std::process::Command::new("sh")
             .args(["-c", nest, nest, "100"])
             .stdin(std::process::Stdio::piped())
