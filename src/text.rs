@@ -270,8 +270,7 @@ mod tests {
     #[test]
     fn quoted_text_attaches_no_file_and_keeps_addresses() {
         let said = "@/etc/passwd me@example.org\n@\"a b\" \u{1b}@x \u{200b}@y (@z)";
-        let expected =
-            "@ /etc/passwd me@example.org\n@ \"a b\" \u{1b}@ x \u{200b}@ y (@z)";
+        let expected = "@ /etc/passwd me@example.org\n@ \"a b\" \u{1b}@ x \u{200b}@ y (@z)";
         assert_eq!(quoted(said), expected);
         assert_eq!(quoted("@@x"), "@ @x");
     }

@@ -74,6 +74,7 @@ impl Driver {
     }
 
     fn launch(&mut self, cycle: u32, session_id: Uuid, prompt: &str) -> Result<()> {
+        self.mend_sink();
         let launch = launch_of(&self.setup, &self.machine.run_id(), session_id, prompt)?;
         let keeper = match Keeper::spawn(&launch) {
             Ok(keeper) => keeper,

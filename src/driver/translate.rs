@@ -168,6 +168,7 @@ impl Driver {
     /// Looks at everything that may have changed on disk.
     pub(super) fn look(&mut self) {
         self.read_transcript();
+        self.mend_sink();
         if self.session.as_ref().is_some_and(|s| !s.ready && s.exit.is_none()) {
             let _ = self.send(&KeeperCommand::ScreenRequest { id: 0 });
         }
@@ -179,6 +180,15 @@ impl Driver {
     }
 
     /// Shows ticked boxes as they are ticked.
+    /// The session may have removed its temporary folder and our socket with it.
+    pub(super) fn mend_sink(&mut self) {
+        match self.sink.mend(&self.setup.scratch) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("the run's temporary folder was emptied; made anew"),
+            Err(err) => tracing::warn!(%err, "the CLI cannot report: its socket is gone"),
+        }
+    }
+
     fn look_at_tasks(&mut self) {
         let now = Timestamp::now();
         if self.session.is_none() || now.boot_ms.saturating_sub(self.last_poll_ms) < POLL_MS / 2 {
