@@ -11,16 +11,19 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The socket's name in the project's state folder.
 const SOCKET_NAME: &str = "control.sock";
+/// Clients served at a time: each holds a descriptor, and the run needs its own.
+const MAX_CLIENTS: usize = 16;
 /// A request is one short line.
 const MAX_REQUEST_BYTES: u64 = 1024;
 /// A client that says nothing is dropped after this long.
@@ -81,9 +84,11 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
     let file = SocketFile(dir);
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(broken)?;
     let (tell, told) = mpsc::channel(8);
+    let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     tokio::spawn(async move {
         let _file = file;
         loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
                 // Out of descriptors: the next client may have more luck.
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -91,6 +96,7 @@ pub fn listen(folder: &Path) -> Result<mpsc::Receiver<Asked>> {
             };
             let tell = tell.clone();
             tokio::spawn(async move {
+                let _place = place;
                 let _ = tokio::time::timeout(REQUEST_WAIT, serve(stream, tell)).await;
             });
         }

@@ -49,6 +49,25 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Foreign text made harmless inside a prompt: the CLI takes `@path` at the
+/// beginning of a word for a request of the person to attach that file, wherever
+/// it lies, and reads it without asking. A blank takes that meaning away.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut begins_word = true;
+    for c in text.chars() {
+        out.push(c);
+        if c == '@' && begins_word {
+            out.push(' ');
+        }
+        // What is left out when it is typed does not separate, nor join.
+        if !is_hazard(c) || c.is_whitespace() {
+            begins_word = c.is_whitespace();
+        }
+    }
+    out
+}
+
 /// Columns the text takes on a terminal; where terminals differ, the larger.
 pub fn width(text: &str) -> usize {
     let by_char = text.chars().map(|c| c.width().unwrap_or(0)).sum();
@@ -247,6 +266,14 @@ pub fn json<T: Serialize>(value: &T, pretty: bool) -> serde_json::Result<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quoted_text_attaches_no_file_and_keeps_addresses() {
+        let said = "@/etc/passwd me@example.org\n@\"a b\" \u{1b}@x \u{200b}@y (@z)";
+        let expected = "@ /etc/passwd me@example.org\n@ \"a b\" \u{1b}@ x \u{200b}@ y (@z)";
+        assert_eq!(quoted(said), expected);
+        assert_eq!(quoted("@@x"), "@ @x");
+    }
     use proptest::prelude::*;
 
     #[test]

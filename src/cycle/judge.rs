@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Action, Timer};
 use super::event::{TaskReading, TaskSays};
 use crate::clock::Timestamp;
+use crate::text;
 
 /// Between two reads of the task file: a file that is being written is seen
 /// half-written, and a half-written file can look done.
@@ -167,7 +168,8 @@ impl Judge {
         }
         let note = format!(
             "The task file says done, but the project's verify command fails. Mend what it shows, \
-             keep the task file true, then end your turn. The end of its output:\n{tail}"
+             keep the task file true, then end your turn. The end of its output:\n{}",
+            text::quoted(tail)
         );
         self.weigh(Some(note), None, out);
         None

@@ -43,6 +43,9 @@ use timers::Timers;
 const POLL_MS: u64 = 1_500;
 /// The same until the session's transcript is there, and its folder can be watched.
 const EARLY_POLL_MS: u64 = 100;
+/// Reports taken in a second; the CLI makes a few. Whoever sends more, and any
+/// process of the session can, waits: neither the journal nor the loop is theirs.
+const REPORTS_PER_SECOND: u32 = 100;
 /// How long the keeper may take when longhaul itself must give up.
 const GIVE_UP: Duration = Duration::from_secs(15);
 
@@ -79,6 +82,9 @@ pub struct Driver {
     /// Events that one input led to, in order.
     queue: VecDeque<Event>,
     last_poll_ms: u64,
+    last_look_ms: u64,
+    /// The second that is being counted in, and how many reports came in it.
+    reports: (u64, u32),
     last_tick_ms: u64,
 }
 
@@ -118,6 +124,8 @@ impl Driver {
             teller,
             queue: VecDeque::new(),
             last_poll_ms: 0,
+            last_look_ms: 0,
+            reports: (0, 0),
             last_tick_ms: 0,
         })
     }
@@ -173,8 +181,16 @@ impl Driver {
         Ok(())
     }
 
+    /// None of the sources can hold up another, however much it brings: they
+    /// are taken in no order, and a look that is due comes first.
     async fn next_input(&mut self) -> Input {
-        let wait_ms = self.wait_ms(Timestamp::now());
+        let now = Timestamp::now();
+        let wait_ms = self.wait_ms(now);
+        if self.look_in_ms(now) == 0 {
+            return Input::Look;
+        }
+        let has_room_for_report =
+            self.reports.0 != now.boot_ms / 1_000 || self.reports.1 < REPORTS_PER_SECOND;
         let keeper = async {
             match self.session.as_mut().and_then(|s| s.keeper.as_mut()) {
                 Some(keeper) => Keeper::next(keeper).await,
@@ -182,11 +198,10 @@ impl Driver {
             }
         };
         tokio::select! {
-            biased;
             Some(number) = self.signals.recv() => Input::Signal(number),
             event = keeper => Input::Keeper(event),
             Some(asked) = self.control.recv() => Input::Asked(asked),
-            Ok(report) = self.sink.recv() => Input::Sink(Box::new(report)),
+            Ok(report) = self.sink.recv(), if has_room_for_report => Input::Sink(Box::new(report)),
             done = self.jobs.next() => Input::Done(done),
             () = self.hints.changed() => Input::Look,
             () = tokio::time::sleep(Duration::from_millis(wait_ms)) => Input::Look,
@@ -196,13 +211,20 @@ impl Driver {
     /// How long nothing needs to be looked at. Never long: tokio's clock stands
     /// still while the machine is suspended, ours does not.
     fn wait_ms(&self, now: Timestamp) -> u64 {
-        let poll_ms = match &self.session {
+        let display_ms = self.teller.tick_ms().unwrap_or(u64::MAX);
+        let timer_ms = self.timers.due_in_ms(now).unwrap_or(u64::MAX);
+        let is_behind = self.session.as_ref().is_some_and(|s| s.transcript.is_behind());
+        let look_ms = if is_behind { 0 } else { self.look_in_ms(now) };
+        look_ms.min(timer_ms).min(display_ms).max(1)
+    }
+
+    /// When the files are to be looked at again, whatever else goes on.
+    fn look_in_ms(&self, now: Timestamp) -> u64 {
+        let every_ms = match &self.session {
             Some(session) if session.is_early() => EARLY_POLL_MS,
             Some(_) | None => POLL_MS,
         };
-        let display_ms = self.teller.tick_ms().unwrap_or(u64::MAX);
-        let timer_ms = self.timers.due_in_ms(now).unwrap_or(u64::MAX);
-        poll_ms.min(timer_ms).min(display_ms).max(1)
+        (self.last_look_ms + every_ms).saturating_sub(now.boot_ms)
     }
 
     fn handle(&mut self, input: Input) -> Result<()> {
@@ -214,17 +236,28 @@ impl Driver {
                 let _ = asked.back.send(answer);
             }
             Input::Keeper(event) => self.on_keeper(event)?,
-            Input::Sink(report) => self.on_sink(*report)?,
+            Input::Sink(report) => {
+                let second = Timestamp::now().boot_ms / 1_000;
+                let so_far = if self.reports.0 == second { self.reports.1 } else { 0 };
+                self.reports = (second, so_far + 1);
+                self.on_sink(*report)?;
+            }
             Input::Done(done) => self.on_done(done),
-            Input::Look => self.look(),
+            Input::Look => {
+                self.look();
+                // From its end: one that takes long must leave room for the rest.
+                self.last_look_ms = Timestamp::now().boot_ms;
+            }
         }
         Ok(())
     }
 
     fn answer(&mut self, request: Request, pid: Option<u32>) -> String {
-        if request != Request::Status && pid.is_some_and(|pid| self.is_of_session(pid)) {
-            tracing::warn!(?request, pid, "a process of the session tried to steer the run");
-            return r#"{"error":"a process of the session itself cannot steer the run"}"#.into();
+        if request != Request::Status
+            && let Some(refusal) = refuse_to_obey(pid)
+        {
+            tracing::warn!(?request, pid, refusal, "not obeyed");
+            return format!(r#"{{"error":"{refusal}"}}"#);
         }
         let command = match request {
             Request::Status => {
@@ -243,13 +276,6 @@ impl Driver {
         };
         self.queue.push_back(Event::Operator { command });
         r#"{"ok":true}"#.into()
-    }
-
-    /// Does this process live below the keeper? What the session starts, even
-    /// detached, stays below it.
-    fn is_of_session(&self, pid: u32) -> bool {
-        let keeper = self.session.as_ref().and_then(|s| s.keeper.as_ref()).map(Keeper::keeper_pid);
-        keeper.is_some_and(|keeper| sweep::is_below(pid, keeper))
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -280,5 +306,18 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(GIVE_UP, ended).await;
+    }
+}
+
+/// Why the process that asks may not steer the run: what the session, the verify
+/// command or git started lives below this process, even detached. Who asked and
+/// went, not waiting for the answer, may be one of them.
+fn refuse_to_obey(pid: Option<u32>) -> Option<&'static str> {
+    // 0: outside of our pid namespace, so not of our making.
+    let pid = pid.filter(|pid| *pid != 0)?;
+    match sweep::descent(pid, std::process::id()) {
+        sweep::Descent::Elsewhere => None,
+        sweep::Descent::Below => Some("a process of the session itself cannot steer the run"),
+        sweep::Descent::Unknown => Some("it is not known who asks"),
     }
 }

@@ -12,6 +12,7 @@ use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file::{self, TaskFile};
 use crate::devdocs::{git, keep, read};
 use crate::error::Result;
+use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
 use crate::transcript::SessionTranscript;
@@ -76,6 +77,7 @@ impl Driver {
     }
 
     fn launch(&mut self, cycle: u32, session_id: Uuid, prompt: &str) -> Result<()> {
+        self.mend_sink();
         let launch = launch_of(&self.setup, &self.machine.run_id(), session_id, prompt)?;
         let keeper = match Keeper::spawn(&launch) {
             Ok(keeper) => keeper,
@@ -111,10 +113,12 @@ impl Driver {
         };
         let project = self.setup.project.clone();
         let timeout_ms = self.setup.config.task.verify_timeout_ms;
+        // Marked, so that what it leaves behind is found by the next longhaul
+        // even when this one is killed.
+        let mark = (RUN_VARIABLE.into(), self.machine.run_id().to_string().into());
+        let env = std::env::vars_os().chain([mark]).collect();
         self.jobs.start_verify(async move {
-            let said =
-                crate::verify::run(&project, &command, std::env::vars_os().collect(), timeout_ms)
-                    .await;
+            let said = crate::verify::run(&project, &command, env, timeout_ms).await;
             Done::Event(Box::new(Event::VerifyEnded { passed: said.passed, tail: said.tail }))
         });
     }

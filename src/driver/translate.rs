@@ -169,6 +169,7 @@ impl Driver {
     /// Looks at everything that may have changed on disk.
     pub(super) fn look(&mut self) {
         self.read_transcript();
+        self.mend_sink();
         if self.session.as_ref().is_some_and(|s| !s.ready && s.exit.is_none()) {
             let _ = self.send(&KeeperCommand::ScreenRequest { id: 0 });
         }
@@ -185,6 +186,15 @@ impl Driver {
     }
 
     /// Shows ticked boxes as they are ticked.
+    /// The session may have removed its temporary folder and our socket with it.
+    pub(super) fn mend_sink(&mut self) {
+        match self.sink.mend(&self.setup.scratch) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("the run's temporary folder was emptied; made anew"),
+            Err(err) => tracing::warn!(%err, "the CLI cannot report: its socket is gone"),
+        }
+    }
+
     fn look_at_tasks(&mut self) {
         let reading = self.read_task();
         if self.machine.is_news(&reading) {

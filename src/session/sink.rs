@@ -314,6 +314,23 @@ impl SinkSocket {
         Ok(SinkSocket { socket, file })
     }
 
+    /// Binds anew in `dir` when the socket's file is gone: a session that tidies
+    /// up its temporary folder takes it along, and without it nobody would hear
+    /// of a window's size or of a question. True if it was.
+    ///
+    /// # Errors
+    /// As for [`SinkSocket::bind`]; the old socket stays.
+    pub fn mend(&mut self, dir: &Path) -> Result<bool> {
+        if std::fs::symlink_metadata(&self.file).is_ok() {
+            return Ok(false);
+        }
+        let mut new = SinkSocket::bind(dir)?;
+        // The old one, when it is dropped, must not remove the file of the new.
+        std::mem::swap(self, &mut new);
+        new.file = PathBuf::new();
+        Ok(true)
+    }
+
     /// The next report; what cannot be read is passed over. Cancel safe.
     ///
     /// # Errors
@@ -351,6 +368,20 @@ mod tests {
 
     fn read(kind: &str, json: &Value) -> SinkReport {
         report(OsStr::new(kind), json.to_string().as_bytes(), at()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_removed_socket_is_bound_anew_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = dir.path().join("scratch");
+        let mut sink = SinkSocket::bind(&scratch).unwrap();
+        assert!(!sink.mend(&scratch).unwrap());
+        std::fs::remove_dir_all(&scratch).unwrap();
+        assert!(sink.mend(&scratch).unwrap());
+        assert!(!sink.mend(&scratch).unwrap());
+        let said = SinkReport { at: Timestamp::now(), session_id: None, event: SinkEvent::Stop };
+        send(&scratch, &said).unwrap();
+        assert_eq!(sink.recv().await.unwrap(), said);
     }
 
     #[test]

@@ -251,11 +251,33 @@ pub fn clear_run(run_id: &str) -> Swept {
     })
 }
 
-/// Is `pid` a descendant of `ancestor`?
-pub fn is_below(pid: u32, ancestor: u32) -> bool {
-    // Bounded: the tree may change under our feet.
-    let parents = std::iter::successors(Process::read(pid), |p| Process::read(p.parent));
-    parents.take(64).any(|p| p.parent == ancestor)
+/// Whether a process is a descendant of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descent {
+    /// Its chain of parents leads to the other.
+    Below,
+    /// Its chain of parents leads past it to the first process.
+    Elsewhere,
+    /// It is gone, or one above it went while we looked.
+    Unknown,
+}
+
+/// Whether `pid` descends from `ancestor`, by the chain of parents as it is now.
+pub fn descent(pid: u32, ancestor: u32) -> Descent {
+    // Longer than any system's table of processes: the tree changes under our
+    // feet, and the walk must end.
+    const MAX_STEPS: u32 = 1 << 22;
+    let mut at = pid;
+    for _ in 0..MAX_STEPS {
+        let Some(process) = Process::read(at) else { return Descent::Unknown };
+        match process.parent {
+            // A process of another pid namespace's outside has parent 0 as well.
+            0 => return Descent::Elsewhere,
+            parent if parent == ancestor => return Descent::Below,
+            parent => at = parent,
+        }
+    }
+    Descent::Unknown
 }
 
 /// Makes this process adopt whatever is orphaned below it.
@@ -295,6 +317,35 @@ mod tests {
         let other = Process { start_ticks: me.start_ticks + 1, ..me };
         assert!(!other.alive());
         assert!(!other.signal(Signal::KILL), "a reused id must not be hit");
+    }
+
+    #[test]
+    fn descent_is_told_however_deep_and_unknown_when_gone() {
+        let me = std::process::id();
+        let parent = Process::read(me).unwrap().parent;
+        assert_eq!(descent(me, parent), Descent::Below);
+        assert_eq!(descent(parent, me), Descent::Elsewhere);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(descent(child.id(), me), Descent::Unknown);
+
+        // A hundred shells, each the child of the one before; the last says its pid.
+        let nest =
+            "n=$1; if [ $n -gt 0 ]; then sh -c \"$0\" \"$0\" $((n-1)); exit; fi; echo $$; cat";
+        let mut deep = std::process::Command::new("sh")
+            .args(["-c", nest, nest, "100"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = std::io::BufReader::new(deep.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        let deepest = line.trim().parse().unwrap();
+        assert_eq!(descent(deepest, me), Descent::Below);
+        assert_eq!(descent(deepest, deep.id()), Descent::Below);
+        drop(deep.stdin.take());
+        deep.wait().unwrap();
     }
 
     #[test]

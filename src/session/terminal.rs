@@ -265,10 +265,10 @@ fn own_master(master: &dyn portable_pty::MasterPty) -> Result<OwnedFd> {
 }
 
 /// The bytes that bring `text` into the CLI's input line. Line ends become
-/// line feeds; every other control character is dropped, since it could act as
-/// a key (and ESC could end the paste).
+/// line feeds and a tab a blank; every other control character is dropped, since
+/// it could act as a key (and ESC could end the paste).
 fn typed_text(text: &str, bracketed_paste: bool) -> Vec<u8> {
-    let unix = text.replace("\r\n", "\n").replace('\r', "\n");
+    let unix = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', " ");
     let clean: String =
         unix.trim_end_matches('\n').chars().filter(|c| !c.is_control() || *c == '\n').collect();
     let paste = clean.contains('\n') || clean.chars().count() > PASTE_FROM_CHARS;
@@ -305,6 +305,7 @@ mod tests {
     #[test]
     fn without_paste_support_lines_are_joined_instead_of_entered_one_by_one() {
         assert_eq!(typed_text("a\nb", false), b"a b");
+        assert_eq!(typed_text("a\tb", true), b"a b", "words must not grow together");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 /// Counts above this are damage, not tokens.
 const MAX_COUNT: f64 = 1e12;
 
+/// Dollars above this are damage, not a bill.
+const MAX_USD: f64 = 1e6;
+
 /// A field that has not been looked into: skipped over without a copy.
 pub(super) type Raw<'a> = Option<&'a RawValue>;
 
@@ -36,8 +39,10 @@ pub(super) fn number(raw: Raw<'_>) -> Option<u64> {
     (0.0..=MAX_COUNT).contains(&value).then_some(value as u64)
 }
 
+/// An amount of money; nothing for what is negative or beyond reason.
 pub(super) fn dollars(raw: Raw<'_>) -> f64 {
-    raw.and_then(|raw| raw.get().parse::<f64>().ok()).filter(|usd| usd.is_finite()).unwrap_or(0.0)
+    let usd = raw.and_then(|raw| raw.get().parse::<f64>().ok());
+    usd.filter(|usd| (0.0..=MAX_USD).contains(usd)).unwrap_or(0.0)
 }
 
 /// A JSON string, even with unpaired surrogates, which JavaScript writes when

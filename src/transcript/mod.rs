@@ -32,6 +32,11 @@ use facts::MainThread;
 use subagents::Subagents;
 use tail::Tail;
 
+/// Most that one poll reads: more is left for the next, so that no transcript,
+/// however large it is made, keeps longhaul from hearing a signal.
+const POLL_BYTES: u64 = 16 << 20;
+/// Most that the last read of a transcript reads.
+const FINISH_BYTES: u64 = 2 << 30;
 /// Longer names of project folders are cut and get a hash.
 const MAX_SLUG_CHARS: usize = 200;
 
@@ -47,6 +52,8 @@ pub struct SessionTranscript {
     ledger: Ledger,
     /// Facts read before an error cut a poll short; the next one tells them.
     untold: Vec<Seen>,
+    /// The last poll did not come to the end of what is there.
+    is_behind: bool,
 }
 
 impl SessionTranscript {
@@ -68,6 +75,7 @@ impl SessionTranscript {
             thread: MainThread::default(),
             ledger: Ledger::new(),
             untold: Vec::new(),
+            is_behind: false,
         }
     }
 
@@ -95,17 +103,27 @@ impl SessionTranscript {
     /// The main file goes first: what a subagent's file repeats of it then
     /// never counts, not even for a moment.
     pub fn poll(&mut self) -> io::Result<Vec<Seen>> {
+        self.read(POLL_BYTES)
+    }
+
+    /// Did the last poll leave something unread that was there already?
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    fn read(&mut self, mut budget: u64) -> io::Result<Vec<Seen>> {
         self.find();
         let Self { main, subagents, thread, ledger, untold, .. } = self;
-        let result = main.poll(|event| thread.take(event, ledger, untold));
-        subagents.poll(ledger);
+        let result = main.poll(&mut budget, |event| thread.take(event, ledger, untold));
+        subagents.poll(&mut budget, ledger);
+        self.is_behind = budget == 0;
         result.map(|()| std::mem::take(untold))
     }
 
     /// Like [`SessionTranscript::poll`], for the last time: the process is
     /// gone, so a last line without a newline is as whole as it will get.
     pub fn finish(&mut self) -> io::Result<Vec<Seen>> {
-        let mut seen = self.poll()?;
+        let mut seen = self.read(FINISH_BYTES)?;
         let Self { main, subagents, thread, ledger, .. } = self;
         main.finish(|event| thread.take(event, ledger, &mut seen));
         subagents.finish(ledger);

@@ -15,6 +15,8 @@ use crate::clock::Timestamp;
 const MAX_FILES: usize = 10_000;
 /// More nested folders than any session has.
 const MAX_FOLDERS: usize = 1_000;
+/// Unfinished lines kept, of all files together.
+const MAX_HELD_BYTES: usize = 64 << 20;
 /// A folder that changed this recently is listed again: its time of change is
 /// too coarse to show a second change right after the first.
 const SETTLE_MS: i64 = 1_000;
@@ -47,16 +49,31 @@ impl Subagents {
         self.folders.iter().filter(|folder| folder.exists).map(|folder| folder.path.as_path())
     }
 
-    pub(super) fn poll(&mut self, ledger: &mut Ledger) {
+    /// Reads what is new, at most `budget` bytes.
+    pub(super) fn poll(&mut self, budget: &mut u64, ledger: &mut Ledger) {
         self.discover();
+        let mut held_bytes = 0_usize;
         for file in self.files.values_mut() {
             let Some(tail) = file else { continue };
-            if tail.poll(|event| take(event, ledger)).is_err() {
+            // Without a budget nothing is new, so nothing more is held either.
+            if *budget > 0 && tail.poll(budget, |event| take(event, ledger)).is_err() {
                 // It is not supervision that fails with it, only its count.
                 ledger.damage.unreadable_files += 1;
                 *file = None;
+                continue;
+            }
+            held_bytes = held_bytes.saturating_add(tail.held_bytes());
+            if held_bytes > MAX_HELD_BYTES {
+                held_bytes -= tail.held_bytes();
+                tail.give_up_line(|event| take(event, ledger));
             }
         }
+    }
+
+    /// Bytes kept of unfinished lines.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.files.values().flatten().map(Tail::held_bytes).sum()
     }
 
     pub(super) fn finish(&mut self, ledger: &mut Ledger) {

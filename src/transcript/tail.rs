@@ -18,6 +18,11 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// What lies further back than this behind the end of a file is not read: no
+/// session writes that much, but a single `truncate` makes a file of terabytes.
+const MAX_BEHIND_BYTES: u64 = 2 << 30;
+/// How much before the end reading goes on in such a file.
+const KEPT_BEHIND_BYTES: u64 = 16 << 20;
 /// How many bytes before the offset must still be the same.
 const MARK_BYTES: usize = 64;
 
@@ -79,9 +84,26 @@ impl Tail {
         &self.path
     }
 
+    /// Bytes of the unfinished line that are kept.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Leaves out the unfinished line, however it goes on.
+    pub fn give_up_line(&mut self, mut each: impl FnMut(Event<'_>)) {
+        if !self.partial.is_empty() {
+            self.skipping = true;
+            self.partial = Vec::new();
+            each(Event::Skipped);
+        }
+    }
+
     /// Gives what is new to `each`. One `stat` if nothing changed. After an
     /// error the next call goes on where this one stood.
-    pub fn poll(&mut self, mut each: impl FnMut(Event<'_>)) -> io::Result<()> {
+    ///
+    /// `budget` is how many bytes may be read; what is read is taken off it. At
+    /// zero the rest waits for the next call.
+    pub fn poll(&mut self, budget: &mut u64, mut each: impl FnMut(Event<'_>)) -> io::Result<()> {
         let at_path = match rustix::fs::stat(&self.path) {
             Ok(stat) => Some(stat),
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => None,
@@ -89,16 +111,19 @@ impl Tail {
         };
         let Some(stat) = at_path else {
             // Unlinked: what is still open may still grow.
-            return self.drain(&mut each);
+            return self.drain(budget, &mut each);
         };
         if self.id != Some(identity(&stat)) {
-            self.drain(&mut each)?;
+            self.drain(budget, &mut each)?;
+            if *budget == 0 {
+                return Ok(());
+            }
             self.switch(&mut each)?;
         } else if stat.st_size as u64 == self.offset && changed(&stat) == self.changed {
             return Ok(());
         }
         self.changed = changed(&stat);
-        self.drain(&mut each)?;
+        self.drain(budget, &mut each)?;
         if !self.keep_open {
             self.file = None;
         }
@@ -143,13 +168,13 @@ impl Tail {
         self.skipping = false;
     }
 
-    /// Reads up to where the file ends now.
-    fn drain(&mut self, each: &mut impl FnMut(Event<'_>)) -> io::Result<()> {
+    /// Reads up to where the file ends now, within `budget`.
+    fn drain(&mut self, budget: &mut u64, each: &mut impl FnMut(Event<'_>)) -> io::Result<()> {
         let Some(file) = self.reopened()? else {
             return Ok(());
         };
         let end = rustix::fs::fstat(&file)?.st_size as u64;
-        let result = self.read_to(&file, end, each);
+        let result = self.read_to(&file, end, budget, each);
         self.file = Some(file);
         result
     }
@@ -172,6 +197,7 @@ impl Tail {
         &mut self,
         file: &File,
         end: u64,
+        budget: &mut u64,
         each: &mut impl FnMut(Event<'_>),
     ) -> io::Result<()> {
         let mut chunk = vec![0; MARK_BYTES + CHUNK_BYTES];
@@ -179,18 +205,33 @@ impl Tail {
             each(Event::Restarted);
             self.rewind();
         }
-        while self.offset < end {
+        if end - self.offset > MAX_BEHIND_BYTES {
+            self.leap(end - KEPT_BEHIND_BYTES, each);
+        }
+        while self.offset < end && *budget > 0 {
             let want = CHUNK_BYTES.min(usize::try_from(end - self.offset).unwrap_or(CHUNK_BYTES));
             let got = file.read_at(&mut chunk[..want], self.offset)?;
             if got == 0 {
                 break;
             }
+            *budget = budget.saturating_sub(got as u64);
             let new = &chunk[..got];
             self.offset += got as u64;
             self.remember(new);
             self.take(new, each);
         }
         Ok(())
+    }
+
+    /// Goes on at `offset`, with the first line that begins behind it.
+    fn leap(&mut self, offset: u64, each: &mut impl FnMut(Event<'_>)) {
+        if !self.skipping {
+            each(Event::Skipped);
+        }
+        self.skipping = true;
+        self.partial = Vec::new();
+        self.mark.clear();
+        self.offset = offset;
     }
 
     fn mark_stands(&self, file: &File, buffer: &mut [u8]) -> io::Result<bool> {
@@ -269,7 +310,7 @@ mod tests {
     /// What a tail said: lines, and `None` where it started again.
     fn read(tail: &mut Tail) -> Vec<Option<String>> {
         let mut heard = Vec::new();
-        tail.poll(|event| match event {
+        tail.poll(&mut u64::MAX.clone(), |event| match event {
             Event::Line(line) => heard.push(Some(String::from_utf8(line.to_vec()).unwrap())),
             Event::Restarted => heard.push(None),
             Event::Skipped => heard.push(Some("SKIPPED".into())),
@@ -441,11 +482,11 @@ mod tests {
         let path = dir.path().join("t");
         fs::write(dir.path().join("file"), "x\n").unwrap();
         std::os::unix::fs::symlink(dir.path().join("file"), &path).unwrap();
-        assert!(Tail::new(path.clone()).poll(|_| {}).is_err());
+        assert!(Tail::new(path.clone()).poll(&mut u64::MAX.clone(), |_| {}).is_err());
         fs::remove_file(&path).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(Tail::new(path.clone()).poll(|_| {}).is_err());
-        assert!(Tail::new(dir.path().to_path_buf()).poll(|_| {}).is_err());
+        assert!(Tail::new(path.clone()).poll(&mut u64::MAX.clone(), |_| {}).is_err());
+        assert!(Tail::new(dir.path().to_path_buf()).poll(&mut u64::MAX.clone(), |_| {}).is_err());
     }
 
     #[test]
@@ -459,5 +500,47 @@ mod tests {
         fs::remove_file(&path).unwrap();
         writer.write_all(b"two\n").unwrap();
         assert_eq!(read(&mut tail), [Some("two".into())]);
+    }
+
+    #[test]
+    fn a_poll_reads_no_more_than_its_budget_and_the_next_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let line = "x".repeat(999);
+        let lines = 500;
+        append(&path, format!("{line}\n").repeat(lines).as_bytes());
+        for mut tail in [Tail::new(path.clone()), Tail::closing(path.clone())] {
+            let (mut heard, mut polls) = (0, 0);
+            while heard < lines {
+                let mut budget = 100_000;
+                tail.poll(&mut budget, |event| {
+                    assert_eq!(event, Event::Line(line.as_bytes()));
+                    heard += 1;
+                })
+                .unwrap();
+                polls += 1;
+                assert!(polls < 20, "{heard}");
+            }
+            assert!(polls >= 3, "{polls}");
+            assert_eq!(read(&mut tail), []);
+        }
+    }
+
+    #[test]
+    fn the_middle_of_a_monstrous_file_is_left_out_and_what_follows_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        append(&path, b"one\n");
+        let mut tail = Tail::new(path.clone());
+        assert_eq!(read(&mut tail), [Some("one".into())]);
+        // Sparse: it takes no room.
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        append(&path, b"\ntwo\n");
+        let mut budget = 64 << 20;
+        let mut heard = Vec::new();
+        tail.poll(&mut budget, |event| heard.push(format!("{event:?}"))).unwrap();
+        assert_eq!(heard, ["Skipped".to_owned(), format!("{:?}", Event::Line(b"two"))]);
+        append(&path, b"three\n");
+        assert_eq!(read(&mut tail), [Some("three".into())]);
     }
 }

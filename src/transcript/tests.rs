@@ -251,3 +251,39 @@ fn an_error_loses_no_facts() {
     let context = Fact::Context { tokens: 8, model: "claude-opus-5-5".into() };
     assert_eq!(seen.first().map(|seen| &seen.fact), Some(&context));
 }
+
+#[test]
+fn unfinished_lines_of_subagents_take_a_bounded_room_and_the_main_file_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("5f3c.jsonl");
+    let folder = dir.path().join("5f3c/subagents");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Sparse: they take no room on the disk.
+    for n in 0..6 {
+        let file = std::fs::File::create(folder.join(format!("agent-{n}.jsonl"))).unwrap();
+        file.set_len(40 << 20).unwrap();
+    }
+    std::fs::write(&path, "{\"type\":\"user\",\"message\":{\"content\":\"hello\"}}\n").unwrap();
+    let mut transcript = SessionTranscript::with_path(path);
+    assert_eq!(transcript.poll().unwrap().len(), 1, "the main file first");
+    assert!(transcript.is_behind());
+    while transcript.is_behind() {
+        transcript.poll().unwrap();
+    }
+    assert!(transcript.subagents.held_bytes() <= 128 << 20);
+    assert!(transcript.usage().damage().skipped_lines >= 3);
+}
+
+#[test]
+fn a_bill_that_is_no_amount_of_money_counts_as_nothing() {
+    for amount in ["-1000000", "1e300", "\"x\"", "null"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("5f3c.jsonl");
+        let row =
+            format!("{{\"type\":\"cost-state\",\"totalCostUSD\":{amount},\"modelUsage\":{{}}}}\n");
+        std::fs::write(&path, row).unwrap();
+        let seen = SessionTranscript::with_path(path).poll().unwrap();
+        let Fact::CostState(state) = &seen[0].fact else { panic!("{seen:?}") };
+        assert_eq!(state.total_cost_usd, 0.0, "{amount}");
+    }
+}

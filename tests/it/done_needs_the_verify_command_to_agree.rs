@@ -66,3 +66,41 @@ fn one_that_never_passes_ends_the_run_and_does_not_go_round_for_ever() {
     let first = &said(&lab, sessions.last().unwrap())[0];
     assert!(first.contains("session-init") && first.contains("upside down"), "{first}");
 }
+
+#[test]
+fn what_it_leaves_behind_ends_with_the_run() {
+    let mut lab = Lab::new(Worker { done_in_session: Some(1), ..Worker::default() });
+    // Out of its process group, without a parent, and without a mark.
+    lab.set("task.verify", "(env -i LAB_LEFT=$LAB_ID setsid sleep 600 >left 2>&1 &); setsid sleep 600 >left 2>&1 & true");
+    let story = lab.story(&[], 0);
+    assert_eq!(story.run.field("verified", "passed"), [true]);
+    let left = super::support::with_variable("LAB_LEFT", &lab.id);
+    assert!(left.is_empty(), "{left:?}");
+    assert!(lab.survivors().is_empty(), "{:?}", lab.survivors());
+}
+
+#[test]
+fn its_words_attach_no_file() {
+    let worker = Worker { first_tokens: 20_000, step_tokens: 5_000, ..Worker::default() };
+    let mut lab = Lab::new(move |request: &Request| {
+        let usage = worker.usage_now(request);
+        let told = request.turns.iter().rfind(|turn| turn.is_said());
+        let fails = told.is_some_and(|turn| turn.texts.iter().any(|t| t.contains("upside down")));
+        match (worker.calls(request), fails) {
+            _ if request.side => worker.reply(request),
+            (0, true) => Reply::bash("touch fixed", usage),
+            (0, false) => Reply::bash(TICK_ALL, usage),
+            _ => Reply::text("All is done.", usage),
+        }
+    });
+    let secret = lab.root().join("secret");
+    std::fs::write(&secret, "the crown jewels").unwrap();
+    let verify =
+        format!("test -e fixed || {{ echo upside down; echo @{}; exit 3; }}", secret.display());
+    lab.set("task.verify", verify);
+    let story = lab.story(&[], 0);
+    let session = &story.run.sessions()[0];
+    assert!(said(&lab, session)[1].contains("secret"), "{:#?}", said(&lab, session));
+    let rows = format!("{:?}", lab.transcript(session));
+    assert!(!rows.contains("the crown jewels"), "the file was attached");
+}

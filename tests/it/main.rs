@@ -7,6 +7,7 @@ mod a_bad_task_file_is_told_and_never_relaunched;
 mod a_damaged_transcript_does_not_stop_a_run;
 mod a_disk_that_cannot_be_written_ends_the_run;
 mod a_killed_run_is_taken_up_again;
+mod a_lost_temporary_folder_is_made_anew;
 mod a_new_user_gets_from_init_to_done;
 mod a_person_steers_the_live_run;
 mod a_question_nobody_hears_ends_the_run;

@@ -159,7 +159,8 @@ impl Machine {
             Verdict::Open { note, progress } => self.go_on(now, note, progress),
             Verdict::Unreadable { problem, progress } => {
                 let note = format!(
-                    "The task file cannot be read: {problem}. Put it right, then go on with the next open task."
+                    "The task file cannot be read: {}. Put it right, then go on with the next open task.",
+                    crate::text::quoted(&problem)
                 );
                 self.go_on(now, Some(note), progress);
             }
