@@ -15,7 +15,7 @@ fn each_mistake_is_named_and_nothing_is_started() {
         ("contxt.threshold_percent=60", &["contxt", "context"]),
         ("context.threshold_percent=\"much\"", &["context.threshold_percent", "number"]),
         ("context.threshold_percent=0", &["context.threshold_percent"]),
-        ("context.threshold_percent=100", &["context.threshold_percent"]),
+        ("context.threshold_percent=101", &["context.threshold_percent"]),
         ("checkpoint.timeout=\"ten minutes\"", &["checkpoint.timeout"]),
         ("checkpoint.timeout=-1", &["checkpoint.timeout"]),
         ("checkpoint.git=\"push\"", &["checkpoint.git", "commit"]),
