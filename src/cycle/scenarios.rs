@@ -1299,6 +1299,18 @@ fn a_recovered_run_counts_what_the_lost_session_spent() {
 }
 
 #[test]
+fn a_lost_session_whose_reply_only_its_record_knows_leaves_a_brief() {
+    let lost = |spend| {
+        let (_, mut s) = places().into_iter().find(|(place, _)| *place == "starting").unwrap();
+        s.recovers_with(|_| {}, spend);
+        s.m.state().clone()
+    };
+    let briefing = State::Between { step: Between::Briefing };
+    assert_eq!(lost(Some(spend(150, 1.5))), briefing);
+    assert_ne!(lost(None), briefing, "there is nothing to tell");
+}
+
+#[test]
 fn a_recovered_run_goes_by_the_new_configuration() {
     let mut s = working();
     s.recovers_with(|p| p.max_sessions = 1, None);

@@ -124,7 +124,9 @@ impl Machine {
     /// Why a brief is needed, if it is.
     pub(super) fn needs_brief(&self) -> Option<String> {
         let live = self.live.as_ref()?;
-        if live.ended_at.is_none() || live.gauge.tokens.is_none() {
+        // Of a session whose longhaul was killed only the record may know of a reply.
+        let has_worked = live.gauge.tokens.is_some() || live.spend.tokens.total() > 0;
+        if live.ended_at.is_none() || !has_worked {
             return None;
         }
         match live.checkpoint.status {
