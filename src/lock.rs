@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a lock held by nobody known is tried.
+/// How often a lock that is held is tried.
 const TRIES: u32 = 20;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -63,13 +63,11 @@ impl ProjectLock {
                 Err(TryLockError::Error(e)) => return Err(Denied::Io(e)),
                 Err(TryLockError::WouldBlock) => {}
             }
-            if let Some(holder) = living_holder(&mut file) {
-                return Err(Denied::Held(Some(holder)));
-            }
-            // Its holder has not signed yet, or somebody only looks at it.
+            // Its holder may be dying this very moment, may not have signed yet,
+            // or is somebody who only looks at it.
             std::thread::sleep(PAUSE);
         }
-        Err(Denied::Held(None))
+        Err(Denied::Held(living_holder(&mut file)))
     }
 
     fn sign(mut file: File) -> std::result::Result<Self, Denied> {

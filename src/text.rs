@@ -194,9 +194,14 @@ pub struct Usd(pub f64);
 
 impl Serialize for Usd {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Adding zero turns -0 into 0.
-        serializer.serialize_f64((self.0 * 1e6).round() / 1e6 + 0.0)
+        serializer.serialize_f64(to_micros(self.0))
     }
+}
+
+/// Dollars rounded to a millionth, never `-0`.
+pub fn to_micros(usd: f64) -> f64 {
+    // Adding zero turns -0 into 0.
+    (usd * 1e6).round() / 1e6 + 0.0
 }
 
 /// A span of time in words that fit a line: `7s`, `4m 05s`, `2h 14m`, `1d 03h`.

@@ -135,7 +135,7 @@ fn begin(
 /// its keeper; its transcript has the last word on what it used.
 fn take_up(machine: &Machine, params: Params, setup: &Setup) -> (Event, Option<driver::Lost>) {
     let swept = sweep::clear_run(&machine.run_id().to_string());
-    let live = machine.live().filter(|_| machine.is_alive());
+    let live = machine.live().filter(|_| machine.is_alive() || machine.owes_brief());
     let lost = live.map(|cycle| {
         let transcript =
             SessionTranscript::new(&setup.claude_dir, &setup.project, cycle.session_id);

@@ -119,7 +119,7 @@ impl StatusView {
             tasks_done_at_start: tasks.done_at_start,
             tasks_done: tasks.done,
             tasks_total: tasks.total,
-            cost_usd: view.cost_usd() + 0.0,
+            cost_usd: text::to_micros(view.cost_usd()),
             cost_source: cost_origin(view),
             tokens: view.tokens(),
             last_activity: view.last_activity().to_owned(),
@@ -213,7 +213,7 @@ impl LimitsLeft {
             sessions: params.max_sessions.saturating_sub(view.cycle()),
             ms: params.max_ms.saturating_sub(view.elapsed_ms_at(now)),
             tokens: params.max_tokens.saturating_sub(view.tokens()),
-            cost_usd: (params.max_cost_usd - ceiling).max(0.0),
+            cost_usd: text::to_micros((params.max_cost_usd - ceiling).max(0.0)),
         }
     }
 }

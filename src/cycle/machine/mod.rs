@@ -100,6 +100,8 @@ pub struct Machine {
     keeping: Option<u32>,
     /// What the next prompt must carry (the verify command's output).
     note: Option<String>,
+    /// Tokens and dollars as told last.
+    told_spend: (u64, f64),
     pub(super) stale_reports: u64,
     pub(super) last_activity: String,
     elapsed_before_ms: u64,
@@ -148,6 +150,7 @@ impl Machine {
             last_checkpoint_digest: None,
             keeping: None,
             note: None,
+            told_spend: (0, 0.0),
             stale_reports: 0,
             last_activity: String::new(),
             elapsed_before_ms: 0,
@@ -244,6 +247,11 @@ impl Machine {
             TaskReading::Read { digest, .. } => self.tasks_digest.as_ref() != Some(digest),
             TaskReading::Unreadable { .. } => false,
         }
+    }
+
+    /// Is the brief of a session that is gone still to be written?
+    pub fn owes_brief(&self) -> bool {
+        matches!(self.state, State::Between { step: Between::Briefing })
     }
 
     /// Is a session alive, as far as the machine knows?

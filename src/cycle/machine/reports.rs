@@ -109,7 +109,10 @@ impl Machine {
 
     pub(super) fn check_budgets(&mut self, now: Timestamp) {
         let (tokens, cost_usd) = (self.tokens_total(), self.cost_total_usd());
-        self.tell(Notice::Spent { tokens, cost_usd });
+        if self.told_spend != (tokens, cost_usd) {
+            self.told_spend = (tokens, cost_usd);
+            self.tell(Notice::Spent { tokens, cost_usd });
+        }
         if self.verdict.is_some() {
             return;
         }
