@@ -14,9 +14,6 @@ use crate::session::env::is_passed_on;
 /// `.claude.json` grows with the history of all projects; beyond this it is not read.
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
-/// Variables that decide who pays: passed on only when named in `claude.pass_env`.
-pub const BILLING_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"];
-
 /// The characters of a key by which the CLI remembers an answer about it.
 const KEY_TAIL_CHARS: usize = 20;
 

@@ -47,6 +47,44 @@ pub enum State {
 }
 
 impl State {
+    /// The question in hand, if the state has one.
+    pub fn judge(&self) -> Option<&Judge> {
+        match self {
+            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
+                Some(judge)
+            }
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
+            | State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => None,
+        }
+    }
+
+    /// The same, to be answered.
+    pub fn judge_mut(&mut self) -> Option<&mut Judge> {
+        match self {
+            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
+                Some(judge)
+            }
+            State::Between {
+                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+            }
+            | State::Starting
+            | State::Working
+            | State::Held
+            | State::Cooling { .. }
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Finished { .. } => None,
+        }
+    }
+
     /// The state's name, for displays and the state table.
     pub fn name(&self) -> &'static str {
         match self {

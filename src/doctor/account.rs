@@ -2,7 +2,8 @@
 
 use super::{Finding, Patient, masked, shown};
 use crate::ErrorKind;
-use crate::claude_json::{BILLING_VARIABLES, Json, KeyAnswer, is_trusted, key_answer};
+use crate::claude_json::{Json, KeyAnswer, is_trusted, key_answer};
+use crate::session::env::BILLING_VARIABLES;
 
 /// Switches for clouds that bring their own login.
 const CLOUDS: [(&str, &str); 4] = [

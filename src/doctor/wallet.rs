@@ -1,7 +1,8 @@
 //! Keys that lie about and would bill an account nobody meant.
 
 use super::{Finding, Patient, masked, shown};
-use crate::claude_json::{BILLING_VARIABLES, read_regular};
+use crate::claude_json::read_regular;
+use crate::session::env::BILLING_VARIABLES;
 
 /// Files from which tools take variables.
 const ENV_FILES: [&str; 5] =

@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::sweep::RUN_VARIABLE;
-use crate::claude_json::BILLING_VARIABLES;
 use crate::config;
 
 /// What belongs to this run.
@@ -20,6 +19,9 @@ pub struct RunMarks<'a> {
     /// The project, where the CLI is started.
     pub cwd: &'a Path,
 }
+
+/// Variables that decide who pays: passed on only when named in `claude.pass_env`.
+pub const BILLING_VARIABLES: [&str; 2] = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"];
 
 /// Variables of a surrounding CLI session: inherited, they make the new one
 /// take itself for a part of it.

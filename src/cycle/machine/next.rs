@@ -24,21 +24,7 @@ impl Machine {
     }
 
     pub(super) fn cancel_judge(&mut self) {
-        let judge = match &self.state {
-            State::Judging { judge } => Some(judge),
-            State::Between { step: Between::Judging { judge } } => Some(judge),
-            State::Between {
-                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
-            }
-            | State::Starting
-            | State::Working
-            | State::Held
-            | State::Cooling { .. }
-            | State::Checkpointing { .. }
-            | State::Ending { .. }
-            | State::Finished { .. } => None,
-        };
-        if judge.is_some_and(Judge::is_verifying) {
+        if self.state.judge().is_some_and(Judge::is_verifying) {
             self.out.push(Action::CancelVerify);
         }
     }
@@ -50,22 +36,9 @@ impl Machine {
         answer: impl FnOnce(&mut Judge, &mut Vec<Action>, u64) -> Option<Verdict>,
     ) {
         let epoch = self.epoch;
-        let (verdict, alive) = match &mut self.state {
-            State::Judging { judge } => (answer(judge, &mut self.out, epoch), true),
-            State::Between { step: Between::Judging { judge } } => {
-                (answer(judge, &mut self.out, epoch), false)
-            }
-            State::Between {
-                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
-            }
-            | State::Starting
-            | State::Working
-            | State::Held
-            | State::Cooling { .. }
-            | State::Checkpointing { .. }
-            | State::Ending { .. }
-            | State::Finished { .. } => return,
-        };
+        let alive = matches!(self.state, State::Judging { .. });
+        let Some(judge) = self.state.judge_mut() else { return };
+        let verdict = answer(judge, &mut self.out, epoch);
         match (verdict, alive) {
             (Some(verdict), true) => self.on_verdict_alive(now, verdict),
             (Some(verdict), false) => self.on_verdict_between(now, verdict),
@@ -119,22 +92,7 @@ impl Machine {
     }
 
     pub(super) fn on_verify_ended(&mut self, now: Timestamp, passed: bool, tail: &str) {
-        let waiting = match &self.state {
-            State::Judging { judge } | State::Between { step: Between::Judging { judge } } => {
-                judge.is_verifying()
-            }
-            State::Between {
-                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
-            }
-            | State::Starting
-            | State::Working
-            | State::Held
-            | State::Cooling { .. }
-            | State::Checkpointing { .. }
-            | State::Ending { .. }
-            | State::Finished { .. } => false,
-        };
-        if waiting {
+        if self.state.judge().is_some_and(Judge::is_verifying) {
             self.tell(Notice::Verified { passed });
             self.timer(Timer::Answer, ANSWER_MS);
         }
