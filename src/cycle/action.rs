@@ -23,6 +23,9 @@ pub enum Action {
     },
     /// Remember what the checkpoint files are now.
     TakeBaseline,
+    /// The request reached the model: what the files became before that moment
+    /// belongs to the work that was under way, and proves nothing.
+    SettleBaseline,
     /// Type this text and submit it.
     Type {
         /// The text.
@@ -95,6 +98,7 @@ impl Action {
             | Action::WriteHandoff { .. }
             | Action::Tell(Notice::RunFinished { .. }) => true,
             Action::TakeBaseline
+            | Action::SettleBaseline
             | Action::ReadTask
             | Action::CancelVerify
             | Action::WeighProgress { .. }

@@ -303,7 +303,9 @@ fn a_full_session_checkpoints_and_a_fresh_one_takes_over() {
     // The turn that was under way ends; the request starts the next one.
     s.turn_ends().stands_in("checkpointing");
     assert!(!s.did(&Action::Prove));
-    s.arrives(false).turn_ends();
+    s.arrives(false);
+    assert!(s.did(&Action::SettleBaseline), "what came before it was heard proves nothing");
+    s.turn_ends();
     assert!(s.did(&Action::Prove));
     s.proves(&[]);
     assert!(s.told(|n| matches!(n, Notice::CheckpointVerified { .. })));

@@ -332,6 +332,8 @@ impl World {
                 self.launch(cycle);
             }
             Action::TakeBaseline => self.baseline = self.docs,
+            // No tool writes to the files while a request waits here.
+            Action::SettleBaseline => {}
             Action::Type { text } => {
                 assert!(
                     machine.verdict.is_none() || text.starts_with("CHECKPOINT"),

@@ -112,6 +112,8 @@ pub struct Ask {
     pub phase: AskPhase,
     /// Enter presses and retypes so far.
     pub retries: u32,
+    /// This request or the one before it reached the model.
+    pub heard: bool,
 }
 
 /// How far a request for a checkpoint is.

@@ -194,6 +194,7 @@ fn action_name(action: &Action) -> Option<String> {
     let name = match action {
         Action::Launch { .. } => "Launch",
         Action::TakeBaseline => "TakeBaseline",
+        Action::SettleBaseline => "SettleBaseline",
         Action::Type { text } if text.contains("second request") => "Type (second request)",
         Action::Type { text } if text.starts_with("CHECKPOINT") => "Type (checkpoint request)",
         Action::Type { .. } => "Type (go on)",

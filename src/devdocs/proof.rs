@@ -93,6 +93,24 @@ impl Snapshot {
         Snapshot { files: files.iter().map(look).collect() }
     }
 
+    /// Takes over from `now` what was written before `heard_unix_ms`, when the
+    /// request reached the model: a tool that was at work then did that, and
+    /// it says nothing about the checkpoint. A change for the worse is not
+    /// taken over, and neither is one from after that moment, since `now` may
+    /// have been taken late.
+    pub fn settle(&mut self, now: &Snapshot, heard_unix_ms: i64) {
+        for Entry { path, state } in &now.files {
+            let is_earlier = matches!(state, FileState::Present { mtime_unix_ms, .. }
+                if *mtime_unix_ms < heard_unix_ms);
+            if is_earlier
+                && shortfall(path, self.get(path), state).is_none()
+                && let Some(entry) = self.files.iter_mut().find(|entry| entry.path == *path)
+            {
+                entry.state = state.clone();
+            }
+        }
+    }
+
     /// Ticked and all checkboxes of the task file, if it was read.
     pub fn task_counts(&self) -> Option<(u32, u32)> {
         self.files.iter().find_map(|entry| match &entry.state {
@@ -355,6 +373,36 @@ mod tests {
         assert_eq!(told(|p| p.write(PLAN, "new plan")), ["ok dev-docs/plan.md"]);
         assert_eq!(told(|p| p.write("dev-docs/SUMMARY.md", "s")), ["ok dev-docs/SUMMARY.md"]);
         assert_eq!(told(|p| p.write(TASKS, "Status: blocked")), ["ok dev-docs/tasks.md"]);
+    }
+
+    #[test]
+    fn what_a_tool_at_work_wrote_before_the_request_was_heard_is_none() {
+        let project = Project::new();
+        let mut baseline = project.look();
+        project.write(TASKS, "- [x] a\n- [x] b\n");
+        let heard = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+        let heard_ms = heard.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let late = |path: &str| {
+            let file = std::fs::File::options().append(true).open(project.0.path().join(path));
+            file.unwrap().set_modified(heard).unwrap();
+        };
+        project.write(PLAN, "");
+        baseline.settle(&project.look(), heard_ms);
+        let Proof::Failed { missing } = prove(&baseline, &project.look()) else { panic!() };
+        assert_eq!(missing, [Shortfall::Blank { path: PLAN.into() }]);
+
+        project.write(PLAN, "plan");
+        let Proof::Failed { missing } = prove(&baseline, &project.look()) else { panic!() };
+        assert!(matches!(missing[..], [Shortfall::NothingChanged { .. }]), "{missing:?}");
+
+        // Written after it was heard, but before longhaul came to look.
+        project.write(TASKS, "- [x] a\n- [ ] c\n");
+        late(TASKS);
+        baseline.settle(&project.look(), heard_ms);
+        assert_eq!(
+            prove(&baseline, &project.look()),
+            Proof::Verified { changed: vec![TASKS.into()] }
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Patient, shown};
-use crate::{ErrorKind, state_dir};
+use crate::runs::RunFolder;
+use crate::state_dir::ProjectState;
+use crate::{ErrorKind, Result, journal, state_dir};
 
 const MIB: u64 = 1 << 20;
 /// With less no session is started: the checkpoint itself could fail.
@@ -16,6 +18,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut places: Vec<(&str, PathBuf)> = vec![("project", patient.project.to_path_buf())];
     let state = state_dir::locate(own).and_then(|root| {
         state_dir::check(&root, patient.project)?;
+        past(&root, patient.project)?;
         Ok(root)
     });
     let mut findings = Vec::new();
@@ -30,6 +33,19 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     places.push(("temporary directory", temp));
     findings.extend(disks(&places));
     findings
+}
+
+/// Whether a run can read what the last one left: it goes on from there.
+fn past(root: &Path, project: &Path) -> Result<()> {
+    if !root.exists() {
+        return Ok(());
+    }
+    if let Some(state) = ProjectState::open_existing(root, project)?
+        && let Some(run) = RunFolder::newest(state.dir())?
+    {
+        journal::read(&run.journal())?;
+    }
+    Ok(())
 }
 
 fn writable(patient: &Patient<'_>, root: &Path) -> Finding {

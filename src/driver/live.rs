@@ -43,6 +43,8 @@ pub struct LiveSession {
     pub memory: Memory,
     /// The checkpoint files at the first request.
     pub baseline: Option<proof::Snapshot>,
+    /// When the model got its newest prompt, Unix milliseconds, by its record.
+    pub prompted_unix_ms: Option<i64>,
     /// Where the work tree stood at the start, and at the last judgement.
     pub cycle_marker: Option<Marker>,
     /// See `cycle_marker`.
@@ -70,6 +72,7 @@ impl LiveSession {
             trust_key_ms: 0,
             memory: Memory::default(),
             baseline: None,
+            prompted_unix_ms: None,
             cycle_marker: None,
             turn_marker: None,
             responses_told: 0,
@@ -89,6 +92,7 @@ impl LiveSession {
             trust_key_ms: 0,
             memory: lost.memory,
             baseline: None,
+            prompted_unix_ms: None,
             cycle_marker: None,
             turn_marker: None,
             responses_told: 0,

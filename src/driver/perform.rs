@@ -38,6 +38,7 @@ impl Driver {
                     session.baseline = Some(baseline);
                 }
             }
+            Action::SettleBaseline => self.settle_baseline(),
             Action::Type { text } => self.send(&KeeperCommand::Submit { id: 0, text })?,
             // Not as a bare key, which would answer a question as well.
             Action::PressEnter => {
@@ -100,6 +101,15 @@ impl Driver {
     fn snapshot(&self) -> proof::Snapshot {
         let config = &self.setup.config;
         proof::Snapshot::take(&self.setup.project, &config.checkpoint.files, &config.task.file)
+    }
+
+    fn settle_baseline(&mut self) {
+        let now = self.snapshot();
+        if let Some(session) = &mut self.session
+            && let (Some(baseline), Some(heard)) = (&mut session.baseline, session.prompted_unix_ms)
+        {
+            baseline.settle(&now, heard);
+        }
     }
 
     pub(super) fn read_task(&self) -> TaskReading {

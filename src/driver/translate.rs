@@ -237,6 +237,10 @@ impl Driver {
         session.ready |= !fresh.is_empty();
         for entry in fresh {
             session.memory.learn(&entry.fact);
+            if let Fact::PromptArrived { how: Arrival::Prompt | Arrival::MidTurn, .. } = entry.fact
+            {
+                session.prompted_unix_ms = entry.unix_ms;
+            }
             if let Some(report) = report_of(entry.fact) {
                 self.queue.push_back(Event::Session { cycle, report });
             }

@@ -115,6 +115,37 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["--help", "-h", "--version", "-v"], "it starts no session"),
 ];
 
+/// Options that take the argument behind them, and no further one.
+const ONE_VALUE: &[&str] = &[
+    "--agent",
+    "--agents",
+    "--append-system-prompt",
+    "--autocompact",
+    "--debug-file",
+    "--effort",
+    "--fallback-model",
+    "--model",
+    "--name",
+    "-n",
+    "--permission-mode",
+    "--plugin-dir",
+    "--plugin-url",
+    "--setting-sources",
+    "--system-prompt",
+];
+
+/// Options that take none.
+const NO_VALUE: &[&str] = &[
+    "--allow-dangerously-skip-permissions",
+    "--brief",
+    "--chrome",
+    "--dangerously-skip-permissions",
+    "--ide",
+    "--no-chrome",
+    "--strict-mcp-config",
+    "--verbose",
+];
+
 /// Refuses arguments that would take the session out of longhaul's hands.
 ///
 /// # Errors
@@ -125,11 +156,9 @@ pub fn check_args(own: &[String]) -> Result<()> {
         Err(Error::usage(format!("the CLI argument {name} cannot be used: {why}"))
             .hint("take it out of claude.args or from behind `--`"))
     };
-    if let Some(first) = own.first()
-        && !first.starts_with('-')
-    {
+    if let Some(prompt) = stray_prompt(own) {
         return refuse(
-            first,
+            prompt,
             "a prompt or a subcommand; longhaul gives the prompt (session.init_prompt)",
         );
     }
@@ -147,6 +176,25 @@ pub fn check_args(own: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The first argument that belongs to no option: the CLI would take it for the
+/// first prompt, in the place of longhaul's own. Behind an option that is not
+/// known here it may be a value.
+fn stray_prompt(own: &[String]) -> Option<&str> {
+    let mut may_be_value = false;
+    let mut args = own.iter().map(String::as_str);
+    while let Some(arg) = args.next() {
+        if ONE_VALUE.contains(&arg) {
+            args.next();
+            may_be_value = false;
+        } else if arg.starts_with('-') {
+            may_be_value = !arg.contains('=') && !NO_VALUE.contains(&arg);
+        } else if !may_be_value {
+            return Some(arg);
+        }
+    }
+    None
 }
 
 /// Whether `arg` is the option `name`: alone, with `=value`, or, when it is a
@@ -269,6 +317,9 @@ mod tests {
             &["--model", "opus", "--", "hello"],
             &["hello"],
             &["mcp", "list"],
+            &["--allowedTools=Bash,Read", "hello"],
+            &["--model", "opus", "hello"],
+            &["--dangerously-skip-permissions", "hello"],
         ] {
             let err = check_args(&strings(refused)).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Usage, "{refused:?}");
@@ -289,6 +340,8 @@ mod tests {
             &["--append-system-prompt", "be brief"],
             &["--continue-on-nothing"],
             &["--debug-file", "/tmp/x"],
+            &["--append-system-prompt", "-- x=y", "--verbose", "--add-dir", "../a", "../b"],
+            &["--some-new-option", "value"],
         ] {
             assert!(check_args(&strings(allowed)).is_ok(), "{allowed:?}");
         }

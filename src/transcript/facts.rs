@@ -10,7 +10,9 @@ use super::usage::{Ledger, SYNTHETIC_MODEL};
 /// A fact with the time of its row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Seen {
-    /// When the CLI wrote the row, Unix milliseconds, if it says so.
+    /// When the CLI wrote the row, Unix milliseconds, if it says so. The row of a
+    /// prompt taken out of the queue bears the time of its typing: there it is
+    /// the newest time before it in the file.
     pub unix_ms: Option<i64>,
     /// What it says.
     pub fact: Fact,
@@ -147,6 +149,10 @@ impl MainThread {
         let unix_ms = row.unix_ms;
         let told = unix_ms.is_some() && unix_ms <= self.told_until_ms;
         self.newest_ms = self.newest_ms.max(unix_ms);
+        let unix_ms = match row.body {
+            Body::QueuedCommand(_) => self.newest_ms,
+            _ => unix_ms,
+        };
         let mut tell = |fact: Fact| {
             if !told {
                 seen.push(Seen { unix_ms, fact });

@@ -2,6 +2,7 @@
 //! never come to an end with it.
 
 use std::fs;
+use std::process::Command;
 
 use longhaul::demo::api::{Reply, Request, Script};
 use serde_json::json;
@@ -61,6 +62,30 @@ fn a_session_that_refuses_is_asked_twice_and_then_longhaul_writes_the_brief() {
     assert!(warnings.contains("longhaul wrote dev-docs/handoff.md itself"), "{warnings}");
     let human = lab.longhaul_output(&["report"]).stdout;
     assert!(human.contains("handoff.md"), "{human}");
+}
+
+#[test]
+fn what_the_tool_at_work_writes_before_the_request_is_heard_proves_nothing() {
+    let worker =
+        Worker { checkpoint: Checkpoint::Refuse, done_in_session: Some(2), ..Worker::brisk() };
+    let mut lab = Lab::new(move |request: &Request| {
+        if !request.side && request.session_index == 0 && request.index_in_session == 2 {
+            // Returns when somebody opens the other end, then ticks a task.
+            let command = r"cat whistle; sed -i '0,/\[ \]/s//[x]/' dev-docs/tasks.md";
+            return Reply::bash(command, worker.usage_now(request));
+        }
+        worker.reply(request)
+    });
+    let whistle = lab.project().join("whistle");
+    assert!(Command::new("mkfifo").arg(&whistle).status().unwrap().success());
+    lab.watch_statusline();
+    let run = lab.longhaul(&["run", "--json"]);
+    run.wait_event("checkpoint_delivered");
+    fs::write(&whistle, "go").unwrap();
+    let story = lab.story_of(run.finished(), 0);
+    assert_eq!(story.run.milestones(1), ASKED_TWICE, "{}", story.run.dump());
+    assert_eq!(story.of_cycles("tasks_done_after")[0], 1);
+    assert_eq!(story.report["cycles"][0]["checkpoint"]["status"], "handoff");
 }
 
 /// The first request is answered with `spoil`, the second properly.

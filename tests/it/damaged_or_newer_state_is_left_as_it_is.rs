@@ -18,13 +18,18 @@ fn interrupted() -> (Lab, PathBuf) {
     (lab, journal)
 }
 
-/// `run` and `report` refuse, and not a byte of `file` is changed.
+/// `run`, `doctor`, `report` and `status` refuse, and not a byte of `file` is changed.
 fn is_left_as_it_is(lab: &Lab, file: &Path, words: &[&str]) {
     let before = fs::read(file).unwrap();
     let requests = lab.api.requests().len();
     for command in ["run", "report", "status"] {
         let said = lab.longhaul_output(&[command, "--json"]).failed(50, words);
         assert_eq!(said.events, Vec::<Value>::new());
+    }
+    let doctor = lab.longhaul_output(&["doctor"]);
+    assert_eq!(doctor.code(), 50, "{}", doctor.stdout);
+    for word in words {
+        assert!(doctor.stdout.contains(word), "{word}: {}", doctor.stdout);
     }
     assert_eq!(fs::read(file).unwrap(), before, "{} was changed", file.display());
     assert_eq!(lab.api.requests().len(), requests, "a session was started");

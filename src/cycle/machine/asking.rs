@@ -27,7 +27,8 @@ impl Machine {
         let reason = self.reason.unwrap_or(EndReason::Threshold);
         self.out.push(Action::Type { text: text.clone() });
         self.tell(Notice::CheckpointRequested { attempt, reason });
-        let ask = Ask { attempt, text, phase: AskPhase::Typed, retries: 0 };
+        let heard = matches!(&self.state, State::Checkpointing { ask } if ask.heard);
+        let ask = Ask { attempt, text, phase: AskPhase::Typed, retries: 0, heard };
         self.enter(State::Checkpointing { ask });
         self.timer(Timer::Delivery, DELIVERY_MS);
         let after_ms = if self.verdict.is_some() {

@@ -2,7 +2,7 @@
 
 use super::{COOL_MS, MAX_API_FAILURES, Machine, doubling, is_context_full, is_same_text};
 use crate::clock::Timestamp;
-use crate::cycle::action::{Notice, Timer};
+use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::{Exit, SessionReport, TurnEnd};
 use crate::cycle::record::{CostSource, CycleRecord};
 use crate::cycle::state::{AskPhase, Budget, EndReason, Outcome, State};
@@ -156,7 +156,12 @@ impl Machine {
                 _,
             ) => {}
         }
+        let is_first_hearing = !queued && !ask.heard;
+        ask.heard |= !queued;
         let attempt = ask.attempt;
+        if is_first_hearing {
+            self.out.push(Action::SettleBaseline);
+        }
         if before == AskPhase::Typed {
             self.tell(Notice::CheckpointDelivered { attempt });
         }
