@@ -65,19 +65,32 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if is_error { 64 } else { 0 });
         }
     };
-    // A panic unwinds through here, which drops the leash: the keeper ends the
-    // session. What the panic says is already on standard error.
-    let outcome = std::panic::catch_unwind(|| perform(cli.command)).unwrap_or_else(|_| {
-        Err(Error::internal("longhaul met a fault of its own and gave up")
-            .hint("the run's journal is kept; `longhaul run` takes the run up again"))
-    });
-    match outcome {
+    end_on_panic();
+    match perform(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
             print::complain(&err.render());
             ExitCode::from(err.kind().exit_code())
         }
     }
+}
+
+/// A panic, in whatever thread, ends longhaul with the documented code. The
+/// kernel then lets go of the leash, and the keeper ends the session.
+fn end_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        say(info);
+        let err = Error::internal("longhaul met a fault of its own and gave up")
+            .hint("the run's journal is kept; `longhaul run` takes the run up again");
+        print::complain(&err.render());
+        end_with(err.kind().exit_code());
+    }));
+}
+
+#[expect(clippy::exit, reason = "there is no way back out of a panic hook")]
+fn end_with(code: u8) -> ! {
+    std::process::exit(i32::from(code))
 }
 
 fn perform(command: Command) -> Result<u8> {

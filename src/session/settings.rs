@@ -263,8 +263,8 @@ mod tests {
             r"/proc/17/exe __sink statusline '/run/it'\''s here'"
         );
         assert_eq!(
-            json["hooks"]["SessionEnd"][0]["hooks"][0]["command"],
-            r"/proc/17/exe __sink SessionEnd '/run/it'\''s here'"
+            json["hooks"]["PreCompact"][0]["hooks"][0]["command"],
+            r"/proc/17/exe __sink PreCompact '/run/it'\''s here'"
         );
         assert_eq!(json["hooks"].as_object().unwrap().len(), HOOKS.len());
         assert_eq!(json["permissions"]["deny"], json!(["AskUserQuestion", "ScheduleWakeup"]));

@@ -28,16 +28,10 @@ pub const SINK_COMMAND: &str = "__sink";
 /// The kind of a statusline report.
 pub const STATUSLINE_KIND: &str = "statusline";
 
-/// The hooks longhaul listens to; each name is the kind of its report.
-pub const HOOKS: &[&str] = &[
-    "SessionStart",
-    "UserPromptSubmit",
-    "Stop",
-    "StopFailure",
-    "Notification",
-    "PreCompact",
-    "SessionEnd",
-];
+/// The hooks that longhaul has the CLI call. The sink understands the others as
+/// well, but what they say stands in the transcript too, and each call costs a
+/// process.
+pub const HOOKS: &[&str] = &["SessionStart", "Notification", "PreCompact"];
 
 const SOCKET_NAME: &str = "sink.sock";
 
@@ -422,7 +416,17 @@ mod tests {
             "error": "rate_limit", "notification_type": "permission_prompt", "message": "needs you",
             "trigger": "auto", "reason": "other", "prompt": "secret", "last_assistant_message": "secret",
         });
-        let all: Vec<SinkReport> = HOOKS.iter().map(|hook| read(hook, &json)).collect();
+        let hooks = [
+            "SessionStart",
+            "UserPromptSubmit",
+            "Stop",
+            "StopFailure",
+            "Notification",
+            "PreCompact",
+            "SessionEnd",
+        ];
+        assert!(HOOKS.iter().all(|hook| hooks.contains(hook)));
+        let all: Vec<SinkReport> = hooks.iter().map(|hook| read(hook, &json)).collect();
         insta::assert_snapshot!(
             all.iter().map(|r| serde_json::to_string(&r.event).unwrap()).collect::<Vec<_>>().join("\n"),
             @r#"
