@@ -66,6 +66,8 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     if args.keep {
         let kept = root.keep();
         print::complain(&format!("kept: {}", kept.display()));
+    } else if !args.json {
+        print::print("\nThe demo's files are removed again; `longhaul demo --keep` keeps them.\n")?;
     }
     code
 }

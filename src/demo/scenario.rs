@@ -37,7 +37,7 @@ impl Worker {
         Self {
             checkpoint_marker: checkpoint_marker.into(),
             window_tokens,
-            latency: Duration::from_millis(150),
+            latency: Duration::from_millis(200),
         }
     }
 }
