@@ -61,36 +61,31 @@ impl LiveSession {
         keeper: Keeper,
         transcript: SessionTranscript,
     ) -> Self {
+        Self { keeper: Some(keeper), ..Self::unheard_of(cycle, session_id, transcript) }
+    }
+
+    /// A session that an earlier longhaul lost: only its record is left.
+    pub fn lost(lost: Lost) -> Self {
+        Self {
+            exit: Some(Exit::Unknown),
+            ready: true,
+            memory: lost.memory,
+            ..Self::unheard_of(lost.cycle, lost.session_id, lost.transcript)
+        }
+    }
+
+    /// One without a keeper, of which nothing is known yet.
+    fn unheard_of(cycle: u32, session_id: Uuid, transcript: SessionTranscript) -> Self {
         Self {
             cycle,
             session_id,
-            keeper: Some(keeper),
+            keeper: None,
             transcript,
             exit: None,
             ready: false,
             screen: String::new(),
             trust_key_ms: 0,
             memory: Memory::default(),
-            baseline: None,
-            prompted_unix_ms: None,
-            cycle_marker: None,
-            turn_marker: None,
-            responses_told: 0,
-        }
-    }
-
-    /// A session that an earlier longhaul lost: only its record is left.
-    pub fn lost(lost: Lost) -> Self {
-        Self {
-            cycle: lost.cycle,
-            session_id: lost.session_id,
-            keeper: None,
-            transcript: lost.transcript,
-            exit: Some(Exit::Unknown),
-            ready: true,
-            screen: String::new(),
-            trust_key_ms: 0,
-            memory: lost.memory,
             baseline: None,
             prompted_unix_ms: None,
             cycle_marker: None,

@@ -9,7 +9,7 @@ use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
 use crate::cycle::{Action, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
-use crate::devdocs::task_file::{self, TaskFile};
+use crate::devdocs::task_file;
 use crate::devdocs::{git, keep, read};
 use crate::error::Result;
 use crate::session::sweep::RUN_VARIABLE;
@@ -278,15 +278,8 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
 
 /// The task file as the machine sees it.
 pub fn read_task(project: &Path, file: &Path) -> TaskReading {
-    let bytes = match read::read_project_file(project, file, task_file::MAX_TASK_FILE_BYTES) {
-        Ok(bytes) => bytes,
-        Err(problem) => {
-            return TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) };
-        }
-    };
-    match TaskFile::parse(&bytes) {
+    match read::read_task_file(project, file) {
         Ok(parsed) => TaskReading::Read {
-            digest: task_file::digest(&bytes),
             says: match parsed.state() {
                 task_file::State::Open => TaskSays::Open,
                 task_file::State::Done { .. } => TaskSays::Done,
@@ -296,6 +289,7 @@ pub fn read_task(project: &Path, file: &Path) -> TaskReading {
             },
             ticked: parsed.ticked,
             total: parsed.total,
+            digest: parsed.digest,
         },
         Err(problem) => {
             TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) }
@@ -339,11 +333,7 @@ fn brief_of(
     memory: Memory,
 ) -> Brief {
     let file = &setup.config.task.file;
-    let tasks = match read::read_project_file(&setup.project, file, task_file::MAX_TASK_FILE_BYTES)
-    {
-        Ok(bytes) => TaskFile::parse(&bytes).map_err(|e| e.to_string()),
-        Err(problem) => Err(problem.to_string()),
-    };
+    let tasks = read::read_task_file(&setup.project, file).map_err(|problem| problem.to_string());
     Brief {
         run_id: run_id.to_owned(),
         cycle,

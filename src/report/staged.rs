@@ -22,25 +22,7 @@ pub struct Stage {
 }
 
 pub fn params() -> Params {
-    Params {
-        threshold_percent: 70.0,
-        threshold_tokens: None,
-        window_tokens: None,
-        init_prompt: "/session-init".into(),
-        continue_prompt: "go on".into(),
-        checkpoint_prompt: "CHECKPOINT".into(),
-        max_nudges: 3,
-        start_timeout_ms: 120_000,
-        exit_timeout_ms: 10_000,
-        checkpoint_timeout_ms: 600_000,
-        stop_timeout_ms: 60_000,
-        verify: false,
-        max_sessions: 50,
-        max_ms: 36_000_000,
-        max_tokens: 500_000_000,
-        max_cost_usd: 100.0,
-        no_progress_cycles: 3,
-    }
+    Params { checkpoint_prompt: "CHECKPOINT".into(), ..crate::cycle::sim::params() }
 }
 
 impl Stage {

@@ -44,12 +44,6 @@ impl Teller for Json {
         }
     }
 
-    fn tick(&mut self, _: Timestamp, _: &Snapshot<'_>) {}
-
-    fn tick_ms(&self) -> Option<u64> {
-        None
-    }
-
     fn give_up(&mut self, at: Timestamp, view: &Snapshot<'_>, err: &Error) {
         let body = Body::Finished {
             outcome: "failed",

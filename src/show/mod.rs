@@ -35,11 +35,13 @@ pub trait Teller {
     fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>);
 
     /// Time passed; to be called every [`Teller::tick_ms`].
-    fn tick(&mut self, now: Timestamp, view: &Snapshot<'_>);
+    fn tick(&mut self, _now: Timestamp, _view: &Snapshot<'_>) {}
 
     /// How often `tick` is wanted, milliseconds; `None` if never, so that
     /// nobody wakes up for it.
-    fn tick_ms(&self) -> Option<u64>;
+    fn tick_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// longhaul cannot go on: the last word of a run without an end of its own.
     /// People read the error on standard error, so only programs are told.

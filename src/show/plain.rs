@@ -66,12 +66,6 @@ impl Teller for Plain {
         }
     }
 
-    fn tick(&mut self, _: Timestamp, _: &Snapshot<'_>) {}
-
-    fn tick_ms(&self) -> Option<u64> {
-        None
-    }
-
     fn finish(&mut self, _: Timestamp, _: &Snapshot<'_>) {
         self.outlet.drain();
     }
