@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::layers::{Settings, Typed};
-use super::{Checkpoint, Claude, Config, Context, Limits, Session, Task};
+use super::{
+    Checkpoint, Claude, Config, Context, Hang, Limits, Notify, Occasion, PermissionPolicy,
+    Permissions, Session, Task,
+};
 use crate::{Error, Result};
 
 /// A full window. Whoever sets it that high relies on the tokens limit, or wants none.
@@ -14,6 +17,9 @@ const SESSIONS_MAX: u64 = 100_000;
 const HOURS_MAX: f64 = 24.0 * 366.0;
 const TOKENS_MAX: u64 = 1_000_000_000_000;
 const COST_MAX_USD: f64 = 1_000_000.0;
+const WAIT_HOURS_MAX: f64 = 24.0 * 14.0;
+const SUBAGENTS_MAX: u64 = 10_000;
+const MB_MAX: u64 = 1 << 30;
 const MS_PER_HOUR: f64 = 3_600_000.0;
 
 /// The validated configuration.
@@ -25,6 +31,9 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         checkpoint: checkpoint(settings)?,
         task: task(settings)?,
         limits: limits(settings)?,
+        hang: hang(settings)?,
+        permissions: permissions(settings)?,
+        notify: notify(settings)?,
     })
 }
 
@@ -43,6 +52,7 @@ fn claude(settings: &Settings) -> Result<Claude> {
         pass_env: names,
         trust_workspace: settings.read("claude.trust_workspace").boolean()?,
         allow_bypass: settings.read("claude.allow_bypass").boolean()?,
+        allow_settings_changes: settings.read("claude.allow_settings_changes").boolean()?,
     })
 }
 
@@ -112,6 +122,7 @@ fn checkpoint(settings: &Settings) -> Result<Checkpoint> {
         timeout_ms: settings.read("checkpoint.timeout").wait_ms()?,
         stop_timeout_ms: settings.read("checkpoint.stop_timeout").wait_ms()?,
         git_commit: settings.read("checkpoint.git").one_of(&["off", "commit"])? == "commit",
+        git_refs: settings.read("checkpoint.git_refs").boolean()?,
     })
 }
 
@@ -132,6 +143,69 @@ fn limits(settings: &Settings) -> Result<Limits> {
         max_tokens: settings.read("limits.max_tokens").whole(1, TOKENS_MAX)?,
         max_cost_usd: settings.read("limits.max_cost_usd").positive(COST_MAX_USD)?,
         no_progress_cycles: small(settings.read("limits.no_progress_cycles").whole(1, 1000)?),
+        max_wait_ms: (settings.read("limits.max_wait_hours").number(0.0, WAIT_HOURS_MAX)?
+            * MS_PER_HOUR)
+            .ceil() as u64,
+        quota_reserve_percent: settings.read("limits.quota_reserve_percent").number(0.0, 100.0)?,
+        tokens_per_minute: settings.read("limits.tokens_per_minute").whole(1, TOKENS_MAX)?,
+        cost_usd_per_hour: settings.read("limits.cost_usd_per_hour").positive(COST_MAX_USD)?,
+        max_subagents: small(settings.read("limits.max_subagents").whole(0, SUBAGENTS_MAX)?),
+        tree_memory_soft_mb: settings.read("limits.tree_memory_soft_mb").whole(1, MB_MAX)?,
+        tree_memory_hard_mb: settings.read("limits.tree_memory_hard_mb").whole(1, MB_MAX)?,
+        disk_floor_mb: settings.read("limits.disk_floor_mb").whole(0, MB_MAX)?,
+        scratch_mb: settings.read("limits.scratch_mb").whole(1, MB_MAX)?,
+    })
+}
+
+fn hang(settings: &Settings) -> Result<Hang> {
+    let end_ms = settings.read("hang.end").wait_ms()?;
+    // One key alone can be set without a look at the others.
+    let interrupt_ms = settings.read("hang.interrupt").wait_ms()?.min(end_ms);
+    let warn_ms = settings.read("hang.warn").wait_ms()?.min(interrupt_ms);
+    Ok(Hang { warn_ms, interrupt_ms, end_ms, tool_ms: settings.read("hang.tool").wait_ms()? })
+}
+
+fn permissions(settings: &Settings) -> Result<Permissions> {
+    let command = settings.read("permissions.command");
+    let argv = command.list()?;
+    let policy = match settings.read("permissions.policy").one_of(&["deny", "stop", "command"])? {
+        "stop" => PermissionPolicy::Stop,
+        "command" if argv.first().is_none_or(|program| program.trim().is_empty()) => {
+            return Err(command
+                .wrong("is empty, but `permissions.policy` is \"command\"")
+                .hint("name the program that decides: `command = [\"/path/to/it\"]`"));
+        }
+        "command" => PermissionPolicy::Command(argv),
+        _ => PermissionPolicy::Deny,
+    };
+    Ok(Permissions { policy })
+}
+
+fn notify(settings: &Settings) -> Result<Notify> {
+    let webhook = settings.read("notify.webhook");
+    let url = webhook.text()?;
+    let has_host = ["http://", "https://"]
+        .iter()
+        .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if !url.is_empty() && (!has_host || url.contains(char::is_whitespace)) {
+        // The URL itself may hold a secret: no message repeats it.
+        return Err(webhook.wrong("must be a URL that begins with http:// or https://"));
+    }
+    let on = settings.read("notify.on");
+    let mut occasions = Vec::new();
+    for word in on.list()? {
+        let known = Occasion::ALL.into_iter().find(|o| o.as_str() == word).ok_or_else(|| {
+            let all: Vec<_> = Occasion::ALL.iter().map(|o| format!("\"{}\"", o.as_str())).collect();
+            on.wrong(format!("knows {}, not \"{}\"", all.join(", "), word.escape_debug()))
+        })?;
+        if !occasions.contains(&known) {
+            occasions.push(known);
+        }
+    }
+    Ok(Notify {
+        command: settings.read("notify.command").list()?,
+        webhook: Some(url).filter(|url| !url.is_empty()),
+        on: occasions,
     })
 }
 

@@ -45,6 +45,12 @@ pub struct Config {
     pub task: Task,
     /// Budgets.
     pub limits: Limits,
+    /// When a session counts as hung.
+    pub hang: Hang,
+    /// Who answers when a person is asked.
+    pub permissions: Permissions,
+    /// How the person is told.
+    pub notify: Notify,
 }
 
 /// `[claude]`
@@ -62,6 +68,8 @@ pub struct Claude {
     pub trust_workspace: bool,
     /// Allow `--dangerously-skip-permissions`.
     pub allow_bypass: bool,
+    /// Go on when a session changed what the CLI runs by itself.
+    pub allow_settings_changes: bool,
 }
 
 /// `[context]`
@@ -103,6 +111,8 @@ pub struct Checkpoint {
     pub stop_timeout_ms: u64,
     /// Commit after each checkpoint.
     pub git_commit: bool,
+    /// Keep the work tree of each cycle below `refs/longhaul/`.
+    pub git_refs: bool,
 }
 
 /// `[task]`
@@ -129,6 +139,103 @@ pub struct Limits {
     pub max_cost_usd: f64,
     /// Sessions in a row without progress.
     pub no_progress_cycles: u32,
+    /// Longest wait for a usage limit or for the API, in one piece.
+    pub max_wait_ms: u64,
+    /// Share of the quota that is not touched, 0 to 100.
+    pub quota_reserve_percent: f64,
+    /// Tokens of all kinds in any minute.
+    pub tokens_per_minute: u64,
+    /// Dollars in any hour.
+    pub cost_usd_per_hour: f64,
+    /// Subagents at work at once.
+    pub max_subagents: u32,
+    /// Memory of the tree at which the session is cycled, MiB.
+    pub tree_memory_soft_mb: u64,
+    /// Memory of the tree at which the session is ended, MiB.
+    pub tree_memory_hard_mb: u64,
+    /// Free space below which the run stops, MiB.
+    pub disk_floor_mb: u64,
+    /// Most that the run's temporary files may take, MiB.
+    pub scratch_mb: u64,
+}
+
+/// `[hang]`: how long nothing may move. Each step is at most the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hang {
+    /// The person is told.
+    pub warn_ms: u64,
+    /// Esc is pressed.
+    pub interrupt_ms: u64,
+    /// The session is ended.
+    pub end_ms: u64,
+    /// With a tool call in flight: Esc is pressed.
+    pub tool_ms: u64,
+}
+
+/// `[permissions]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// Who decides.
+    pub policy: PermissionPolicy,
+}
+
+/// Who decides when the CLI asks a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermissionPolicy {
+    /// The session is told to decide by itself.
+    Deny,
+    /// The run stops.
+    Stop,
+    /// This command decides.
+    Command(Vec<String>),
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// A command that gets JSON on standard input; empty = none.
+    pub command: Vec<String>,
+    /// Where JSON is POSTed to.
+    pub webhook: Option<String>,
+    /// What is told.
+    pub on: Vec<Occasion>,
+}
+
+/// What is worth a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The run cannot go on without a person.
+    NeedsPerson,
+    /// The run waits for a limit.
+    Waiting,
+    /// 50, 80 or 100 % of a budget are spent.
+    Budget,
+    /// The task is done.
+    Finished,
+    /// The run ended otherwise.
+    Failed,
+}
+
+impl Occasion {
+    /// All of them.
+    pub const ALL: [Occasion; 5] = [
+        Occasion::NeedsPerson,
+        Occasion::Waiting,
+        Occasion::Budget,
+        Occasion::Finished,
+        Occasion::Failed,
+    ];
+
+    /// The word in `notify.on` and in notifications.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Occasion::NeedsPerson => "needs_person",
+            Occasion::Waiting => "waiting",
+            Occasion::Budget => "budget",
+            Occasion::Finished => "finished",
+            Occasion::Failed => "failed",
+        }
+    }
 }
 
 impl Config {

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Config, MASK, format_duration};
+use super::{Config, MASK, PermissionPolicy, format_duration};
 
 /// TOML that [`Config::from_text`] would read, but for what is masked.
 pub(super) fn redacted_toml(config: &Config) -> String {
@@ -22,6 +22,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
             ("pass_env", list(claude.pass_env.iter().cloned())),
             ("trust_workspace", Value::Boolean(claude.trust_workspace)),
             ("allow_bypass", Value::Boolean(claude.allow_bypass)),
+            ("allow_settings_changes", Value::Boolean(claude.allow_settings_changes)),
         ],
     );
     let context = &config.context;
@@ -53,6 +54,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
             ("timeout", duration(checkpoint.timeout_ms)),
             ("stop_timeout", duration(checkpoint.stop_timeout_ms)),
             ("git", text(if checkpoint.git_commit { "commit" } else { "off" })),
+            ("git_refs", Value::Boolean(checkpoint.git_refs)),
         ],
     );
     let task = &config.task;
@@ -73,6 +75,47 @@ pub(super) fn redacted_toml(config: &Config) -> String {
             ("max_tokens", whole(limits.max_tokens)),
             ("max_cost_usd", Value::Float(limits.max_cost_usd)),
             ("no_progress_cycles", whole(limits.no_progress_cycles.into())),
+            ("max_wait_hours", Value::Float(limits.max_wait_ms as f64 / 3_600_000.0)),
+            ("quota_reserve_percent", Value::Float(limits.quota_reserve_percent)),
+            ("tokens_per_minute", whole(limits.tokens_per_minute)),
+            ("cost_usd_per_hour", Value::Float(limits.cost_usd_per_hour)),
+            ("max_subagents", whole(limits.max_subagents.into())),
+            ("tree_memory_soft_mb", whole(limits.tree_memory_soft_mb)),
+            ("tree_memory_hard_mb", whole(limits.tree_memory_hard_mb)),
+            ("disk_floor_mb", whole(limits.disk_floor_mb)),
+            ("scratch_mb", whole(limits.scratch_mb)),
+        ],
+    );
+    let hang = &config.hang;
+    section(
+        "hang",
+        vec![
+            ("warn", duration(hang.warn_ms)),
+            ("interrupt", duration(hang.interrupt_ms)),
+            ("end", duration(hang.end_ms)),
+            ("tool", duration(hang.tool_ms)),
+        ],
+    );
+    let (policy, command) = match &config.permissions.policy {
+        PermissionPolicy::Deny => ("deny", &[][..]),
+        PermissionPolicy::Stop => ("stop", &[][..]),
+        PermissionPolicy::Command(argv) => ("command", &argv[..]),
+    };
+    section(
+        "permissions",
+        vec![
+            ("policy", text(policy)),
+            ("command", list(command.iter().map(|word| redact(word)))),
+        ],
+    );
+    let notify = &config.notify;
+    section(
+        "notify",
+        vec![
+            ("command", list(notify.command.iter().map(|word| redact(word)))),
+            // The URL of a webhook is its key.
+            ("webhook", text(if notify.webhook.is_some() { MASK } else { "" })),
+            ("on", list(notify.on.iter().map(|occasion| occasion.as_str().to_string()))),
         ],
     );
     toml::to_string(&root).expect("texts and numbers are always TOML")

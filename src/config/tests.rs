@@ -53,17 +53,54 @@ fn every_key_of_the_defaults_is_read() {
     let defaults = Config::defaults();
     for doc in key_docs() {
         let other = match doc.key.as_str() {
-            "claude.args" | "claude.pass_env" | "checkpoint.files" => "[\"x\"]",
+            "claude.args" | "claude.pass_env" | "checkpoint.files" | "notify.command" => "[\"x\"]",
+            // It says something only together with its policy.
+            "permissions.command" => continue,
+            "permissions.policy" => "\"stop\"",
+            "notify.webhook" => "\"http://127.0.0.1/x\"",
+            "notify.on" => "[\"failed\"]",
             "claude.env" => "{ X = \"1\" }",
             "checkpoint.git" => "\"commit\"",
-            key if key.ends_with("timeout") => "\"77s\"",
+            key if key.ends_with("timeout") || key.starts_with("hang.") => "\"77s\"",
             _ if doc.default == "false" => "true",
+            _ if doc.default == "true" => "false",
             _ if doc.default.starts_with('"') => "\"other\"",
             _ => "7",
         };
         let config = set(&[&format!("{}={other}", doc.key)]).unwrap();
         assert_ne!(config, defaults, "{} is not read", doc.key);
     }
+}
+
+#[test]
+fn a_command_decides_only_when_there_is_one() {
+    let refusal = refused(set(&["permissions.policy=command"]));
+    assert!(refusal.contains("permissions.command") && refusal.contains("is empty"), "{refusal}");
+    let both = ["permissions.policy=command", "permissions.command=[\"/bin/decide\", \"-v\"]"];
+    assert_eq!(
+        set(&both).unwrap().permissions.policy,
+        PermissionPolicy::Command(vec!["/bin/decide".into(), "-v".into()])
+    );
+}
+
+#[test]
+fn each_step_of_a_hang_is_at_most_the_next() {
+    let hang = set(&["hang.end=10s"]).unwrap().hang;
+    assert_eq!((hang.warn_ms, hang.interrupt_ms, hang.end_ms), (10_000, 10_000, 10_000));
+    let hang = set(&["hang.interrupt=5m"]).unwrap().hang;
+    assert_eq!((hang.warn_ms, hang.interrupt_ms, hang.end_ms), (300_000, 300_000, 1_800_000));
+}
+
+#[test]
+fn a_webhook_is_a_url_and_is_never_repeated() {
+    for bad in ["ftp://secret/x", "secret", "http://", "https://a b/secret"] {
+        let refusal = refused(set(&[&format!("notify.webhook={bad}")]));
+        assert!(!refusal.contains("secret"), "{refusal}");
+    }
+    let config = set(&["notify.webhook=https://hooks.example/secret"]).unwrap();
+    assert!(!config.redacted_toml().contains("secret"));
+    let refusal = refused(set(&["notify.on=[\"done\"]"]));
+    assert!(refusal.contains("\"finished\"") && refusal.contains("\"done\""), "{refusal}");
 }
 
 #[test]
@@ -116,7 +153,7 @@ fn unknown_keys_name_the_nearest() {
     ");
     insta::assert_snapshot!(refused(load("[limit]\nmax_hours = 1\n")), @"
     error: longhaul.toml:1: unknown section [limit]
-      help: the nearest section is [limits]; its keys are max_sessions, max_hours, max_tokens, max_cost_usd, no_progress_cycles
+      help: the nearest section is [limits]; its keys are max_sessions, max_hours, max_tokens, max_cost_usd, no_progress_cycles, max_wait_hours, quota_reserve_percent, tokens_per_minute, cost_usd_per_hour, max_subagents, tree_memory_soft_mb, tree_memory_hard_mb, disk_floor_mb, scratch_mb
     ");
     insta::assert_snapshot!(refused(set(&["claude.cmd=x"])), @"
     error: --set: unknown key `claude.cmd`

@@ -122,6 +122,7 @@ mod tests {
             pass_env: pass_env.iter().map(|name| (*name).into()).collect(),
             trust_workspace: false,
             allow_bypass: false,
+            allow_settings_changes: false,
         }
     }
 
