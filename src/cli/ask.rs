@@ -10,11 +10,11 @@ use crate::cli::print::print;
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::control::{self, Request};
-use crate::cycle::{Action, Snapshot};
+use crate::cycle::Snapshot;
 use crate::error::{Error, Result};
 use crate::journal::{self, Told};
 use crate::report::status::StatusView;
-use crate::report::{Report, Surroundings, Wait};
+use crate::report::{Report, Surroundings};
 use crate::runs::RunFolder;
 use crate::state_dir::{self, ProjectState};
 use crate::transcript::SessionTranscript;
@@ -128,14 +128,7 @@ pub fn report_text(
     let state = ProjectState::open_existing(state_root, project)?.ok_or_else(|| no_run(project))?;
     let is_running = lock::is_held(&state.dir().join("lock"))?.is_some();
     let run = RunFolder::newest(state.dir())?.ok_or_else(|| no_run(project))?;
-    let mut waits = Vec::new();
-    let told = journal::read_with(&run.journal(), |at, actions, machine| {
-        for action in actions {
-            if let Action::Tell(notice) = action {
-                waits.extend(Wait::of(at, notice, &Snapshot::of(machine)));
-            }
-        }
-    })?;
+    let told = journal::read(&run.journal())?;
     let snapshot = Snapshot::of(&told.machine);
     let transcripts = places.zip(snapshot.cycles().last()).and_then(|(places, cycle)| {
         let transcript = SessionTranscript::new(&places.config_dir, project, cycle.session_id);
@@ -147,7 +140,6 @@ pub fn report_text(
         journal: Some(run.journal().display().to_string()),
         checkpoints: Some(run.checkpoints().display().to_string()),
         transcripts,
-        waits,
         warnings: Vec::new(),
     };
     let report = Report::of(&snapshot, around);

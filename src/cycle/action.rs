@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::Exit;
+use super::failure::Class;
+use super::liveness::HangStep;
 use super::pressure::Pressure;
 use super::state::{EndReason, Outcome};
 use crate::clock::Timestamp;
@@ -12,6 +14,13 @@ use crate::clock::Timestamp;
 /// reports back with events.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
+    /// Look at all that must hold before a session is launched.
+    Prepare,
+    /// Keep the work tree in git as this cycle finds it.
+    KeepTree {
+        /// Cycle number.
+        cycle: u32,
+    },
     /// Start the session of this cycle.
     Launch {
         /// Cycle number, from 1.
@@ -95,9 +104,11 @@ impl Action {
             | Action::EndSurely
             | Action::RunVerify
             | Action::KeepCheckpoint { .. }
+            | Action::KeepTree { .. }
             | Action::WriteHandoff { .. }
             | Action::Tell(Notice::RunFinished { .. }) => true,
-            Action::TakeBaseline
+            Action::Prepare
+            | Action::TakeBaseline
             | Action::SettleBaseline
             | Action::ReadTask
             | Action::CancelVerify
@@ -134,6 +145,8 @@ pub enum Timer {
     Backoff,
     /// Pause before going on after an API failure.
     Cool,
+    /// A look at the clock of the turn; valid in every state.
+    Hang,
     /// The whole run; set once, valid in every state.
     Run,
 }
@@ -207,12 +220,46 @@ pub enum Notice {
         /// With 0?
         passed: bool,
     },
-    /// Going on after a pause.
+    /// Waiting for a usage limit.
     Waiting {
-        /// What for.
+        /// What for, in a word: `five_hour`, `seven_day`, `usage_limit` …
         reason: String,
-        /// How long.
-        ms: u64,
+        /// Until then, Unix milliseconds.
+        until_unix_ms: i64,
+    },
+    /// Going on after a failure.
+    Retrying {
+        /// What failed.
+        class: Class,
+        /// Failures in a row.
+        attempt: u32,
+        /// The pause.
+        after_ms: u64,
+    },
+    /// A question to a person was answered in the person's place.
+    Dialog {
+        /// In a word.
+        kind: String,
+        /// In a word.
+        answer: String,
+        /// What was asked.
+        what: String,
+    },
+    /// In a turn nothing moves.
+    Hang {
+        /// What decided: the last sign of life, or `tool`.
+        signal: String,
+        /// How long nothing moved.
+        flat_ms: u64,
+        /// What is done.
+        step: HangStep,
+    },
+    /// A person has to do something; the run ends.
+    NeedsPerson {
+        /// What.
+        reason: String,
+        /// What the terminal shows.
+        screen: String,
     },
     /// A tool was used.
     Activity {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::Timer;
+use super::failure::Class;
+use super::liveness::Sign;
 use super::params::Params;
 use super::record::{Bill, Spend};
 
@@ -23,6 +25,29 @@ pub enum Event {
         bill: Option<Bill>,
         /// Processes of it that were still there and had to be ended.
         killed: u32,
+    },
+    /// All that must hold before a session is launched was looked at.
+    Prepared {
+        /// Why nothing may be launched.
+        refusal: Option<Refusal>,
+        /// What a person should know all the same.
+        warnings: Vec<Warning>,
+    },
+    /// The work tree was kept in git as the cycle found it.
+    TreeKept {
+        /// The cycle.
+        cycle: u32,
+        /// The ref that holds it.
+        git_ref: Option<String>,
+        /// Why there is none; `None` as well where the project has no git.
+        trouble: Option<String>,
+    },
+    /// How much room there is on the fullest of the disks that matter.
+    Disk {
+        /// MiB that can still be written.
+        free_mb: u64,
+        /// Where.
+        place: String,
     },
     /// A report about the session of one cycle.
     Session {
@@ -88,6 +113,56 @@ pub enum Event {
     },
 }
 
+/// Why a launch is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What kind of failure it is.
+    pub class: Class,
+    /// What is wrong and what to do, for a person.
+    pub why: String,
+}
+
+/// What a person should know before a launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What kind of failure it is, if it is one.
+    pub class: Option<Class>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// What the CLI says about a usage limit that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageLimit {
+    /// Which limit, in a word: `five_hour`, `seven_day` …
+    pub which: String,
+    /// When it begins anew, Unix milliseconds, if that is known.
+    pub resets_unix_ms: Option<i64>,
+}
+
+/// Use of a subscription's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quota {
+    /// How much is used, percent.
+    pub used_percent: f64,
+    /// When it begins anew, Unix milliseconds.
+    pub resets_unix_ms: Option<i64>,
+}
+
+/// What a question to a person is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionKind {
+    /// May this tool run?
+    Permission,
+    /// The model asks something.
+    Question,
+    /// One of the dialogs that come before or between turns, by name.
+    Known,
+    /// Something unknown waits.
+    Unknown,
+}
+
 /// What is said about one live session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "snake_case")]
@@ -140,19 +215,76 @@ pub enum SessionReport {
     },
     /// The model used a tool.
     Tool {
+        /// Names the call; comes back when it ends.
+        id: String,
         /// One line for display.
         summary: String,
     },
+    /// A tool call came back.
+    ToolEnded {
+        /// That of the call.
+        id: String,
+    },
+    /// A sign of life.
+    Alive {
+        /// Which.
+        sign: Sign,
+    },
+    /// What the session and all below it take.
+    Vitals {
+        /// Memory, MiB.
+        memory_mb: u64,
+        /// Subagents at work.
+        subagents: u32,
+        /// The run's temporary files, MiB.
+        scratch_mb: u64,
+    },
+    /// How much of the subscription's limits is used.
+    QuotaUsed {
+        /// Of the five hours.
+        five_hour: Option<Quota>,
+        /// Of the week.
+        seven_day: Option<Quota>,
+    },
+    /// The CLI waits for a usage limit, or will be told so by its next request.
+    Limited {
+        /// Which and until when.
+        limit: UsageLimit,
+    },
+    /// A request failed and the CLI tries it again by itself.
+    Retrying {
+        /// Why.
+        class: Class,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// After how long, milliseconds.
+        after_ms: u64,
+    },
+    /// A question to a person was answered in the person's place.
+    Answered {
+        /// In a word: `trust`, `permission`, `question` …
+        kind: String,
+        /// What was asked.
+        what: String,
+        /// In a word: `yes`, `deny`, `allow`.
+        answer: String,
+    },
+    /// The CLI was about to compact the context and was kept from it.
+    CompactionHeld,
     /// A turn ended. Whatever the transcript holds from before that moment has
     /// been reported first: a hook may be faster than the file.
     TurnEnded {
         /// How.
         end: TurnEnd,
     },
-    /// The CLI waits for a person (permission prompt or the like).
+    /// The CLI waits for a person.
     AsksPerson {
+        /// What kind of question it is.
+        kind: QuestionKind,
         /// What it asks.
         what: String,
+        /// What the terminal shows, if it was looked at.
+        screen: String,
     },
     /// The context was compacted by the CLI.
     Compacted {
@@ -168,8 +300,10 @@ pub enum SessionReport {
         killed: u32,
         /// Processes that could not be ended.
         survivors: u32,
-        /// The last screen, for a session that never worked.
+        /// The last screen.
         screen: String,
+        /// What tells that the kernel ended it for want of memory.
+        out_of_memory: Option<String>,
     },
 }
 
@@ -189,6 +323,8 @@ pub enum TurnEnd {
         status: Option<u16>,
         /// The text shown.
         text: String,
+        /// The usage limit it speaks of, if it does.
+        limit: Option<UsageLimit>,
     },
 }
 

@@ -16,6 +16,9 @@
 //! | `event` | what can happen |
 //! | `action` | what can be done, and what is told to the outside |
 //! | `state` | where a run can stand, with the data each state owns |
+//! | `failure` | what can go wrong, and what is done about each kind |
+//! | `liveness` | is a session alive in its turn? |
+//! | `rates` | how fast the run spends |
 //! | `judge` | is the task done? the two reads, the verify command, progress |
 //! | `pressure` | how full a context is, and who said so |
 //! | `record` | one cycle as the report shows it; totals of the run |
@@ -24,10 +27,15 @@
 
 pub mod action;
 pub mod event;
+pub mod failure;
+#[cfg(test)]
+mod failures_doc;
 pub mod judge;
+pub mod liveness;
 pub mod machine;
 pub mod params;
 pub mod pressure;
+pub mod rates;
 pub mod record;
 #[cfg(test)]
 mod scenarios;

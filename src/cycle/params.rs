@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::PermissionPolicy;
+
 /// The policy of one run. It is written into the journal, so that a replay
 /// decides as the run did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,52 @@ pub struct Params {
     pub max_cost_usd: f64,
     /// Sessions in a row without progress before the run stops.
     pub no_progress_cycles: u32,
+    /// Longest wait for a usage limit or for the API, in one piece.
+    pub max_wait_ms: u64,
+    /// Share of the subscription's quota that is not touched, percent.
+    pub quota_reserve_percent: f64,
+    /// Tokens of all kinds in any minute.
+    pub tokens_per_minute: u64,
+    /// Dollars in any hour.
+    pub cost_usd_per_hour: f64,
+    /// Subagents at work at once.
+    pub max_subagents: u32,
+    /// Memory of the tree at which a checkpoint is asked for, MiB.
+    pub tree_memory_soft_mb: u64,
+    /// Memory of the tree at which the session is ended, MiB.
+    pub tree_memory_hard_mb: u64,
+    /// Free space below which the run stops, MiB.
+    pub disk_floor_mb: u64,
+    /// Most that the run's temporary files may take, MiB.
+    pub scratch_mb: u64,
+    /// When a session counts as hung.
+    pub hang: HangParams,
+    /// What to do when a person is asked.
+    pub permissions: Answering,
+}
+
+/// How long nothing may move in a turn, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HangParams {
+    /// The person is told.
+    pub warn_ms: u64,
+    /// Esc is pressed.
+    pub interrupt_ms: u64,
+    /// The session is ended.
+    pub end_ms: u64,
+    /// With a tool call in flight: Esc is pressed.
+    pub tool_ms: u64,
+}
+
+/// What to do when a question to a person reaches the screen. While the CLI's
+/// hooks work none does: they answer by the same policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answering {
+    /// Decline, and tell the session to decide by itself.
+    Deny,
+    /// End the run.
+    Stop,
 }
 
 impl From<&crate::config::Config> for Params {
@@ -62,6 +110,25 @@ impl From<&crate::config::Config> for Params {
             max_tokens: c.limits.max_tokens,
             max_cost_usd: c.limits.max_cost_usd,
             no_progress_cycles: c.limits.no_progress_cycles,
+            max_wait_ms: c.limits.max_wait_ms,
+            quota_reserve_percent: c.limits.quota_reserve_percent,
+            tokens_per_minute: c.limits.tokens_per_minute,
+            cost_usd_per_hour: c.limits.cost_usd_per_hour,
+            max_subagents: c.limits.max_subagents,
+            tree_memory_soft_mb: c.limits.tree_memory_soft_mb,
+            tree_memory_hard_mb: c.limits.tree_memory_hard_mb,
+            disk_floor_mb: c.limits.disk_floor_mb,
+            scratch_mb: c.limits.scratch_mb,
+            hang: HangParams {
+                warn_ms: c.hang.warn_ms,
+                interrupt_ms: c.hang.interrupt_ms,
+                end_ms: c.hang.end_ms,
+                tool_ms: c.hang.tool_ms,
+            },
+            permissions: match c.permissions.policy {
+                PermissionPolicy::Deny | PermissionPolicy::Command(_) => Answering::Deny,
+                PermissionPolicy::Stop => Answering::Stop,
+            },
         }
     }
 }

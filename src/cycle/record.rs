@@ -39,6 +39,28 @@ pub enum CostSource {
     Transcript,
 }
 
+/// Failures of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureCount {
+    /// How many.
+    pub count: u32,
+    /// Pauses after them, milliseconds.
+    pub paused_ms: u64,
+}
+
+/// A wait for a usage limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitRecord {
+    /// Which limit, in a word.
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// Until when it was to last, Unix milliseconds.
+    pub until_unix_ms: i64,
+    /// When it was over, if it is.
+    pub ended: Option<Timestamp>,
+}
+
 /// What the CLI itself says a session cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bill {
@@ -133,6 +155,8 @@ pub struct CycleRecord {
     pub killed: u32,
     /// Processes that outlived it.
     pub survivors: u32,
+    /// The git ref that holds the work tree as the cycle found it.
+    pub git_ref: Option<String>,
     /// The window the peak is measured against.
     pub window: Option<(u64, WindowSource)>,
 }
@@ -166,6 +190,7 @@ impl CycleRecord {
             progress: false,
             killed: 0,
             survivors: 0,
+            git_ref: None,
             window: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What the machine does, one behaviour a test.
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Command, Event, Exit, SessionReport, TaskSays, TurnEnd};
+use super::event::{Command, Event, Exit, QuestionKind, SessionReport, TaskSays, TurnEnd};
 use super::pressure::WindowSource;
 use super::record::{Bill, CheckpointStatus, CostSource, Spend, Tokens};
 use super::snapshot::Snapshot;
@@ -9,6 +9,7 @@ use super::state::{AskPhase, Between, Budget, EndReason, Outcome, State};
 use super::story::{Story, asked, places, story, story_with, working, working_with};
 
 const STOPPED: Outcome = Outcome::Stopped { signal: 15 };
+const BACKOFF: Between = Between::Backoff { until_unix_ms: None };
 const ALL_COMMANDS: [Command; 5] =
     [Command::Pause, Command::Resume, Command::Cycle, Command::Stop, Command::StopNow];
 
@@ -147,8 +148,11 @@ fn a_crash_in_every_state_goes_on_with_the_next_cycle() {
             s.brief_written();
         }
         s.reads_open().weighs(true);
-        if s.between() == Some(&Between::Backoff) {
+        while matches!(s.between(), Some(Between::Backoff { .. })) {
             s.deadline(Timer::Backoff);
+        }
+        if s.between() == Some(&Between::Preparing) {
+            s.prepared(None);
         }
         s.stands_in("starting");
         assert_eq!(s.m.cycles().count(), cycles + 1, "{place}");
@@ -182,8 +186,13 @@ fn a_report_of_an_older_cycle_changes_nothing_in_any_state() {
             killed: 0,
             survivors: 0,
             screen: String::new(),
+            out_of_memory: None,
         },
-        SessionReport::AsksPerson { what: "x".into() },
+        SessionReport::AsksPerson {
+            kind: QuestionKind::Unknown,
+            what: "x".into(),
+            screen: String::new(),
+        },
         SessionReport::Spent { spend: spend(9, 9.0) },
     ];
     for (place, mut s) in places() {
@@ -968,13 +977,15 @@ fn an_api_that_fails_for_ever_ends_the_run() {
             "ending" => s.exits(),
             "between" => match s.between() {
                 Some(Between::Briefing) => s.brief_written(),
-                Some(Between::Backoff) => s.deadline(Timer::Backoff),
+                Some(Between::Backoff { .. }) => s.deadline(Timer::Backoff),
                 _ => s.reads_open().weighs(false),
             },
             _ => break,
         };
     }
-    s.ends_with(&Outcome::NoProgress, 21);
+    let waited = s.m.elapsed_ms(s.m.last_now);
+    assert!(matches!(s.m.outcome(), Some(Outcome::LimitPast { .. })), "{:?}", s.m.outcome());
+    assert!((20_000_000..=21_600_000).contains(&waited), "{waited}");
 }
 
 #[test]
@@ -984,13 +995,17 @@ fn pauses_after_api_failures_double_and_are_bounded() {
     for _ in 0..8 {
         s.turn_fails("server_error", 529, "overloaded").stands_in("cooling");
         for action in &s.last {
-            if let Action::Tell(Notice::Waiting { ms, .. }) = action {
+            if let Action::Tell(Notice::Retrying { after_ms: ms, .. }) = action {
                 pauses.push(*ms);
             }
         }
         s.deadline(Timer::Cool).arrives(false);
     }
-    assert_eq!(pauses, [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
+    let full = [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000];
+    for (ms, full) in std::iter::zip(&pauses, full) {
+        assert!(*ms <= full && ms * 2 >= full, "{pauses:?}");
+    }
+    assert_eq!(pauses.len(), full.len());
     s.turn_fails("server_error", 529, "overloaded").stands_in("ending");
     s.exits();
     assert_eq!(s.reason(), Some(EndReason::ApiFailure));
@@ -1011,16 +1026,16 @@ fn a_permission_prompt_needs_a_person() {
     let mut s = working();
     s.asks_person().stands_in("ending").exits().brief_written();
     s.reads_open();
-    s.needs_person("permission prompt");
+    s.needs_person("do you accept?");
 }
 
 #[test]
 fn a_permission_prompt_during_the_copy_waits_for_the_copy() {
     let mut s = asked();
     s.turn_ends().proves(&[]).asks_person();
-    assert!(s.last.is_empty());
+    assert!(s.last.iter().all(|a| matches!(a, Action::Tell(Notice::NeedsPerson { .. }))));
     s.kept().stands_in("ending").exits().reads_open();
-    s.needs_person("permission prompt");
+    s.needs_person("do you accept?");
 }
 
 #[test]
@@ -1261,6 +1276,7 @@ fn survivors_are_told() {
         killed: 2,
         survivors: 1,
         screen: String::new(),
+        out_of_memory: None,
     });
     assert!(s.told(|n| matches!(n, Notice::SessionEnded { killed: 2, survivors: 1, .. })));
     assert!(s.told(|n| matches!(n, Notice::Warning { .. })));
@@ -1272,7 +1288,7 @@ fn an_exit_by_itself_is_briefed_and_followed_after_a_pause() {
     s.exits();
     assert_eq!(s.reason(), Some(EndReason::Exited));
     s.brief_written().reads_open().weighs(true);
-    assert_eq!(s.between(), Some(&Between::Backoff));
+    assert_eq!(s.between(), Some(&BACKOFF));
     s.deadline(Timer::Backoff).stands_in("starting");
 }
 
@@ -1284,7 +1300,7 @@ fn a_brief_that_cannot_be_written_does_not_hold_the_run() {
     assert_eq!(checkpoint.status, CheckpointStatus::Failed);
     assert_eq!(checkpoint.trouble.as_deref(), Some("disk full"));
     s.reads_open().weighs(true);
-    assert_eq!(s.between(), Some(&Between::Backoff));
+    assert_eq!(s.between(), Some(&BACKOFF));
 }
 
 // ---- recovery ------------------------------------------------------------------------------------

@@ -26,10 +26,15 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Command, Event, Exit, SessionReport, TaskReading, TaskSays, TurnEnd};
+use super::event::{
+    Command, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays, TurnEnd,
+    UsageLimit,
+};
+use super::failure::Class;
 use super::judge::REREAD_MS;
+use super::liveness::Sign;
 use super::machine::Machine;
-use super::params::Params;
+use super::params::{Answering, HangParams, Params};
 use super::record::{Bill, CheckpointStatus, CostSource, CycleRecord, Spend, Tokens};
 use super::state::{Outcome, State};
 use crate::clock::Timestamp;
@@ -54,6 +59,22 @@ pub(crate) fn params() -> Params {
         max_tokens: 500_000_000,
         max_cost_usd: 100.0,
         no_progress_cycles: 3,
+        max_wait_ms: 21_600_000,
+        quota_reserve_percent: 0.0,
+        tokens_per_minute: 1_000_000_000_000,
+        cost_usd_per_hour: 1_000_000.0,
+        max_subagents: 32,
+        tree_memory_soft_mb: 8_192,
+        tree_memory_hard_mb: 16_384,
+        disk_floor_mb: 1_024,
+        scratch_mb: 20_480,
+        hang: HangParams {
+            warn_ms: 600_000,
+            interrupt_ms: 1_200_000,
+            end_ms: 1_800_000,
+            tool_ms: 3_600_000,
+        },
+        permissions: Answering::Deny,
     }
 }
 
@@ -113,6 +134,10 @@ struct Temper {
     ignores_escape: u64,
     api_error: u64,
     asks_person: u64,
+    /// Per thousand replies.
+    floods: u64,
+    /// Looks before a launch that find something.
+    refuses: u64,
     idles: u64,
     torn_file: u64,
     step_tokens: u64,
@@ -147,6 +172,8 @@ impl Temper {
             ignores_escape: pick(50),
             api_error: pick(15),
             asks_person: pick(2),
+            floods: pick(4),
+            refuses: pick(8),
             idles: pick(30),
             torn_file: pick(15),
             verify_fails: pick(60),
@@ -185,12 +212,16 @@ struct Watch {
     copied: BTreeSet<u32>,
     /// Cycles for which a brief was written.
     briefs: BTreeSet<u32>,
+    /// The look before the next launch found nothing.
+    prepared: bool,
     /// The task file said open (or verify failed) since the last session.
     read_open: bool,
     /// Signals and stops heard since the process began.
     stops: u32,
     /// Somebody said stop-now, or signalled twice.
     hurried: bool,
+    /// More was taken than is allowed, so that a session may be ended hurriedly.
+    flooded: bool,
     /// Time supervised by processes that are gone, and when this one began.
     supervised_ms: u64,
     process_since: u64,
@@ -327,6 +358,19 @@ impl World {
 
     fn perform(&mut self, action: Action, machine: &Machine, params: &Params) {
         match action {
+            Action::Prepare => {
+                assert!(self.cli.is_none(), "prepared while a session lives");
+                let class = match self.rng.below(20) {
+                    0 => Class::SettingsChanged,
+                    _ => Class::CliMissing,
+                };
+                let why = "it is not as it was".to_owned();
+                let refusal =
+                    self.rng.chance(self.temper.refuses).then_some(Refusal { class, why });
+                self.watch.prepared = refusal.is_none();
+                self.answer(2, Event::Prepared { refusal, warnings: Vec::new() });
+            }
+            Action::KeepTree { .. } => {}
             Action::Launch { cycle, session_id, .. } => {
                 self.watch_launch(machine, session_id, params);
                 self.launch(cycle);
@@ -355,7 +399,9 @@ impl World {
                 let since = self.watch.polite_since.take();
                 let since = since.expect("SIGKILL without SIGTERM before it");
                 assert!(
-                    self.watch.hurried || self.now.boot_ms >= since + params.exit_timeout_ms,
+                    self.watch.hurried
+                        || self.watch.flooded
+                        || self.now.boot_ms >= since + params.exit_timeout_ms,
                     "SIGKILL before the time for SIGTERM was over"
                 );
                 self.die(5, Exit::Signal(9));
@@ -396,8 +442,7 @@ impl World {
                 self.watch.copied.insert(cycle);
                 // Just then something else happens to the session.
                 if self.rng.chance(self.temper.asks_person) {
-                    let what = "how is it going?".into();
-                    self.report(10, cycle, SessionReport::AsksPerson { what });
+                    self.ask_person(10, cycle);
                 }
                 if self.rng.chance(self.temper.dies) {
                     self.die(10, Exit::Code(0));
@@ -436,6 +481,12 @@ impl World {
         assert!(watch.read_open, "launched without having read that work is left");
         assert!(watch.stops == 0, "launched after a stop");
         assert!(!machine.paused, "launched while paused");
+        assert!(std::mem::take(&mut watch.prepared), "launched without a look before");
+        let limit = machine.limit.as_ref().and_then(|l| l.resets_unix_ms);
+        assert!(
+            limit.is_none_or(|resets| resets <= self.now.unix_ms),
+            "launched while a usage limit holds"
+        );
         watch.read_open = false;
         let gave_up = |since: u64| self.now.boot_ms >= since + 120_000;
         assert!(
@@ -468,7 +519,7 @@ impl World {
         if let Some(since) = self.watch.copying_since {
             let gave_up = self.now.boot_ms >= since + 120_000;
             assert!(
-                gave_up || self.watch.hurried || self.cli.is_none(),
+                gave_up || self.watch.hurried || self.watch.flooded || self.cli.is_none(),
                 "ended while a proven checkpoint was being copied"
             );
         }
@@ -483,6 +534,9 @@ impl World {
                     matches!(reading, TaskReading::Read { says: TaskSays::Open, .. });
             }
             Event::VerifyEnded { passed, .. } if !ours => self.watch.read_open |= !passed,
+            Event::Disk { .. } | Event::Session { report: SessionReport::Vitals { .. }, .. } => {
+                self.watch.flooded = true;
+            }
             Event::CheckpointKept { .. } => self.watch.copying_since = None,
             Event::Signal { .. } | Event::Operator { command: Command::Stop } => {
                 self.watch.stops += 1;
@@ -564,8 +618,7 @@ impl World {
             return;
         }
         if self.rng.chance(self.temper.asks_person) {
-            let what = "may I?".into();
-            return self.report(0, cycle, SessionReport::AsksPerson { what });
+            return self.ask_person(0, cycle);
         }
         if self.rng.chance(self.temper.api_error) {
             let end = self.api_error();
@@ -607,17 +660,73 @@ impl World {
         let context = SessionReport::Context { tokens, model: "m".to_owned(), table_window: None };
         self.report(0, cycle, context);
         self.report(0, cycle, SessionReport::Spent { spend });
-        let summary = "Bash".to_owned();
-        self.report(0, cycle, SessionReport::Tool { summary });
+        let (id, summary) = (format!("call {}", self.items.len()), "Bash".to_owned());
+        self.report(0, cycle, SessionReport::Alive { sign: Sign::Transcript });
+        self.report(0, cycle, SessionReport::Tool { id: id.clone(), summary });
+        if !self.rng.chance(self.temper.hangs) {
+            self.report(100, cycle, SessionReport::ToolEnded { id });
+        }
+        self.strain(cycle);
+    }
+
+    /// What the session takes of the machine and of the subscription.
+    fn strain(&mut self, cycle: u32) {
+        if self.rng.below(1_000) < self.temper.floods {
+            let memory_mb = self.rng.below(20_000);
+            let subagents = self.rng.below(34) as u32;
+            let vitals = SessionReport::Vitals { memory_mb, subagents, scratch_mb: 1 };
+            self.report(0, cycle, vitals);
+        }
+        if self.rng.below(1_000) < self.temper.floods {
+            let free_mb = self.rng.below(100_000);
+            self.later(0, Event::Disk { free_mb, place: "/".into() });
+        }
+        if self.rng.below(1_000) < self.temper.floods {
+            self.report(0, cycle, SessionReport::CompactionHeld);
+        }
+        if self.rng.chance(self.temper.api_error) && self.rng.chance(20) {
+            let limit = self.limit();
+            let report = match self.rng.below(2) {
+                0 => SessionReport::Limited { limit },
+                _ => {
+                    SessionReport::Retrying { class: Class::Overloaded, attempt: 1, after_ms: 500 }
+                }
+            };
+            self.report(0, cycle, report);
+        }
+    }
+
+    /// A limit that is reset soon, late, never as far as is known, or was already.
+    fn limit(&mut self) -> UsageLimit {
+        let resets_unix_ms = match self.rng.below(4) {
+            0 => None,
+            1 => Some(self.now.unix_ms - 60_000),
+            2 => Some(self.now.unix_ms + self.rng.below(3_600_000) as i64),
+            _ => Some(self.now.unix_ms + self.rng.below(36_000_000) as i64),
+        };
+        UsageLimit { which: "five_hour".into(), resets_unix_ms }
+    }
+
+    fn ask_person(&mut self, ms: u64, cycle: u32) {
+        let kind = match self.rng.below(3) {
+            0 => QuestionKind::Unknown,
+            1 => QuestionKind::Question,
+            _ => QuestionKind::Permission,
+        };
+        let what = "may I?".into();
+        self.report(ms, cycle, SessionReport::AsksPerson { kind, what, screen: "?".into() });
     }
 
     fn api_error(&mut self) -> TurnEnd {
         let (error, status, text) = match self.rng.below(30) {
             0 => ("authentication_failed", 401, "log in again"),
             1..4 => ("invalid_request", 400, "Prompt is too long"),
+            4 => ("invalid_request", 413, "too large"),
+            5..12 => ("rate_limit", 429, "slow down"),
             _ => ("server_error", 529, "overloaded"),
         };
-        TurnEnd::ApiError { error: error.into(), status: Some(status), text: text.into() }
+        let limit = (status == 429 && self.rng.chance(50)).then(|| self.limit());
+        TurnEnd::ApiError { error: error.into(), status: Some(status), text: text.into(), limit }
     }
 
     fn end_turn(&mut self, end: TurnEnd) {
@@ -688,8 +797,13 @@ impl World {
         if self.watch.polite_since.is_some() && self.rng.chance(self.temper.loses_exit) {
             return; // The keeper was lost: nobody reports the exit.
         }
-        let exited =
-            SessionReport::Exited { exit, killed: 0, survivors: 0, screen: "blank".into() };
+        let exited = SessionReport::Exited {
+            exit,
+            killed: 0,
+            survivors: 0,
+            screen: "blank".into(),
+            out_of_memory: None,
+        };
         self.report(ms, cli.cycle, exited);
     }
 

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::failure::Class;
 use super::machine::Machine;
 use super::pressure::Pressure;
-use super::record::CycleRecord;
+use super::record::{CycleRecord, FailureCount, WaitRecord};
 use super::state::{AskPhase, Between, Outcome, State};
 use crate::clock::Timestamp;
 
@@ -131,6 +132,21 @@ impl<'a> Snapshot<'a> {
         &self.machine.last_activity
     }
 
+    /// Failures by class.
+    pub fn failures(&self) -> impl Iterator<Item = (Class, FailureCount)> + use<'a> {
+        self.machine.failures.iter().map(|(class, count)| (*class, *count))
+    }
+
+    /// Waits for usage limits.
+    pub fn waits(&self) -> &'a [WaitRecord] {
+        &self.machine.waits
+    }
+
+    /// What a person was needed for, and what the screen showed.
+    pub fn asked(&self) -> Option<(&'a str, &'a str)> {
+        self.machine.asked.as_ref().map(|(reason, screen)| (reason.as_str(), screen.as_str()))
+    }
+
     /// Reports of sessions that were already gone.
     pub fn stale_reports(&self) -> u64 {
         self.machine.stale_reports
@@ -152,9 +168,13 @@ impl<'a> Snapshot<'a> {
             }
             State::Judging { .. } => "the turn ended; reading the task file".into(),
             State::Held => "paused; the session is idle".into(),
-            State::Cooling { attempt } => {
-                format!("the API failed; going on after a pause (failure {attempt})")
+            State::Cooling { class: Class::UsageLimit, .. } => {
+                "waiting for a usage limit to be reset".into()
             }
+            State::Cooling { attempt, class, .. } => format!(
+                "the API failed ({}); going on after a pause (failure {attempt})",
+                class.as_str()
+            ),
             State::Checkpointing { ask } => {
                 let what = match ask.phase {
                     AskPhase::Typed => "typed",
@@ -175,7 +195,13 @@ impl<'a> Snapshot<'a> {
                     "the verify command runs".into()
                 }
                 Between::Judging { .. } => "between sessions: reading the task file".into(),
-                Between::Backoff => "the last session failed; waiting before the next".into(),
+                Between::Backoff { until_unix_ms: None } => {
+                    "the last session failed; waiting before the next".into()
+                }
+                Between::Backoff { until_unix_ms: Some(_) } => {
+                    "waiting for a usage limit to be reset".into()
+                }
+                Between::Preparing => "looking at the project before the next session".into(),
                 Between::Held => "paused between sessions".into(),
             },
             State::Finished { outcome } => outcome.sentence(),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::Class;
 use super::judge::Judge;
 
 /// Where the run stands.
@@ -23,6 +24,11 @@ pub enum State {
     Cooling {
         /// Failures in a row.
         attempt: u32,
+        /// What failed.
+        class: Class,
+        /// The end of the wait by the wall clock, Unix milliseconds, where a server
+        /// or a person stated it.
+        until_unix_ms: Option<i64>,
     },
     /// A checkpoint was asked for.
     Checkpointing {
@@ -54,7 +60,12 @@ impl State {
                 Some(judge)
             }
             State::Between {
-                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+                step:
+                    Between::Keeping
+                    | Between::Briefing
+                    | Between::Backoff { .. }
+                    | Between::Preparing
+                    | Between::Held,
             }
             | State::Starting
             | State::Working
@@ -73,7 +84,12 @@ impl State {
                 Some(judge)
             }
             State::Between {
-                step: Between::Keeping | Between::Briefing | Between::Backoff | Between::Held,
+                step:
+                    Between::Keeping
+                    | Between::Briefing
+                    | Between::Backoff { .. }
+                    | Between::Preparing
+                    | Between::Held,
             }
             | State::Starting
             | State::Working
@@ -148,7 +164,13 @@ pub enum Between {
         judge: Judge,
     },
     /// Waiting before the next launch.
-    Backoff,
+    Backoff {
+        /// The end of the wait by the wall clock, Unix milliseconds, when it is for a
+        /// usage limit.
+        until_unix_ms: Option<i64>,
+    },
+    /// Looking at all that must hold before a launch.
+    Preparing,
     /// Paused by a person.
     Held,
 }
@@ -179,6 +201,16 @@ pub enum EndReason {
     ApiFailure,
     /// The context is full ("prompt is too long").
     ContextFull,
+    /// The CLI was about to compact the context.
+    Compaction,
+    /// In its turn nothing moved.
+    Hang,
+    /// It used more memory than it may.
+    Memory,
+    /// The wait for a limit would be too long.
+    Limit,
+    /// Too little room on a disk.
+    Disk,
     /// No reply ever came.
     DeadStart,
     /// It exited by itself.
@@ -202,6 +234,11 @@ impl EndReason {
             EndReason::Authentication => "authentication",
             EndReason::ApiFailure => "api_failure",
             EndReason::ContextFull => "context_full",
+            EndReason::Compaction => "compaction",
+            EndReason::Hang => "hang",
+            EndReason::Memory => "memory",
+            EndReason::Limit => "limit",
+            EndReason::Disk => "disk",
             EndReason::DeadStart => "dead_start",
             EndReason::Exited => "exited",
             EndReason::SupervisorLost => "supervisor_lost",
@@ -221,6 +258,16 @@ pub enum Budget {
     Tokens,
     /// `limits.max_cost_usd`
     Cost,
+    /// `limits.tokens_per_minute`
+    TokenRate,
+    /// `limits.cost_usd_per_hour`
+    CostRate,
+    /// `limits.max_subagents`
+    Subagents,
+    /// `limits.scratch_mb`
+    Scratch,
+    /// `limits.quota_reserve_percent`
+    Quota,
 }
 
 impl Budget {
@@ -231,6 +278,11 @@ impl Budget {
             Budget::Hours => "limits.max_hours",
             Budget::Tokens => "limits.max_tokens",
             Budget::Cost => "limits.max_cost_usd",
+            Budget::TokenRate => "limits.tokens_per_minute",
+            Budget::CostRate => "limits.cost_usd_per_hour",
+            Budget::Subagents => "limits.max_subagents",
+            Budget::Scratch => "limits.scratch_mb",
+            Budget::Quota => "limits.quota_reserve_percent",
         }
     }
 }
@@ -258,6 +310,16 @@ pub enum Outcome {
         /// Its words.
         why: String,
     },
+    /// The wait for a usage limit, or for the API, is past its deadline.
+    LimitPast {
+        /// What was waited for, and until when.
+        why: String,
+    },
+    /// Too little room on a disk.
+    Disk {
+        /// Where, and how much.
+        why: String,
+    },
     /// A signal or `longhaul stop`.
     Stopped {
         /// The signal (`longhaul stop` counts as TERM).
@@ -274,6 +336,8 @@ impl Outcome {
             Outcome::Budget { .. } => "budget",
             Outcome::NoProgress => "no_progress",
             Outcome::Authentication { .. } => "authentication",
+            Outcome::LimitPast { .. } => "limit",
+            Outcome::Disk { .. } => "disk",
             Outcome::Stopped { .. } => "stopped",
         }
     }
@@ -286,6 +350,8 @@ impl Outcome {
             Outcome::Budget { .. } => 20,
             Outcome::NoProgress => 21,
             Outcome::Authentication { .. } => 30,
+            Outcome::LimitPast { .. } => 31,
+            Outcome::Disk { .. } => 51,
             Outcome::Stopped { signal } => {
                 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0))
             }
@@ -297,11 +363,26 @@ impl Outcome {
         match self {
             Outcome::Done => "the task file says done".into(),
             Outcome::NeedsPerson { why } => format!("a person is needed: {why}"),
-            Outcome::Budget { which } => format!("the budget {} is spent", which.key()),
+            Outcome::Budget { which } => match which {
+                Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost => {
+                    format!("the budget {} is spent", which.key())
+                }
+                Budget::TokenRate | Budget::CostRate | Budget::Subagents | Budget::Scratch => {
+                    format!("the session was ended because it went over {}", which.key())
+                }
+                Budget::Quota => format!(
+                    "only the part of the subscription's quota is left that {} keeps for you",
+                    which.key()
+                ),
+            },
             Outcome::NoProgress => {
                 "too many sessions in a row made no progress (limits.no_progress_cycles)".into()
             }
             Outcome::Authentication { why } => format!("the API refused the login: {why}"),
+            Outcome::LimitPast { why } => {
+                format!("the wait would be longer than limits.max_wait_hours: {why}")
+            }
+            Outcome::Disk { why } => format!("too little room on a disk: {why}"),
             Outcome::Stopped { signal } => format!("stopped (signal {signal})"),
         }
     }

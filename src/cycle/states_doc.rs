@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Command, SessionReport, TaskSays, TurnEnd};
+use super::event::{
+    Command, Event, QuestionKind, Quota, Refusal, SessionReport, TaskSays, TurnEnd, UsageLimit,
+};
+use super::failure::Class;
 use super::state::{AskPhase, Between, State};
 use super::story::{Story, places};
 
@@ -73,7 +76,40 @@ fn groups() -> Vec<Group> {
                 sample("login refused", alive, |s| {
                     s.turn_fails("authentication_failed", 401, "log in")
                 }),
-                sample("asks a person", alive, |s| s.asks_person()),
+                sample("usage limit reached", alive, |s| s.is_limited(3_600_000)),
+                sample("usage limit reached, reset too far away", alive, |s| {
+                    s.is_limited(100 * 3_600_000)
+                }),
+                sample("the CLI waits for a usage limit", alive, |s| {
+                    let resets_unix_ms = Some(s.m.last_now.unix_ms + 3_600_000);
+                    let limit = UsageLimit { which: "five_hour".into(), resets_unix_ms };
+                    s.report(SessionReport::Limited { limit })
+                }),
+                sample("compaction held", alive, |s| s.report(SessionReport::CompactionHeld)),
+                sample("asks for a permission", alive, |s| s.asks(QuestionKind::Permission, "rm?")),
+                sample("asks something unknown", alive, |s| s.asks(QuestionKind::Unknown, "??")),
+                sample("memory above the soft limit", alive, |s| {
+                    s.report(SessionReport::Vitals {
+                        memory_mb: 9_000,
+                        subagents: 0,
+                        scratch_mb: 0,
+                    })
+                }),
+                sample("memory above the hard limit", alive, |s| {
+                    s.report(SessionReport::Vitals {
+                        memory_mb: 17_000,
+                        subagents: 0,
+                        scratch_mb: 0,
+                    })
+                }),
+                sample("too many subagents", alive, |s| {
+                    s.report(SessionReport::Vitals { memory_mb: 0, subagents: 33, scratch_mb: 0 })
+                }),
+                sample("quota reserve reached", alive, |s| {
+                    s.m.params.quota_reserve_percent = 10.0;
+                    let used = Quota { used_percent: 91.0, resets_unix_ms: None };
+                    s.report(SessionReport::QuotaUsed { five_hour: Some(used), seven_day: None })
+                }),
                 sample("budget spent", alive, |s| {
                     let mut spend = super::record::Spend::default();
                     spend.tokens.input = u64::MAX;
@@ -96,6 +132,18 @@ fn groups() -> Vec<Group> {
                 sample("checkpoint not proven", always, |s| s.proves(&["nothing changed"])),
                 sample("checkpoint copied", always, |s| s.kept()),
                 sample("brief written", always, |s| s.brief_written()),
+                sample("nothing in the way of a launch", always, |s| s.prepared(None)),
+                sample("the CLI's program is missing", always, |s| {
+                    let why = "it is gone".into();
+                    s.prepared(Some(Refusal { class: Class::CliMissing, why }))
+                }),
+                sample("the project's settings changed", always, |s| {
+                    let why = "hooks changed".into();
+                    s.prepared(Some(Refusal { class: Class::SettingsChanged, why }))
+                }),
+                sample("too little room on a disk", always, |s| {
+                    s.event(Event::Disk { free_mb: 1, place: "/".into() })
+                }),
             ],
         },
         Group {
@@ -123,6 +171,7 @@ fn groups() -> Vec<Group> {
                 Timer::Answer,
                 Timer::Backoff,
                 Timer::Cool,
+                Timer::Hang,
                 Timer::Run,
             ]
             .map(deadline)
@@ -154,6 +203,7 @@ fn deadline(timer: Timer) -> Sample {
         "⏲Answer passes" Answer,
         "⏲Backoff passes" Backoff,
         "⏲Cool passes" Cool,
+        "⏲Hang passes" Hang,
         "⏲Run passes (the hours are spent)" Run,
     )
 }
@@ -176,15 +226,18 @@ fn place_of(state: &State) -> String {
             Between::Briefing => "briefing",
             Between::Judging { judge } if judge.is_verifying() => "verifying",
             Between::Judging { .. } => "judging",
-            Between::Backoff => "backoff",
+            Between::Backoff { until_unix_ms: None } => "backoff",
+            Between::Backoff { until_unix_ms: Some(_) } => "until a limit is reset",
+            Between::Preparing => "preparing",
             Between::Held => "held",
         },
         State::Finished { outcome } => outcome.as_str(),
+        State::Cooling { until_unix_ms: Some(_), .. } => "until a limit is reset",
         State::Starting
         | State::Working
         | State::Judging { .. }
         | State::Held
-        | State::Cooling { .. }
+        | State::Cooling { until_unix_ms: None, .. }
         | State::Ending { surely: false } => return state.name().to_owned(),
     };
     format!("{}, {part}", state.name())
@@ -192,6 +245,8 @@ fn place_of(state: &State) -> String {
 
 fn action_name(action: &Action) -> Option<String> {
     let name = match action {
+        Action::Prepare => "Prepare",
+        Action::KeepTree { .. } => "KeepTree",
         Action::Launch { .. } => "Launch",
         Action::TakeBaseline => "TakeBaseline",
         Action::SettleBaseline => "SettleBaseline",

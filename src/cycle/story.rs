@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Command, Event, Exit, SessionReport, TaskReading, TaskSays, TurnEnd};
+use super::event::{
+    Command, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays, TurnEnd,
+    UsageLimit,
+};
 use super::machine::Machine;
 use super::params::Params;
 use super::record::Spend;
@@ -25,6 +28,8 @@ pub(super) struct Story {
     /// Everything so far.
     pub(super) all: Vec<Action>,
     pub(super) boxes: (u32, u32),
+    /// Whether the look before a launch finds nothing, at once.
+    finds_nothing: bool,
 }
 
 /// A run that has been started, and reads the task file.
@@ -43,6 +48,7 @@ pub(super) fn story_with(change: impl FnOnce(&mut Params)) -> Story {
         last: Vec::new(),
         all: Vec::new(),
         boxes: (0, 4),
+        finds_nothing: true,
     };
     story.event(Event::Started);
     story
@@ -86,6 +92,22 @@ impl Story {
             }
         }
         self.all.extend(self.last.iter().cloned());
+        if self.finds_nothing && self.last.contains(&Action::Prepare) {
+            let before = std::mem::take(&mut self.last);
+            self.prepared(None);
+            self.last.splice(0..0, before);
+        }
+        self
+    }
+
+    /// The look before a launch is over.
+    pub(super) fn prepared(&mut self, refusal: Option<Refusal>) -> &mut Self {
+        self.event(Event::Prepared { refusal, warnings: Vec::new() })
+    }
+
+    /// From now on the look before a launch is answered by the test.
+    pub(super) fn looks(&mut self) -> &mut Self {
+        self.finds_nothing = false;
         self
     }
 
@@ -132,7 +154,12 @@ impl Story {
 
     pub(super) fn turn_fails(&mut self, error: &str, status: u16, text: &str) -> &mut Self {
         self.report(SessionReport::TurnEnded {
-            end: TurnEnd::ApiError { error: error.into(), status: Some(status), text: text.into() },
+            end: TurnEnd::ApiError {
+                error: error.into(),
+                status: Some(status),
+                text: text.into(),
+                limit: None,
+            },
         })
     }
 
@@ -223,6 +250,7 @@ impl Story {
             killed: 0,
             survivors: 0,
             screen: screen.into(),
+            out_of_memory: None,
         })
     }
 
@@ -235,8 +263,37 @@ impl Story {
     }
 
     pub(super) fn asks_person(&mut self) -> &mut Self {
-        let what = "permission prompt".into();
-        self.report(SessionReport::AsksPerson { what })
+        self.asks(QuestionKind::Known, "do you accept?")
+    }
+
+    pub(super) fn asks(&mut self, kind: QuestionKind, what: &str) -> &mut Self {
+        let screen = format!("the screen asks: {what}");
+        self.report(SessionReport::AsksPerson { kind, what: what.into(), screen })
+    }
+
+    /// The turn fails at a usage limit that is reset after that time.
+    pub(super) fn is_limited(&mut self, resets_in_ms: i64) -> &mut Self {
+        let resets_unix_ms = Some(self.now.unix_ms + resets_in_ms);
+        self.report(SessionReport::TurnEnded {
+            end: TurnEnd::ApiError {
+                error: "rate_limit".into(),
+                status: Some(429),
+                text: "You've hit your limit".into(),
+                limit: Some(UsageLimit { which: "five_hour".into(), resets_unix_ms }),
+            },
+        })
+    }
+
+    /// One deadline after the other, until that state is reached.
+    pub(super) fn waits_for(&mut self, state: &str) -> &mut Self {
+        for _ in 0..10_000 {
+            if self.is(state) {
+                return self;
+            }
+            let timer = self.next_timer();
+            self.deadline(timer);
+        }
+        panic!("never {state}: {:?}", self.m.state());
     }
 
     /// longhaul was killed, and comes again.
@@ -258,7 +315,9 @@ impl Story {
     /// Is that timer set, by the state the machine stands in?
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         let set = self.timers.get(&timer);
-        set.is_some_and(|(_, epoch)| *epoch == self.m.epoch || timer == Timer::Run)
+        set.is_some_and(|(_, epoch)| {
+            *epoch == self.m.epoch || matches!(timer, Timer::Run | Timer::Hang)
+        })
     }
 
     /// The timer that is next.
@@ -381,6 +440,7 @@ pub(super) fn places() -> Vec<(&'static str, Story)> {
         ("judging, weighing", working().and(|s| s.turn_ends().reads_open())),
         ("held", working().and(|s| s.person(Command::Pause).turn_ends().reads_open().weighs(true))),
         ("cooling", working().and(|s| s.turn_fails("server_error", 529, "overloaded"))),
+        ("cooling, until a limit is reset", working().and(|s| s.is_limited(3_600_000))),
         ("checkpointing, typed", working().and(|s| s.is_full())),
         ("checkpointing, queued", working().and(|s| s.is_full().arrives(true))),
         ("checkpointing, heard", asked()),
@@ -403,6 +463,15 @@ pub(super) fn places() -> Vec<(&'static str, Story)> {
         (
             "between, backoff",
             working().and(|s| s.exits().brief_written().reads_open().weighs(true)),
+        ),
+        (
+            "between, until a limit is reset",
+            working()
+                .and(|s| s.is_limited(3_600_000).exits().brief_written().reads_open().weighs(true)),
+        ),
+        (
+            "between, preparing",
+            working().and(|s| s.looks().is_full().checkpoints().exits().reads_open().weighs(true)),
         ),
         (
             "between, held",

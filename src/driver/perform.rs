@@ -29,6 +29,11 @@ impl Driver {
     pub(super) fn perform(&mut self, now: Timestamp, action: Action) -> Result<()> {
         tracing::debug!(?action, "performing");
         match action {
+            Action::Prepare => {
+                let event = Event::Prepared { refusal: None, warnings: Vec::new() };
+                self.queue.push_back(event);
+            }
+            Action::KeepTree { cycle: _ } => {}
             Action::Launch { cycle, session_id, prompt } => {
                 self.launch(cycle, session_id, &prompt)?
             }

@@ -1,6 +1,6 @@
 //! What edges report, as events. Nothing here decides.
 
-use crate::cycle::event::{Event, Exit, SessionReport, TurnEnd};
+use crate::cycle::event::{Event, Exit, QuestionKind, SessionReport, TurnEnd};
 use crate::cycle::record::{Bill, CostSource, Spend};
 use crate::error::Result;
 use crate::models::Models;
@@ -59,7 +59,7 @@ impl Driver {
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = session.screen.clone();
-        self.report(SessionReport::Exited { exit, killed, survivors, screen });
+        self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory: None });
         if let Some(session) = &mut self.session {
             session.keeper = None;
         }
@@ -90,7 +90,9 @@ impl Driver {
             }
             Some(dialog) => {
                 let what = dialog.question().to_owned();
-                self.report(SessionReport::AsksPerson { what });
+                let screen = session.screen.clone();
+                let kind = QuestionKind::Known;
+                self.report(SessionReport::AsksPerson { kind, what, screen });
             }
         }
         Ok(())
@@ -114,7 +116,9 @@ impl Driver {
                 let asks = ["permission_prompt", "agent_needs_input"];
                 if notification_type.is_some_and(|kind| asks.contains(&kind.as_str())) {
                     let what = message.unwrap_or_else(|| "a permission".into());
-                    self.report(SessionReport::AsksPerson { what });
+                    let screen = session.screen.clone();
+                    let kind = QuestionKind::Permission;
+                    self.report(SessionReport::AsksPerson { kind, what, screen });
                 }
             }
             SinkEvent::PreCompact { trigger } => {
@@ -209,7 +213,9 @@ impl Driver {
         let (Some(session), Some(pid)) = (alive, pid) else { return };
         let id = session.session_id.to_string();
         if let Some(what) = waits_for(&self.setup.claude_dir, pid, &id, now) {
-            self.report(SessionReport::AsksPerson { what });
+            let screen = session.screen.clone();
+            let kind = QuestionKind::Permission;
+            self.report(SessionReport::AsksPerson { kind, what, screen });
         }
     }
 
@@ -264,7 +270,8 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
             let table_window = Models::builtin().window(&model);
             SessionReport::Context { tokens, model, table_window }
         }
-        Fact::ToolUse { summary, .. } => SessionReport::Tool { summary },
+        Fact::ToolUse { id, summary, .. } => SessionReport::Tool { id, summary },
+        Fact::ToolResult { id, .. } => SessionReport::ToolEnded { id },
         Fact::TurnEnded(end) => SessionReport::TurnEnded {
             end: match end {
                 // Its subagents still work, and start the next turn when they end.
@@ -272,7 +279,7 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
                 transcript::TurnEnd::Completed { background_agents: 0 } => TurnEnd::Completed,
                 transcript::TurnEnd::Interrupted => TurnEnd::Interrupted,
                 transcript::TurnEnd::ApiError { error, status, text } => {
-                    TurnEnd::ApiError { error, status, text }
+                    TurnEnd::ApiError { error, status, text, limit: None }
                 }
             },
         },
@@ -280,7 +287,7 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
             bill: Bill { cost_usd: state.total_cost_usd, source: CostSource::CostState },
         },
         Fact::Compacted { trigger, .. } => SessionReport::Compacted { trigger },
-        Fact::AssistantText { .. } | Fact::ToolResult { .. } | Fact::Moved { .. } => return None,
+        Fact::AssistantText { .. } | Fact::Moved { .. } => return None,
     })
 }
 

@@ -4,16 +4,19 @@
 
 use jiff::tz::TimeZone;
 
-use super::{CycleReport, Ended, Report, words};
+use super::{CycleReport, Ended, Report, Wait, words};
 use crate::cycle::Outcome;
 use crate::cycle::pressure::WindowSource;
 use crate::cycle::record::CostSource;
+use crate::cycle::state::Budget;
 use crate::text::{self, Side};
 
 /// Nothing but a path or an id is wider than this.
 const COLUMNS: usize = 100;
 /// A foreign text longer than this is cut; the JSON report has all of it.
 const LONGEST: usize = 1_000;
+/// Rows of a terminal that are shown.
+const SCREEN_ROWS: usize = 40;
 /// Where the second column begins.
 const LABEL: usize = 13;
 /// The CLI's count and ours may differ by rounding; more than this is told.
@@ -39,6 +42,15 @@ impl Report {
         }
         page.blank();
         self.places(&mut page);
+        if let Some(asked) = self.needs_person.as_ref().filter(|a| !a.screen.trim().is_empty()) {
+            page.blank();
+            page.line("What the session's terminal showed:");
+            let rows: Vec<&str> = asked.screen.lines().map(str::trim_end).collect();
+            let rows = rows.iter().skip_while(|row| row.is_empty());
+            for row in rows.take(SCREEN_ROWS) {
+                page.line(format!("  | {row}").trim_end());
+            }
+        }
         page.text
     }
 
@@ -57,9 +69,25 @@ impl Report {
             Ended::With(Outcome::NeedsPerson { why }) => {
                 format!("NOT DONE, YOU ARE NEEDED: {why} ({tally}).")
             }
-            Ended::With(Outcome::Budget { which }) => format!(
-                "NOT DONE: the budget {} is spent ({tally}). Raise it to go on.",
-                which.key()
+            Ended::With(outcome @ Outcome::Budget { which }) => format!(
+                "NOT DONE: {} ({tally}). {}",
+                outcome.sentence(),
+                match which {
+                    Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost => {
+                        "Raise it to go on."
+                    }
+                    Budget::Quota => "Go on when there is quota to spend.",
+                    Budget::TokenRate | Budget::CostRate | Budget::Subagents | Budget::Scratch =>
+                        "See what it was doing before you go on.",
+                }
+            ),
+            Ended::With(Outcome::LimitPast { why }) => format!(
+                "NOT DONE: longhaul did not wait longer than limits.max_wait_hours: {why} \
+                 ({tally}). Go on when the limit is reset."
+            ),
+            Ended::With(Outcome::Disk { why }) => format!(
+                "NOT DONE, YOU ARE NEEDED: too little room on a disk: {why} ({tally}). \
+                 Make room, then go on."
             ),
             Ended::With(Outcome::NoProgress) => format!(
                 "NOT DONE: the last sessions made no progress, so longhaul stopped ({tally}). \
@@ -117,29 +145,32 @@ impl Report {
             ),
         );
         page.fact("cost", &self.cost_words());
-        if !self.waits.is_empty() {
-            page.fact("waited", &self.wait_words());
+        for wait in &self.waits {
+            page.fact("waited", &wait_words(wait, zone));
+        }
+        if !self.failures.is_empty() {
+            page.fact("failures", &self.failure_words());
         }
     }
 
-    /// `3 times, 35s in all: API error (server_error) (2), the session failed (1)`
-    fn wait_words(&self) -> String {
-        let mut reasons: Vec<(&str, u32)> = Vec::new();
-        for wait in &self.waits {
-            match reasons.iter_mut().find(|(known, _)| *known == wait.reason) {
-                Some((_, times)) => *times += 1,
-                None => reasons.push((&wait.reason, 1)),
-            }
-        }
-        let all_ms = self.waits.iter().map(|w| w.ms).fold(0, u64::saturating_add);
-        let each: Vec<String> =
-            reasons.iter().map(|(reason, times)| format!("{reason} ({times})")).collect();
-        format!(
-            "{}, {} in all: {}",
-            text::count(self.waits.len() as u64, "time", "times"),
-            text::span(all_ms),
-            each.join(", ")
-        )
+    /// `API overloaded (3 times, paused 35s), the CLI crashed (once)`
+    fn failure_words(&self) -> String {
+        let each: Vec<String> = self
+            .failures
+            .iter()
+            .map(|failure| {
+                let times = match failure.count {
+                    1 => "once".to_owned(),
+                    n => format!("{n} times"),
+                };
+                let paused = match failure.paused_ms {
+                    0 => String::new(),
+                    ms => format!(", paused {}", text::span(ms.next_multiple_of(1_000))),
+                };
+                format!("{} ({times}{paused})", words::class(failure.class))
+            })
+            .collect();
+        each.join(", ")
     }
 
     fn session_words(&self) -> String {
@@ -308,6 +339,8 @@ impl Report {
                 | Outcome::Budget { .. }
                 | Outcome::NoProgress
                 | Outcome::Authentication { .. }
+                | Outcome::LimitPast { .. }
+                | Outcome::Disk { .. }
                 | Outcome::Stopped { .. },
             ) => ("go on", "longhaul run"),
         };
@@ -327,6 +360,16 @@ impl CycleReport {
             _ => 0.0,
         }
     }
+}
+
+/// `for the five-hour limit from 03:12 until 05:00`
+fn wait_words(wait: &Wait, zone: &TimeZone) -> String {
+    let time = |unix_ms| text::local(unix_ms, zone, "%a %H:%M");
+    let end = match wait.ended_at {
+        Some(at) => format!("until {}", time(at.unix_ms)),
+        None => format!("and waits until {}", time(wait.until.unix_ms)),
+    };
+    format!("for {} from {} {end}", words::limit(&wait.reason), time(wait.at.unix_ms))
 }
 
 fn signal_name(number: i32) -> String {

@@ -11,9 +11,12 @@ use serde::{Serialize, Serializer};
 
 use crate::clock;
 use crate::cycle::event::Exit;
+use crate::cycle::failure::Class;
 use crate::cycle::pressure::{Pressure, WindowSource};
-use crate::cycle::record::{CheckpointStatus, CostSource, CycleRecord, Tokens};
-use crate::cycle::{EndReason, Notice, Outcome, Snapshot};
+use crate::cycle::record::{
+    CheckpointStatus, CostSource, CycleRecord, FailureCount, Tokens, WaitRecord,
+};
+use crate::cycle::{EndReason, Outcome, Snapshot};
 use crate::text::{self, Usd};
 
 /// What the machine cannot know.
@@ -29,32 +32,51 @@ pub struct Surroundings {
     pub checkpoints: Option<String>,
     /// The folder of the CLI's transcripts of this project.
     pub transcripts: Option<String>,
-    /// What the run waited for, from the notices of the replay.
-    pub waits: Vec<Wait>,
     /// Anything else the caller found worth a person's attention.
     pub warnings: Vec<String>,
 }
 
-/// A pause of the run.
+/// A wait for a usage limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wait {
+    /// Which limit: `five_hour`, `seven_day`, `usage_limit` …
+    pub reason: String,
     /// When it began.
     pub at: Moment,
-    /// In which cycle.
-    pub cycle: u32,
-    /// What for.
+    /// Until when it was to last.
+    pub until: Moment,
+    /// When it was over; null while it lasts.
+    pub ended_at: Option<Moment>,
+}
+
+/// Failures of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Which; `dev-docs/FAILURES.md` lists them.
+    pub class: Class,
+    /// How many.
+    pub count: u32,
+    /// Pauses after them, milliseconds.
+    pub paused_ms: u64,
+}
+
+/// What a person was needed for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// What.
     pub reason: String,
-    /// How long it was meant to be, milliseconds.
-    pub ms: u64,
+    /// What the session's terminal showed.
+    pub screen: String,
 }
 
 impl Wait {
-    /// The pause a notice tells of, if it does; `view` is the run after it.
-    pub fn of(at: clock::Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Option<Self> {
-        let Notice::Waiting { reason, ms } = notice else {
-            return None;
-        };
-        Some(Self { at: at.into(), cycle: view.cycle(), reason: reason.clone(), ms: *ms })
+    fn of(wait: &WaitRecord) -> Self {
+        Self {
+            reason: wait.reason.clone(),
+            at: wait.since.into(),
+            until: Moment { unix_ms: wait.until_unix_ms },
+            ended_at: wait.ended.map(Moment::from),
+        }
     }
 }
 
@@ -84,8 +106,8 @@ pub struct Report {
     pub run_id: String,
     /// The project's folder.
     pub project: String,
-    /// `done`, `needs_person`, `budget`, `no_progress`, `authentication`,
-    /// `stopped`; `running` or `interrupted` for a run without an end.
+    /// `done`, `needs_person`, `budget`, `no_progress`, `authentication`, `limit`,
+    /// `disk`, `stopped`; `running` or `interrupted` for a run without an end.
     pub outcome: &'static str,
     /// The documented exit code, once the run has ended.
     pub exit_code: Option<u8>,
@@ -111,6 +133,12 @@ pub struct Report {
     pub cycles: Vec<CycleReport>,
     /// What the run waited for.
     pub waits: Vec<Wait>,
+    /// What failed, and how often.
+    pub failures: Vec<Failure>,
+    /// Processes of sessions that could not be ended, of all cycles.
+    pub survivors: u32,
+    /// What a person was needed for, if one was.
+    pub needs_person: Option<Asked>,
     /// What a person should look at.
     pub warnings: Vec<String>,
     /// Where everything lies.
@@ -222,6 +250,8 @@ pub struct CycleReport {
     pub killed: u32,
     /// Processes that outlived it.
     pub survivors: u32,
+    /// The git ref that holds the work tree as the cycle found it.
+    pub git_ref: Option<String>,
     #[serde(skip)]
     reason: Option<EndReason>,
 }
@@ -274,7 +304,20 @@ impl Report {
             tasks_total: tasks.total,
             verify: view.params().verify,
             totals,
-            waits: around.waits,
+            waits: view.waits().iter().map(Wait::of).collect(),
+            failures: view
+                .failures()
+                .map(|(class, FailureCount { count, paused_ms })| Failure {
+                    class,
+                    count,
+                    paused_ms,
+                })
+                .collect(),
+            survivors: view.cycles().map(|c| c.survivors).fold(0, u32::saturating_add),
+            needs_person: view.asked().map(|(reason, screen)| Asked {
+                reason: reason.to_owned(),
+                screen: screen.to_owned(),
+            }),
             warnings: Vec::new(),
             cycles,
             places: Places {
@@ -443,6 +486,7 @@ impl CycleReport {
             progress: c.progress,
             killed: c.killed,
             survivors: c.survivors,
+            git_ref: c.git_ref.clone(),
             reason: c.end_reason,
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::cycle::event::{Command, Exit, TaskReading, TaskSays, TurnEnd};
 use crate::cycle::record::{Bill, CostSource, Spend, Tokens};
-use crate::cycle::{Action, Event, Machine, Notice, Params, SessionReport, Snapshot};
+use crate::cycle::{Action, Event, Machine, Notice, Params, SessionReport, Snapshot, Timer};
 
 /// 2027-01-15 08:00:00 UTC
 pub const DAWN_UNIX_MS: i64 = 1_800_000_000_000;
@@ -49,8 +49,11 @@ impl Stage {
     }
 
     pub fn step(&mut self, event: Event) -> &mut Self {
+        let mut prepares = false;
         for action in self.machine.step(self.now, event) {
             match action {
+                Action::Prepare => prepares = true,
+                Action::SetTimer { timer: Timer::Hang, .. } => {}
                 Action::Tell(notice) => {
                     self.told.push((self.now, notice, self.machine.clone()));
                 }
@@ -59,6 +62,9 @@ impl Stage {
                 }
                 _ => {}
             }
+        }
+        if prepares {
+            self.step(Event::Prepared { refusal: None, warnings: Vec::new() });
         }
         self
     }
@@ -100,7 +106,9 @@ impl Stage {
     }
 
     pub fn tool(&mut self, summary: &str) -> &mut Self {
-        self.report(SessionReport::Tool { summary: summary.into() })
+        let id = format!("call {}", self.told.len());
+        self.report(SessionReport::Tool { id: id.clone(), summary: summary.into() })
+            .report(SessionReport::ToolEnded { id })
     }
 
     pub fn spend(&mut self, cost_usd: f64) -> &mut Self {
@@ -150,6 +158,7 @@ impl Stage {
             killed,
             survivors,
             screen: String::new(),
+            out_of_memory: None,
         })
     }
 

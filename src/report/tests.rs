@@ -19,11 +19,6 @@ fn around() -> Surroundings {
 }
 
 fn human(stage: &Stage, around: Surroundings) -> String {
-    let waits = stage.told.iter().filter_map(|(at, notice, machine)| {
-        let view = crate::cycle::Snapshot::of(machine);
-        Wait::of(*at, notice, &view)
-    });
-    let around = Surroundings { waits: waits.collect(), ..around };
     Report::of(&stage.view(), around).human(&TimeZone::UTC)
 }
 
@@ -83,7 +78,7 @@ fn a_bad_night_in_words() {
                  and 0 (1h)
     cost         $4.55 (partly the CLI's count, partly computed); our own count from the transcripts of
                  cycle 1 is $0.55 less; 5,000 tokens have no known price
-    waited       1 time, 1s in all: the session failed (1)
+    failures     the CLI crashed (once, paused 1s)
 
     #  began     took  ended because        peak context  tasks  tokens     cost  checkpoint
     1  08:00  50m 11s  context full enough  75 % of 200k    2>3   2.58M    $4.55  handoff
@@ -155,7 +150,9 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
     let mut asked = staged::mid_night();
     asked
         .report(crate::cycle::SessionReport::AsksPerson {
+            kind: crate::cycle::event::QuestionKind::Unknown,
             what: "Do you want to proceed?\u{1b}[0m".into(),
+            screen: "Do you want to proceed?\n\u{1b}[0m > 1. Yes".into(),
         })
         .exited(Exit::Code(143), 0, 0)
         .step(Event::HandoffWritten { trouble: None })
@@ -169,6 +166,7 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
                 error: "authentication_failed".into(),
                 status: Some(401),
                 text: "OAuth token revoked".into(),
+                limit: None,
             },
         })
         .exited(Exit::Code(143), 0, 0)
@@ -244,6 +242,7 @@ fn the_json_has_the_promised_fields() {
       "end_reason": "threshold",
       "ended_at": "2027-01-15T08:40:49.200Z",
       "exit": 143,
+      "git_ref": null,
       "killed": 0,
       "model": "claude-opus-4-5",
       "nudges": 0,

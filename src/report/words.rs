@@ -2,6 +2,7 @@
 
 use super::status::CostOrigin;
 use crate::cycle::event::Exit;
+use crate::cycle::failure::Class;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::record::CheckpointStatus;
 use crate::cycle::{EndReason, Outcome};
@@ -21,9 +22,48 @@ pub fn end_reason(reason: EndReason) -> &'static str {
         EndReason::Authentication => "login refused",
         EndReason::ApiFailure => "API kept failing",
         EndReason::ContextFull => "context overflowed",
+        EndReason::Compaction => "compaction held",
+        EndReason::Hang => "hung",
+        EndReason::Memory => "too much memory",
+        EndReason::Limit => "usage limit",
+        EndReason::Disk => "disk nearly full",
         EndReason::DeadStart => "never answered",
         EndReason::Exited => "exited by itself",
         EndReason::SupervisorLost => "longhaul was killed",
+    }
+}
+
+/// What failed, in few words.
+pub fn class(class: Class) -> &'static str {
+    match class {
+        Class::DeadStart => "a session never answered",
+        Class::Crash => "the CLI crashed",
+        Class::OutOfMemory => "out of memory",
+        Class::Authentication => "login refused",
+        Class::RateLimit => "rate limited",
+        Class::UsageLimit => "usage limit",
+        Class::Overloaded => "API overloaded",
+        Class::Connection => "no connection to the API",
+        Class::Refused => "request refused",
+        Class::ContextFull => "context overflowed",
+        Class::Hang => "a turn hung",
+        Class::UnknownDialog => "unknown dialog",
+        Class::PermissionPrompt => "permission asked",
+        Class::Question => "question asked",
+        Class::CliMissing => "the CLI was missing",
+        Class::CliUpdated => "the CLI changed",
+        Class::ConfigCorrupt => "the CLI's configuration was corrupt",
+        Class::SettingsChanged => "the project's settings changed",
+    }
+}
+
+/// Which usage limit.
+pub fn limit(reason: &str) -> &str {
+    match reason {
+        "five_hour" => "the five-hour limit",
+        "seven_day" => "the weekly limit",
+        "usage_limit" => "a usage limit",
+        other => other,
     }
 }
 
@@ -98,6 +138,8 @@ pub fn outcome(outcome: &Outcome) -> &'static str {
         Outcome::Budget { .. } => "budget spent",
         Outcome::NoProgress => "no progress",
         Outcome::Authentication { .. } => "login refused",
+        Outcome::LimitPast { .. } => "usage limit",
+        Outcome::Disk { .. } => "disk nearly full",
         Outcome::Stopped { .. } => "stopped",
     }
 }

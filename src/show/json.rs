@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::Teller;
 use super::outlet::Outlet;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
+use crate::cycle::failure::Class;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::{EndReason, Notice, Snapshot};
 use crate::error::Error;
@@ -84,7 +85,11 @@ enum Body<'a> {
     Nudged { count: u32 },
     Tasks { done: u32, total: u32 },
     Verified { passed: bool },
-    Waiting { reason: &'a str, ms: u64 },
+    Waiting { reason: &'a str, until: String },
+    Retrying { class: Class, attempt: u32, after_seconds: f64 },
+    Dialog { kind: &'a str, answer: &'a str, question: &'a str },
+    Hang { signal: &'a str, seconds: u64, step: &'static str },
+    Asked { reason: &'a str, screen: &'a str },
     Activity { summary: &'a str },
     Spent { tokens: u64, cost_usd: Usd, cost_source: Option<CostOrigin> },
     Ended { reason: EndReason, exit: Option<i32>, killed: u32, survivors: u32 },
@@ -147,7 +152,21 @@ fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a
             ("tasks", Body::Tasks { done, total })
         }
         Notice::Verified { passed } => ("verified", Body::Verified { passed: *passed }),
-        Notice::Waiting { reason, ms } => ("waiting", Body::Waiting { reason, ms: *ms }),
+        Notice::Waiting { reason, until_unix_ms } => {
+            ("waiting", Body::Waiting { reason, until: clock::rfc3339(*until_unix_ms) })
+        }
+        Notice::Retrying { class, attempt, after_ms } => {
+            let after_seconds = *after_ms as f64 / 1_000.0;
+            ("retrying", Body::Retrying { class: *class, attempt: *attempt, after_seconds })
+        }
+        Notice::Dialog { kind, answer, what } => {
+            ("dialog", Body::Dialog { kind, answer, question: what })
+        }
+        Notice::Hang { signal, flat_ms, step } => {
+            let (seconds, step) = (flat_ms / 1_000, step.as_str());
+            ("hang", Body::Hang { signal, seconds, step })
+        }
+        Notice::NeedsPerson { reason, screen } => ("needs_person", Body::Asked { reason, screen }),
         Notice::Activity { summary } => ("activity", Body::Activity { summary }),
         Notice::Spent { tokens, cost_usd } => (
             "spent",
@@ -193,6 +212,7 @@ mod tests {
     use super::*;
     use crate::cycle::Outcome;
     use crate::cycle::event::Exit;
+    use crate::cycle::liveness::HangStep;
     use crate::report::staged;
     use uuid::Uuid;
 
@@ -220,13 +240,17 @@ mod tests {
             Notice::Warning { .. } => 17,
             Notice::Obeyed { .. } => 18,
             Notice::RunFinished { .. } => 19,
+            Notice::Retrying { .. } => 20,
+            Notice::Dialog { .. } => 21,
+            Notice::Hang { .. } => 22,
+            Notice::NeedsPerson { .. } => 23,
         }
     }
 
     #[test]
     fn the_list_has_every_notice() {
         let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
-        assert!(seats.into_iter().eq(0..20));
+        assert!(seats.into_iter().eq(0..24));
     }
 
     fn all() -> Vec<Notice> {
@@ -246,7 +270,15 @@ mod tests {
             Notice::Nudged { count: 2 },
             Notice::Tasks { done: 3, total: 9 },
             Notice::Verified { passed: false },
-            Notice::Waiting { reason: "API error (server_error)".into(), ms: 5_000 },
+            Notice::Waiting { reason: "five_hour".into(), until_unix_ms: 1_800_000_090_000 },
+            Notice::Retrying { class: Class::Overloaded, attempt: 2, after_ms: 7_250 },
+            Notice::Dialog {
+                kind: "permission".into(),
+                answer: "deny".into(),
+                what: "Bash: rm".into(),
+            },
+            Notice::Hang { signal: "tool".into(), flat_ms: 1_200_900, step: HangStep::Interrupt },
+            Notice::NeedsPerson { reason: "r".into(), screen: "a\nb".into() },
             Notice::Activity { summary: "Bash: \u{202e}ls\u{9b}31m\n".into() },
             Notice::Spent { tokens: 12, cost_usd: 0.1 + 0.2 },
             Notice::SessionEnded {
@@ -291,7 +323,11 @@ mod tests {
         {"event":"nudged",HEAD,"count":2}
         {"event":"tasks",HEAD,"done":3,"total":9}
         {"event":"verified",HEAD,"passed":false}
-        {"event":"waiting",HEAD,"reason":"API error (server_error)","ms":5000}
+        {"event":"waiting",HEAD,"reason":"five_hour","until":"2027-01-15T08:01:30.000Z"}
+        {"event":"retrying",HEAD,"class":"overloaded","attempt":2,"after_seconds":7.25}
+        {"event":"dialog",HEAD,"kind":"permission","answer":"deny","question":"Bash: rm"}
+        {"event":"hang",HEAD,"signal":"tool","seconds":1200,"step":"interrupt"}
+        {"event":"needs_person",HEAD,"reason":"r","screen":"a\nb"}
         {"event":"activity",HEAD,"summary":"Bash: \u202els\u009b31m\n"}
         {"event":"spent",HEAD,"tokens":12,"cost_usd":0.3,"cost_source":"cli"}
         {"event":"session_ended",HEAD,"reason":"threshold","exit":143,"killed":1,"survivors":0}

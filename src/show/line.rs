@@ -1,6 +1,9 @@
 //! A notice in one line of words, and how much it matters. Not safe for a
 //! terminal yet: whoever writes it makes it so.
 
+use jiff::tz::TimeZone;
+
+use crate::cycle::liveness::HangStep;
 use crate::cycle::{Notice, Outcome, Snapshot};
 use crate::report::words;
 use crate::text;
@@ -59,8 +62,34 @@ pub fn line(notice: &Notice, view: &Snapshot<'_>) -> Option<(Tone, String)> {
         Notice::Tasks { done, total } => (Tone::Good, format!("tasks: {done} of {total} done")),
         Notice::Verified { passed: true } => (Tone::Good, "the verify command passed".into()),
         Notice::Verified { passed: false } => (Tone::Warn, "the verify command failed".into()),
-        Notice::Waiting { reason, ms } => {
-            (Tone::Warn, format!("{reason}; going on in {}", text::span(*ms)))
+        Notice::Waiting { reason, until_unix_ms } => {
+            let until = text::local(*until_unix_ms, &TimeZone::system(), "%a %H:%M:%S");
+            (Tone::Warn, format!("{} is reached; waiting until {until}", words::limit(reason)))
+        }
+        Notice::Retrying { class, attempt, after_ms } => {
+            let failed = words::class(*class);
+            let pause = text::span(after_ms.next_multiple_of(1_000));
+            let words = format!("{failed} ({attempt}); going on in {pause}");
+            (Tone::Warn, words)
+        }
+        Notice::Dialog { kind, answer, what } => {
+            (Tone::Warn, format!("the CLI asked ({kind}): {what}; the answer was: {answer}"))
+        }
+        Notice::Hang { signal, flat_ms, step } => {
+            let then = match step {
+                HangStep::Warn => "the session may hang",
+                HangStep::Interrupt => "the turn is interrupted",
+                HangStep::End => "the session is ended",
+            };
+            let flat = text::span(*flat_ms);
+            let words = match signal.as_str() {
+                "tool" => format!("a tool call has not come back for {flat}: {then}"),
+                sign => format!("nothing has moved for {flat} (last: {sign}): {then}"),
+            };
+            (Tone::Warn, words)
+        }
+        Notice::NeedsPerson { reason, screen: _ } => {
+            (Tone::Bad, format!("a person is needed: {reason}"))
         }
         Notice::SessionEnded { reason, exit, killed, survivors } => {
             let mut words = format!(
@@ -98,8 +127,13 @@ fn resumed(view: &Snapshot<'_>, lost_cycle: Option<u32>, killed: u32) -> (Tone, 
 fn finished(outcome: &Outcome) -> (Tone, String) {
     let tone = match outcome {
         Outcome::Done => Tone::Good,
-        Outcome::Budget { .. } | Outcome::NoProgress | Outcome::Stopped { .. } => Tone::Warn,
-        Outcome::NeedsPerson { .. } | Outcome::Authentication { .. } => Tone::Bad,
+        Outcome::Budget { .. }
+        | Outcome::NoProgress
+        | Outcome::LimitPast { .. }
+        | Outcome::Stopped { .. } => Tone::Warn,
+        Outcome::NeedsPerson { .. } | Outcome::Authentication { .. } | Outcome::Disk { .. } => {
+            Tone::Bad
+        }
     };
     let words =
         format!("the run is over: {} (exit code {})", outcome.sentence(), outcome.exit_code());

@@ -85,8 +85,15 @@ impl Teller for Live {
         if matches!(notice, Notice::Activity { .. }) {
             self.moments.active_at = Some(at);
         }
-        if let Notice::Waiting { ms, .. } = notice {
-            self.moments.waits_until = Some(at.plus_ms(*ms));
+        match notice {
+            Notice::Waiting { until_unix_ms, .. } => {
+                let ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
+                self.moments.waits_until = Some(at.plus_ms(ms));
+            }
+            Notice::Retrying { after_ms, .. } => {
+                self.moments.waits_until = Some(at.plus_ms(*after_ms));
+            }
+            _ => {}
         }
         // The panel shows it.
         let is_in_panel = matches!(notice, Notice::CheckpointDelivered { .. });

@@ -112,6 +112,10 @@ impl Throttle {
             | Notice::Tasks { .. }
             | Notice::Verified { .. }
             | Notice::Waiting { .. }
+            | Notice::Retrying { .. }
+            | Notice::Dialog { .. }
+            | Notice::Hang { .. }
+            | Notice::NeedsPerson { .. }
             | Notice::Activity { .. }
             | Notice::SessionEnded { .. }
             | Notice::Warning { .. }
@@ -196,7 +200,7 @@ mod tests {
         2027-01-15 08:50:16 [2] context 9 % (18.0k of 200k tokens, window from the model table)
         2027-01-15 08:50:16 [2] session 2 ended: exited by itself (exit code 1)
         2027-01-15 08:50:16 [2] dev-docs/handoff.md could not be written: No space left on device
-        2027-01-15 08:50:16 [2] the session failed; going on in 1s
+        2027-01-15 08:50:16 [2] the CLI crashed (1); going on in 1s
         ");
     }
 

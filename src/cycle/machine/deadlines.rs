@@ -1,6 +1,7 @@
 //! What happens when a deadline passes.
 
-use super::{ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, Machine};
+use super::limits::left_ms;
+use super::{ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::Exit;
@@ -15,11 +16,14 @@ impl Machine {
             }
             return;
         }
+        if timer == Timer::Hang {
+            return self.on_hang_deadline(now);
+        }
         if epoch != self.epoch {
             return;
         }
         match timer {
-            Timer::Start => self.on_start_deadline(),
+            Timer::Start => self.on_start_deadline(now),
             Timer::Delivery => self.on_delivery_deadline(),
             Timer::Checkpoint => self.on_checkpoint_deadline(),
             Timer::Interrupt => {
@@ -44,18 +48,10 @@ impl Machine {
                     self.session_is_gone(now, Exit::Unknown, 0, 1);
                 }
             }
-            Timer::Backoff => {
-                if matches!(self.state, State::Between { step: Between::Backoff }) {
-                    if self.paused {
-                        self.enter(State::Between { step: Between::Held });
-                    } else {
-                        self.launch(now);
-                    }
-                }
-            }
-            Timer::Cool => self.on_cool_deadline(),
+            Timer::Backoff => self.on_backoff_deadline(now),
+            Timer::Cool => self.on_cool_deadline(now),
             Timer::Answer => self.on_answer_deadline(now),
-            Timer::Run => {}
+            Timer::Run | Timer::Hang => {}
         }
     }
 
@@ -72,7 +68,11 @@ impl Machine {
                 Between::Keeping => self.on_copy_late(now, late("the copy of the checkpoint")),
                 Between::Briefing => self.on_handoff_written(now, Some(late("writing the brief"))),
                 Between::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
-                Between::Backoff | Between::Held => {}
+                Between::Preparing => {
+                    let why = late("looking at the project's settings");
+                    self.finish(now, Outcome::NeedsPerson { why });
+                }
+                Between::Backoff { .. } | Between::Held => {}
             },
             State::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
             State::Starting
@@ -90,9 +90,26 @@ impl Machine {
         self.go_on_from_keeping(now);
     }
 
-    pub(super) fn on_cool_deadline(&mut self) {
-        if !matches!(self.state, State::Cooling { .. }) {
+    pub(super) fn on_backoff_deadline(&mut self, now: Timestamp) {
+        let State::Between { step: Between::Backoff { until_unix_ms } } = &self.state else {
             return;
+        };
+        if let Some(left_ms) = left_ms(now, *until_unix_ms) {
+            return self.timer(Timer::Backoff, left_ms.min(LOOK_AT_CLOCK_MS));
+        }
+        if self.paused {
+            self.enter(State::Between { step: Between::Held });
+        } else {
+            self.go_to_next_session(now);
+        }
+    }
+
+    pub(super) fn on_cool_deadline(&mut self, now: Timestamp) {
+        let State::Cooling { until_unix_ms, .. } = &self.state else {
+            return;
+        };
+        if let Some(left_ms) = left_ms(now, *until_unix_ms) {
+            return self.timer(Timer::Cool, left_ms.min(LOOK_AT_CLOCK_MS));
         }
         if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
             // The window became known in the meantime.
@@ -102,16 +119,25 @@ impl Machine {
             self.enter(State::Held);
         } else {
             let text = self.params.continue_prompt.clone();
-            self.work_on(text);
+            self.work_on(now, text);
         }
     }
 
-    pub(super) fn on_start_deadline(&mut self) {
+    pub(super) fn on_start_deadline(&mut self, now: Timestamp) {
         // A first turn may end without a reply (an unknown slash command); then
         // the session is told to go on, and waits for its first reply in Working.
-        if matches!(self.state, State::Starting | State::Working) && !self.has_replied() {
-            self.end_session(EndReason::DeadStart);
+        if !matches!(self.state, State::Starting | State::Working) || self.has_replied() {
+            return;
         }
+        if self.limit_until_ms(now).is_some() || self.cli_retries.is_some() {
+            // The session is well; it is the API that does not answer.
+            if self.is_past_waiting(now, 0) {
+                return self.give_up_waiting(now);
+            }
+            let after_ms = self.params.start_timeout_ms;
+            return self.timer(Timer::Start, after_ms);
+        }
+        self.end_session(EndReason::DeadStart);
     }
 
     pub(super) fn on_delivery_deadline(&mut self) {

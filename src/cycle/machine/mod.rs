@@ -7,18 +7,28 @@
 
 mod asking;
 mod deadlines;
+mod floods;
+mod hangs;
+mod limits;
 mod next;
 mod people;
+mod prepare;
+mod questions;
 mod reports;
 mod run;
 mod sessions;
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Event, TaskReading, TurnEnd};
+use super::event::{Event, TaskReading, TurnEnd, UsageLimit};
+use super::failure::Class;
+use super::liveness::Liveness;
 use super::params::Params;
-use super::record::CycleRecord;
+use super::rates::Rates;
+use super::record::{CycleRecord, FailureCount, WaitRecord};
 use super::state::{Between, EndReason, Outcome, State};
 use crate::clock::Timestamp;
 
@@ -34,18 +44,11 @@ const GONE_MS: u64 = 20_000;
 /// longhaul's own work on files reports within this time. It needs
 /// milliseconds; a commit with hooks, or a disk that stalls, takes longer.
 const ANSWER_MS: u64 = 120_000;
+/// A wait until a time of day looks at the clock this often: the wall clock can
+/// be set, and a deadline is only as right as the clock was.
+const LOOK_AT_CLOCK_MS: u64 = 30_000;
 /// Second signal: how long the CLI may still take to write its bill.
 const HURRIED_EXIT_MS: u64 = 2_000;
-/// Sessions in a row that never answered, before a person is needed.
-const MAX_DEAD_STARTS: u32 = 3;
-/// Failed turns in a row before the session is cycled.
-const MAX_API_FAILURES: u32 = 8;
-/// First pause after an API failure; doubles each time.
-const COOL_MS: u64 = 5_000;
-/// First pause after a session that failed; doubles each time.
-const BACKOFF_MS: u64 = 1_000;
-/// No pause is longer than this.
-const MAX_PAUSE_MS: u64 = 300_000;
 /// Added to the first prompt after a session that left no checkpoint.
 const READ_BRIEF: &str = "The session before this one ended without writing down its state: \
                           read dev-docs/handoff.md first, and check it against the code.";
@@ -95,6 +98,32 @@ pub struct Machine {
     api_failures_in_a_row: u32,
     /// Sessions in a row whose first reply was already over the threshold.
     born_full_in_a_row: u32,
+    /// What ended the last session, if it was a failure.
+    failed: Option<Class>,
+    /// Turns in a row in which nothing moved, without a reply in between.
+    hung_in_a_row: u32,
+    /// Questions in a row that were declined, without a reply in between.
+    declined_in_a_row: u32,
+    /// Looks in a row for a program that is gone.
+    missing_in_a_row: u32,
+    /// The usage limit that was reached last.
+    pub(super) limit: Option<UsageLimit>,
+    /// The limit of the subscription that is used up, as the statusline says.
+    used_up: Option<UsageLimit>,
+    /// Why the CLI tries a request again by itself, since its last reply.
+    cli_retries: Option<Class>,
+    /// Since when the API gives no reply, in milliseconds supervised.
+    outage_since_ms: Option<u64>,
+    liveness: Liveness,
+    rates: Rates,
+    /// Failures by class.
+    pub(super) failures: BTreeMap<Class, FailureCount>,
+    /// Waits for usage limits.
+    pub(super) waits: Vec<WaitRecord>,
+    /// What a person was needed for, and what the screen showed.
+    pub(super) asked: Option<(String, String)>,
+    /// What the newest session's terminal showed at its end.
+    last_screen: String,
     last_checkpoint_digest: Option<String>,
     /// The cycle whose proven checkpoint is being copied.
     keeping: Option<u32>,
@@ -147,6 +176,20 @@ impl Machine {
             dead_starts_in_a_row: 0,
             api_failures_in_a_row: 0,
             born_full_in_a_row: 0,
+            failed: None,
+            hung_in_a_row: 0,
+            declined_in_a_row: 0,
+            missing_in_a_row: 0,
+            limit: None,
+            used_up: None,
+            cli_retries: None,
+            outage_since_ms: None,
+            liveness: Liveness::new(now),
+            rates: Rates::default(),
+            failures: BTreeMap::new(),
+            waits: Vec::new(),
+            asked: None,
+            last_screen: String::new(),
             last_checkpoint_digest: None,
             keeping: None,
             note: None,
@@ -170,6 +213,11 @@ impl Machine {
                 Event::Recovered { params, spend, bill, killed } => {
                     self.on_recovered(before, now, *params, spend, bill, killed);
                 }
+                Event::Prepared { refusal, warnings } => self.on_prepared(now, refusal, warnings),
+                Event::TreeKept { cycle, git_ref, trouble } => {
+                    self.on_tree_kept(cycle, git_ref, trouble);
+                }
+                Event::Disk { free_mb, place } => self.on_disk(now, free_mb, &place),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
                 Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
@@ -200,6 +248,20 @@ impl Machine {
         self.out.push(Action::Tell(notice));
     }
 
+    /// Books a failure.
+    fn fail(&mut self, class: Class) {
+        self.failures.entry(class).or_default().count += 1;
+    }
+
+    /// Books and tells a pause after a failure, and gives its length.
+    fn pause_after(&mut self, class: Class, attempt: u32) -> u64 {
+        let after_ms = class.pause_ms(self.run_id, attempt);
+        let booked = &mut self.failures.entry(class).or_default().paused_ms;
+        *booked = booked.saturating_add(after_ms);
+        self.tell(Notice::Retrying { class, attempt, after_ms });
+        after_ms
+    }
+
     fn with_live(&mut self, change: impl FnOnce(&mut CycleRecord)) {
         if let Some(live) = &mut self.live {
             change(live);
@@ -214,6 +276,11 @@ impl Machine {
     /// Tokens of all kinds, of all cycles.
     pub fn tokens_total(&self) -> u64 {
         self.cycles().map(|c| c.spend.tokens.total()).fold(0, u64::saturating_add)
+    }
+
+    /// What budgets must assume of all cycles, dollars.
+    fn cost_ceiling_usd(&self) -> f64 {
+        self.cycles().map(CycleRecord::cost_ceiling_usd).sum()
     }
 
     /// Dollars of all cycles.
@@ -285,11 +352,6 @@ pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
 fn is_context_full(end: &TurnEnd) -> bool {
     matches!(end, TurnEnd::ApiError { error, text, .. }
         if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
-}
-
-/// `base`, doubled `times` times, capped.
-fn doubling(base_ms: u64, times: u32) -> u64 {
-    base_ms.saturating_mul(1_u64 << times.min(20)).min(MAX_PAUSE_MS)
 }
 
 fn blocked(reason: &str) -> String {

@@ -1,11 +1,10 @@
 //! What comes next when a turn or a session has ended.
 
-use super::{
-    ANSWER_MS, BACKOFF_MS, DELIVERY_MS, MAX_DEAD_STARTS, Machine, Typed, blocked, doubling,
-};
+use super::{ANSWER_MS, DELIVERY_MS, Machine, Typed, blocked};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::TaskReading;
+use crate::cycle::failure::{Class, DEAD_STARTS};
 use crate::cycle::judge::{Judge, Verdict};
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
@@ -149,13 +148,14 @@ impl Machine {
             let text = note.or(kept).unwrap_or_else(|| self.params.continue_prompt.clone());
             self.with_live(|c| c.nudges += 1);
             self.tell(Notice::Nudged { count });
-            self.work_on(text);
+            self.work_on(now, text);
         }
     }
 
     /// Types a prompt into the idle session.
-    pub(super) fn work_on(&mut self, text: String) {
+    pub(super) fn work_on(&mut self, now: Timestamp, text: String) {
         self.enter(State::Working);
+        self.watch_turn(now);
         self.out.push(Action::Type { text: text.clone() });
         self.typed = Some(Typed { text, retries: 0 });
         self.timer(Timer::Delivery, DELIVERY_MS);
@@ -196,18 +196,19 @@ impl Machine {
         if self.paused {
             return self.enter(State::Between { step: Between::Held });
         }
-        let failures = self.live.as_ref().map_or(0, |c| match c.end_reason {
-            Some(EndReason::DeadStart) => self.dead_starts_in_a_row,
-            Some(EndReason::Exited | EndReason::ApiFailure) => self.no_progress_in_a_row.max(1),
-            Some(_) | None => 0,
-        });
-        if failures > 0 {
-            let ms = doubling(BACKOFF_MS, failures - 1);
-            self.tell(Notice::Waiting { reason: "the session failed".into(), ms });
-            self.enter(State::Between { step: Between::Backoff });
-            self.timer(Timer::Backoff, ms);
-        } else {
-            self.launch(now);
+        match self.failed.take() {
+            Some(class) => {
+                let attempt = match class {
+                    Class::DeadStart => self.dead_starts_in_a_row,
+                    Class::Hang => self.hung_in_a_row,
+                    _ => self.no_progress_in_a_row,
+                };
+                let attempt = attempt.max(1);
+                let after_ms = self.pause_after(class, attempt);
+                self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });
+                self.timer(Timer::Backoff, after_ms);
+            }
+            None => self.go_to_next_session(now),
         }
     }
 
@@ -224,6 +225,11 @@ impl Machine {
         if live.end_reason == Some(EndReason::SupervisorLost) && !live.progress {
             return;
         }
+        // Nor that the API gave it no reply; limits.max_wait_hours bounds that.
+        let never_replied = live.gauge.tokens.is_none();
+        if never_replied && self.outage_since_ms.is_some() {
+            return;
+        }
         // Sessions that are born full and tick nothing go round for ever, each
         // with a fresh checkpoint: that is no progress.
         let ticked = live.tasks_done_after > live.tasks_done_before;
@@ -236,7 +242,7 @@ impl Machine {
     }
 
     pub(super) fn reason_to_stop(&self) -> Option<Outcome> {
-        if self.dead_starts_in_a_row >= MAX_DEAD_STARTS {
+        if self.dead_starts_in_a_row >= DEAD_STARTS {
             let why = format!(
                 "{} sessions in a row ended without one reply; the last thing seen: {}",
                 self.dead_starts_in_a_row,
@@ -246,6 +252,10 @@ impl Machine {
         }
         if self.no_progress_in_a_row >= self.params.no_progress_cycles {
             return Some(Outcome::NoProgress);
+        }
+        if self.outage_since_ms.is_some() && self.is_past_waiting(self.last_now, 0) {
+            let why = "the API gives no reply".to_owned();
+            return Some(Outcome::LimitPast { why });
         }
         if let Some(which) = self.spent_budget() {
             return Some(Outcome::Budget { which });

@@ -31,7 +31,8 @@ impl Machine {
                             Between::Keeping
                             | Between::Briefing
                             | Between::Judging { .. }
-                            | Between::Backoff,
+                            | Between::Preparing
+                            | Between::Backoff { .. },
                     } => {}
                 }
             }
@@ -63,7 +64,7 @@ impl Machine {
             }
             Command::StopNow => {
                 self.obeyed("stopping now");
-                self.end_now(now, Outcome::Stopped { signal: SIGTERM });
+                self.end_now(now, Outcome::Stopped { signal: SIGTERM }, EndReason::Stopped);
             }
         }
     }
@@ -74,7 +75,7 @@ impl Machine {
         if self.signals == 1 {
             self.wind_down(now, outcome, EndReason::Stopped);
         } else {
-            self.end_now(now, outcome);
+            self.end_now(now, outcome, EndReason::Stopped);
         }
     }
 

@@ -1,10 +1,12 @@
 //! What is said about the live session.
 
-use super::{COOL_MS, MAX_API_FAILURES, Machine, doubling, is_context_full, is_same_text};
+use super::floods::memory_note;
+use super::{Machine, is_context_full, is_same_text};
 use crate::clock::Timestamp;
-use crate::cycle::action::{Action, Notice, Timer};
+use crate::cycle::action::{Action, Notice};
 use crate::cycle::event::{Exit, SessionReport, TurnEnd};
-use crate::cycle::record::{CostSource, CycleRecord};
+use crate::cycle::failure::{Class, of_error_row};
+use crate::cycle::record::CostSource;
 use crate::cycle::state::{AskPhase, Budget, EndReason, Outcome, State};
 
 impl Machine {
@@ -27,7 +29,7 @@ impl Machine {
             }
             SessionReport::Window { tokens } => self.on_window(tokens),
             SessionReport::Context { tokens, model, table_window } => {
-                self.on_context(tokens, model, table_window);
+                self.on_context(now, tokens, model, table_window);
             }
             SessionReport::Spent { spend } => {
                 self.with_live(|c| c.spend = spend);
@@ -43,20 +45,55 @@ impl Machine {
                 self.check_budgets(now);
             }
             SessionReport::PromptArrived { text, queued } => self.on_prompt(&text, queued),
-            SessionReport::Tool { summary } => {
+            SessionReport::Tool { id, summary } => {
                 self.last_activity.clone_from(&summary);
                 self.tell(Notice::Activity { summary });
+                self.liveness.tool_begins(id);
+                self.look_at_pulse_later(now);
             }
-            SessionReport::TurnEnded { end } => self.on_turn_ended(end),
-            SessionReport::AsksPerson { what } => self.on_asks_person(&what),
+            SessionReport::ToolEnded { id } => {
+                self.liveness.tool_ends(&id);
+                self.look_at_pulse_later(now);
+            }
+            SessionReport::Alive { sign } => self.on_sign(now, sign),
+            SessionReport::Vitals { memory_mb, subagents, scratch_mb } => {
+                self.on_vitals(now, memory_mb, subagents, scratch_mb);
+            }
+            SessionReport::QuotaUsed { five_hour, seven_day } => {
+                self.on_quota(now, five_hour, seven_day);
+            }
+            SessionReport::Limited { limit } => self.on_limited(now, limit),
+            SessionReport::Retrying { class, attempt, after_ms } => {
+                self.on_cli_retries(now, class, attempt, after_ms);
+            }
+            SessionReport::Answered { kind, what, answer } => {
+                self.on_answered(kind, what, answer);
+            }
+            SessionReport::CompactionHeld => self.on_compaction_held(),
+            SessionReport::TurnEnded { end } => self.on_turn_ended(now, end),
+            SessionReport::AsksPerson { kind, what, screen } => {
+                self.on_asks_person(now, kind, &what, &screen);
+            }
             SessionReport::Compacted { trigger } => {
                 self.with_live(|c| c.compactions += 1);
                 let text = format!("the CLI compacted the context ({trigger}) before a checkpoint");
                 self.tell(Notice::Warning { text });
             }
-            SessionReport::Exited { exit, killed, survivors, screen } => {
-                self.on_exited(now, exit, killed, survivors, &screen);
+            SessionReport::Exited { exit, killed, survivors, screen, out_of_memory } => {
+                self.last_screen = screen;
+                self.on_exited(now, exit, killed, survivors, out_of_memory);
             }
+        }
+    }
+
+    /// Compaction would throw away what no checkpoint holds yet. It was held, so
+    /// there is still room for one.
+    fn on_compaction_held(&mut self) {
+        if matches!(self.state, State::Working) && self.has_replied() {
+            let text = "the CLI was about to compact the context; it was held, and the session is \
+                        asked for a checkpoint at once";
+            self.tell(Notice::Warning { text: text.into() });
+            self.begin_ask(EndReason::Compaction);
         }
     }
 
@@ -69,17 +106,34 @@ impl Machine {
         self.on_pressure();
     }
 
-    pub(super) fn on_context(&mut self, tokens: u64, model: String, table_window: Option<u64>) {
-        self.api_failures_in_a_row = 0;
-        self.dead_starts_in_a_row = 0;
+    pub(super) fn on_context(
+        &mut self,
+        now: Timestamp,
+        tokens: u64,
+        model: String,
+        table_window: Option<u64>,
+    ) {
+        self.api_answers(now);
         let is_first = self.live.as_ref().is_some_and(|c| c.gauge.tokens.is_none());
         self.with_live(|c| {
             c.gauge.read(tokens, table_window);
             c.model = Some(model);
         });
         self.announce();
-        if matches!(self.state, State::Starting) {
-            self.enter(State::Working);
+        match &self.state {
+            State::Starting => self.enter(State::Working),
+            State::Cooling { .. } => {
+                // The CLI went on by itself.
+                self.enter(State::Working);
+                self.watch_turn(now);
+            }
+            State::Working
+            | State::Judging { .. }
+            | State::Held
+            | State::Checkpointing { .. }
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => {}
         }
         if is_first {
             let full = self.pressure().is_some_and(|p| p.is_over(&self.params));
@@ -113,8 +167,17 @@ impl Machine {
             self.told_spend = (tokens, cost_usd);
             self.tell(Notice::Spent { tokens, cost_usd });
         }
+        let rate = self.rates.take(self.elapsed_ms(now), tokens, self.cost_ceiling_usd());
         if self.verdict.is_some() {
             return;
+        }
+        if rate.tokens_per_minute > self.params.tokens_per_minute {
+            let seen = format!("{} tokens were used within a minute", rate.tokens_per_minute);
+            return self.breach(now, Budget::TokenRate, &seen);
+        }
+        if rate.cost_usd_per_hour > self.params.cost_usd_per_hour {
+            let seen = format!("{:.2} dollars were spent within an hour", rate.cost_usd_per_hour);
+            return self.breach(now, Budget::CostRate, &seen);
         }
         if let Some(which) = self.spent_budget() {
             let text = format!("the budget {} is spent", which.key());
@@ -124,8 +187,7 @@ impl Machine {
     }
 
     pub(super) fn spent_budget(&self) -> Option<Budget> {
-        let ceiling: f64 = self.cycles().map(CycleRecord::cost_ceiling_usd).sum();
-        if ceiling >= self.params.max_cost_usd {
+        if self.cost_ceiling_usd() >= self.params.max_cost_usd {
             Some(Budget::Cost)
         } else if self.tokens_total() >= self.params.max_tokens {
             Some(Budget::Tokens)
@@ -167,31 +229,56 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_turn_ended(&mut self, end: TurnEnd) {
-        if let TurnEnd::ApiError { error, status, text } = &end
-            && (error == "authentication_failed" || matches!(status, Some(401 | 403)))
-            && !matches!(self.state, State::Ending { .. })
-        {
-            self.verdict.get_or_insert(Outcome::Authentication { why: text.clone() });
-            self.end_unless_keeping(EndReason::Authentication);
-            return;
-        }
+    pub(super) fn on_turn_ended(&mut self, now: Timestamp, end: TurnEnd) {
+        let failure = match &end {
+            TurnEnd::ApiError { error, status, text, limit } => {
+                let class = if is_context_full(&end) {
+                    Class::ContextFull
+                } else if limit.is_some() {
+                    Class::UsageLimit
+                } else {
+                    of_error_row(error, *status)
+                };
+                if class == Class::Authentication {
+                    return self.on_login_refused(text);
+                }
+                Some(class)
+            }
+            TurnEnd::Completed | TurnEnd::Interrupted => None,
+        };
         match &mut self.state {
-            State::Starting | State::Working => match end {
-                TurnEnd::Completed | TurnEnd::Interrupted => {
+            State::Starting | State::Working => match failure {
+                None => {
                     // A prompt of ours that is still on its way starts the next turn.
                     if self.typed.is_none() {
                         self.begin_judging();
                     }
                 }
-                end if is_context_full(&end) => self.end_session(EndReason::ContextFull),
-                TurnEnd::ApiError { error, .. } => self.on_api_error(&error),
+                Some(class) => self.on_turn_failed(now, class, end),
             },
+            State::Cooling { .. } => {
+                // The CLI went on by itself, and failed again.
+                if let (Some(Class::UsageLimit), TurnEnd::ApiError { limit: Some(limit), .. }) =
+                    (failure, end)
+                {
+                    self.note_limit(now, limit);
+                    self.wait_for_limit(now);
+                }
+            }
             State::Checkpointing { ask } => match ask.phase {
                 AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
-                    if is_context_full(&end) =>
+                    if failure == Some(Class::ContextFull) =>
                 {
+                    self.fail(Class::ContextFull);
                     self.give_up_asking("the context is full: no request is answered any more");
+                }
+                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
+                    if failure == Some(Class::UsageLimit) =>
+                {
+                    if let TurnEnd::ApiError { limit: Some(limit), .. } = end {
+                        self.note_limit(now, limit);
+                    }
+                    self.give_up_asking("a usage limit is reached: no request is answered now");
                 }
                 AskPhase::Heard => self.prove(),
                 // It ended by itself just as Esc was pressed.
@@ -204,33 +291,49 @@ impl Machine {
             },
             State::Judging { .. }
             | State::Held
-            | State::Cooling { .. }
             | State::Ending { .. }
             | State::Between { .. }
             | State::Finished { .. } => {}
         }
     }
 
-    pub(super) fn on_api_error(&mut self, error: &str) {
-        self.api_failures_in_a_row += 1;
-        if self.api_failures_in_a_row > MAX_API_FAILURES {
-            self.end_session(EndReason::ApiFailure);
-            return;
-        }
-        let attempt = self.api_failures_in_a_row;
-        let ms = doubling(COOL_MS, attempt - 1);
-        self.tell(Notice::Waiting { reason: format!("API error ({error})"), ms });
-        self.enter(State::Cooling { attempt });
-        self.timer(Timer::Cool, ms);
-    }
-
-    pub(super) fn on_asks_person(&mut self, what: &str) {
+    fn on_login_refused(&mut self, why: &str) {
         if matches!(self.state, State::Ending { .. }) {
             return;
         }
-        self.verdict
-            .get_or_insert_with(|| Outcome::NeedsPerson { why: format!("the CLI asks: {what}") });
-        self.end_unless_keeping(EndReason::NeedsPerson);
+        self.fail(Class::Authentication);
+        self.verdict.get_or_insert_with(|| Outcome::Authentication { why: why.to_owned() });
+        self.end_unless_keeping(EndReason::Authentication);
+    }
+
+    /// The turn ended with an error row, and the session is idle.
+    fn on_turn_failed(&mut self, now: Timestamp, class: Class, end: TurnEnd) {
+        let TurnEnd::ApiError { error, text, limit, .. } = end else { return };
+        self.typed = None;
+        match class {
+            Class::ContextFull => {
+                self.fail(class);
+                self.end_session(EndReason::ContextFull);
+            }
+            Class::UsageLimit | Class::RateLimit => {
+                // Only the screen or the statusline may have told of the limit.
+                let known = self.limit.clone().filter(|_| self.limit_until_ms(now).is_some());
+                match limit.or(known).or_else(|| self.used_up.clone()) {
+                    Some(limit) => {
+                        self.note_limit(now, limit);
+                        self.wait_for_limit(now);
+                    }
+                    None => self.on_api_error(now, class),
+                }
+            }
+            Class::Refused if matches!(error.as_str(), "model_not_found" | "billing_error") => {
+                self.fail(class);
+                let why = format!("the API refuses: {text}");
+                self.verdict.get_or_insert(Outcome::NeedsPerson { why });
+                self.end_session(EndReason::NeedsPerson);
+            }
+            class => self.on_api_error(now, class),
+        }
     }
 
     pub(super) fn on_exited(
@@ -239,8 +342,11 @@ impl Machine {
         exit: Exit,
         killed: u32,
         survivors: u32,
-        screen: &str,
+        out_of_memory: Option<String>,
     ) {
+        if let Some(text) = &out_of_memory {
+            self.tell(Notice::Warning { text: text.clone() });
+        }
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
             let kept = matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Keeping);
@@ -248,6 +354,15 @@ impl Machine {
                 // It was about to be ended.
                 self.reason.unwrap_or(EndReason::Threshold)
             } else if self.has_replied() {
+                let class = match out_of_memory {
+                    Some(_) => Class::OutOfMemory,
+                    None => Class::Crash,
+                };
+                if class == Class::OutOfMemory {
+                    self.note = Some(memory_note());
+                }
+                self.fail(class);
+                self.failed = Some(class);
                 EndReason::Exited
             } else {
                 EndReason::DeadStart
@@ -255,7 +370,7 @@ impl Machine {
         }
         // Also when it was ended for not answering: a dialog may stand there.
         if self.reason == Some(EndReason::DeadStart) {
-            self.last_activity = screen.to_owned();
+            self.last_activity.clone_from(&self.last_screen);
         }
         self.session_is_gone(now, exit, killed, survivors);
     }

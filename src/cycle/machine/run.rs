@@ -12,6 +12,7 @@ impl Machine {
     pub(super) fn on_started(&mut self, now: Timestamp) {
         self.tell(Notice::RunStarted);
         self.set_run_timer(now);
+        self.rates.restart(0, 0, 0.0);
         self.enter_between(now);
     }
 
@@ -43,6 +44,8 @@ impl Machine {
             if bill.is_some() {
                 live.bill = bill;
             }
+            let (tokens, cost_usd) = (self.tokens_total(), self.cost_ceiling_usd());
+            self.rates.restart(self.elapsed_ms(now), tokens, cost_usd);
             self.reason = Some(EndReason::SupervisorLost);
             self.session_is_gone(now, Exit::Unknown, killed, 0);
         } else {
@@ -89,7 +92,10 @@ impl Machine {
                 Between::Keeping | Between::Briefing => {}
                 // The budget may run out on a task that is done.
                 Between::Judging { .. } if is_budget => {}
-                Between::Judging { .. } | Between::Backoff | Between::Held => {
+                Between::Judging { .. }
+                | Between::Backoff { .. }
+                | Between::Preparing
+                | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
                 }
@@ -98,7 +104,7 @@ impl Machine {
     }
 
     /// Ends the session and the run without asking for anything.
-    pub(super) fn end_now(&mut self, now: Timestamp, outcome: Outcome) {
+    pub(super) fn end_now(&mut self, now: Timestamp, outcome: Outcome, reason: EndReason) {
         self.settle(outcome);
         match &self.state {
             State::Starting
@@ -108,19 +114,27 @@ impl Machine {
             | State::Cooling { .. }
             | State::Checkpointing { .. } => {
                 self.cancel_judge();
-                self.end_session(EndReason::Stopped);
-                self.timer(Timer::Exit, HURRIED_EXIT_MS.min(self.params.exit_timeout_ms));
+                self.end_hurriedly(reason);
             }
             State::Ending { surely: false } => self.end_surely(),
             State::Ending { surely: true } | State::Finished { .. } => {}
             State::Between { step } => match step {
                 Between::Keeping | Between::Briefing => {}
-                Between::Judging { .. } | Between::Backoff | Between::Held => {
+                Between::Judging { .. }
+                | Between::Backoff { .. }
+                | Between::Preparing
+                | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
                 }
             },
         }
+    }
+
+    /// Ends the session, with little time for its last words.
+    pub(super) fn end_hurriedly(&mut self, reason: EndReason) {
+        self.end_session(reason);
+        self.timer(Timer::Exit, HURRIED_EXIT_MS.min(self.params.exit_timeout_ms));
     }
 
     /// What the run will end with. A task that was found done stays done,
@@ -139,6 +153,10 @@ impl Machine {
 
     pub(super) fn finish(&mut self, now: Timestamp, outcome: Outcome) {
         self.close_cycle();
+        self.end_wait(now);
+        if let Outcome::NeedsPerson { why } = &outcome {
+            self.needs_person(why.clone(), self.last_screen.clone());
+        }
         self.ended_at = Some(now);
         self.elapsed_before_ms = self.elapsed_ms(now);
         self.clock_base = now;

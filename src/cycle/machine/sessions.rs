@@ -4,6 +4,7 @@ use super::{ANSWER_MS, GONE_MS, Machine, READ_BRIEF, session_id};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::Exit;
+use crate::cycle::failure::Class;
 use crate::cycle::record::{CheckpointStatus, CycleRecord};
 use crate::cycle::state::{AskPhase, Between, EndReason, State};
 
@@ -22,6 +23,9 @@ impl Machine {
         self.judged_at = now;
         self.no_progress_before = self.no_progress_in_a_row;
         self.api_failures_in_a_row = 0;
+        self.declined_in_a_row = 0;
+        self.cli_retries = None;
+        self.failed = None;
         let is_briefed =
             self.past.last().is_some_and(|c| c.checkpoint.status == CheckpointStatus::Handoff);
         let brief = is_briefed.then(|| READ_BRIEF.to_owned());
@@ -32,7 +36,11 @@ impl Machine {
             .collect::<Vec<_>>()
             .join(" ");
         self.enter(State::Starting);
+        // Begun before the session can change anything, and done long before its
+        // first reply.
+        self.out.push(Action::KeepTree { cycle });
         self.out.push(Action::Launch { cycle, session_id, prompt });
+        self.watch_turn(now);
         self.timer(Timer::Start, self.params.start_timeout_ms);
     }
 
@@ -96,6 +104,8 @@ impl Machine {
         self.typed = None;
         if reason == EndReason::DeadStart {
             self.dead_starts_in_a_row += 1;
+            self.fail(Class::DeadStart);
+            self.failed = Some(Class::DeadStart);
         }
         self.tell(Notice::SessionEnded { reason, exit, killed, survivors });
         if survivors > 0 {

@@ -1,0 +1,78 @@
+//! What a session takes of the machine and of the purse at a time: memory,
+//! subagents, room on disks, tokens and dollars.
+
+use super::Machine;
+use crate::clock::Timestamp;
+use crate::cycle::action::Notice;
+use crate::cycle::failure::Class;
+use crate::cycle::state::{Budget, EndReason, Outcome, State};
+
+impl Machine {
+    pub(super) fn on_vitals(
+        &mut self,
+        now: Timestamp,
+        memory_mb: u64,
+        subagents: u32,
+        scratch_mb: u64,
+    ) {
+        if matches!(self.state, State::Ending { .. }) {
+            return;
+        }
+        let limits = &self.params;
+        let (soft_mb, hard_mb) = (limits.tree_memory_soft_mb, limits.tree_memory_hard_mb);
+        if subagents > limits.max_subagents {
+            let seen = format!("{subagents} subagents were at work at the same time");
+            self.breach(now, Budget::Subagents, &seen);
+        } else if scratch_mb > limits.scratch_mb {
+            let seen = format!("the run's temporary files take {scratch_mb} MB");
+            self.breach(now, Budget::Scratch, &seen);
+        } else if memory_mb >= hard_mb {
+            self.fail(Class::OutOfMemory);
+            self.failed = Some(Class::OutOfMemory);
+            self.warn_memory(memory_mb, hard_mb, "limits.tree_memory_hard_mb");
+            self.note = Some(memory_note());
+            self.cancel_judge();
+            self.end_hurriedly(EndReason::Memory);
+        } else if memory_mb >= soft_mb && matches!(self.state, State::Working) && self.has_replied()
+        {
+            self.warn_memory(memory_mb, soft_mb, "limits.tree_memory_soft_mb");
+            self.begin_ask(EndReason::Memory);
+        }
+    }
+
+    fn warn_memory(&mut self, memory_mb: u64, limit_mb: u64, key: &str) {
+        let text = format!(
+            "the session and what it started use {memory_mb} MB of memory ({key} is {limit_mb})"
+        );
+        self.tell(Notice::Warning { text });
+    }
+
+    /// A limit on what goes on at a time was broken: the session ends at once, and
+    /// the run with it, before more is lost.
+    pub(super) fn breach(&mut self, now: Timestamp, which: Budget, seen: &str) {
+        if self.verdict.is_some() && matches!(self.state, State::Ending { .. }) {
+            return;
+        }
+        let text = format!("{seen}, which is more than {} allows", which.key());
+        self.tell(Notice::Warning { text });
+        self.end_now(now, Outcome::Budget { which }, EndReason::Budget);
+    }
+
+    pub(super) fn on_disk(&mut self, now: Timestamp, free_mb: u64, place: &str) {
+        let floor_mb = self.params.disk_floor_mb;
+        if free_mb >= floor_mb || matches!(self.verdict, Some(Outcome::Disk { .. })) {
+            return;
+        }
+        let why =
+            format!("{free_mb} MB are free at {place}, and limits.disk_floor_mb is {floor_mb}");
+        self.tell(Notice::Warning { text: why.clone() });
+        self.end_now(now, Outcome::Disk { why }, EndReason::Disk);
+    }
+}
+
+/// What a session is told after one that ran out of memory.
+pub(super) fn memory_note() -> String {
+    "The session before this one was ended because it, or something it had started, used too \
+     much memory. Do the same work in a way that needs less."
+        .to_owned()
+}

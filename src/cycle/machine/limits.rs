@@ -1,0 +1,258 @@
+//! Usage limits and failing APIs: waiting, trying again, and giving up waiting.
+
+use super::{LOOK_AT_CLOCK_MS, Machine};
+use crate::clock::Timestamp;
+use crate::cycle::action::{Notice, Timer};
+use crate::cycle::event::{Quota, UsageLimit};
+use crate::cycle::failure::{API_FAILURES, Class, LIMIT_MARGIN_MS, REFUSALS};
+use crate::cycle::record::WaitRecord;
+use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
+
+/// Two resets closer together than this are the same: texts give minutes.
+const SAME_RESET_MS: i64 = 120_000;
+/// A subscription used up to this counts as used up.
+const USED_UP_PERCENT: f64 = 99.0;
+
+/// Milliseconds until that time of day, if it is still to come.
+pub(super) fn left_ms(now: Timestamp, until_unix_ms: Option<i64>) -> Option<u64> {
+    let left = until_unix_ms? - now.unix_ms;
+    u64::try_from(left).ok().filter(|ms| *ms > 0)
+}
+
+impl Machine {
+    /// Until when a usage limit holds, margin included; `None` once it is over.
+    pub(super) fn limit_until_ms(&self, now: Timestamp) -> Option<i64> {
+        let until = self.limit.as_ref()?.resets_unix_ms?.saturating_add(LIMIT_MARGIN_MS);
+        (until > now.unix_ms).then_some(until)
+    }
+
+    /// Would a wait of `more_ms` from now on be longer than the person allows?
+    pub(super) fn is_past_waiting(&self, now: Timestamp, more_ms: u64) -> bool {
+        let elapsed_ms = self.elapsed_ms(now);
+        let since_ms = self.outage_since_ms.unwrap_or(elapsed_ms);
+        elapsed_ms.saturating_sub(since_ms).saturating_add(more_ms) > self.params.max_wait_ms
+    }
+
+    fn begin_outage(&mut self, now: Timestamp) {
+        let elapsed_ms = self.elapsed_ms(now);
+        self.outage_since_ms.get_or_insert(elapsed_ms);
+    }
+
+    /// The model answered: whatever was waited for is over.
+    pub(super) fn api_answers(&mut self, now: Timestamp) {
+        self.api_failures_in_a_row = 0;
+        self.dead_starts_in_a_row = 0;
+        self.hung_in_a_row = 0;
+        self.declined_in_a_row = 0;
+        self.outage_since_ms = None;
+        self.cli_retries = None;
+        self.limit = None;
+        self.end_wait(now);
+    }
+
+    fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
+        let open = self.waits.last().filter(|w| w.ended.is_none());
+        if open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS) {
+            return;
+        }
+        self.end_wait(now);
+        let reason = reason.to_owned();
+        let wait = WaitRecord { reason: reason.clone(), since: now, until_unix_ms, ended: None };
+        self.waits.push(wait);
+        self.tell(Notice::Waiting { reason, until_unix_ms });
+    }
+
+    pub(super) fn end_wait(&mut self, now: Timestamp) {
+        if let Some(wait) = self.waits.last_mut() {
+            wait.ended.get_or_insert(now);
+        }
+    }
+
+    /// The limit was reached, or is known to be; the CLI may try by itself.
+    pub(super) fn on_limited(&mut self, now: Timestamp, limit: UsageLimit) {
+        self.note_limit(now, limit);
+        let Some(until) = self.limit_until_ms(now) else { return };
+        let Some(ms) = left_ms(now, Some(until)) else { return };
+        match &self.state {
+            State::Starting | State::Working | State::Checkpointing { .. } => {}
+            State::Cooling { class: Class::UsageLimit, .. } => {
+                // Known better now.
+                return self.wait_for_limit(now);
+            }
+            State::Cooling { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => return,
+        }
+        if self.is_past_waiting(now, ms) {
+            return self.give_up_waiting(now);
+        }
+        let reason = self.limit_word();
+        self.begin_wait(now, &reason, until);
+    }
+
+    pub(super) fn note_limit(&mut self, now: Timestamp, limit: UsageLimit) {
+        let near = |a: i64, b: i64| (a - b).abs() <= SAME_RESET_MS;
+        let is_known = match (&self.limit, limit.resets_unix_ms) {
+            (Some(old), Some(new)) => old.resets_unix_ms.is_some_and(|old| near(old, new)),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        self.begin_outage(now);
+        if is_known {
+            return;
+        }
+        self.fail(Class::UsageLimit);
+        self.limit = Some(limit);
+    }
+
+    fn limit_word(&self) -> String {
+        self.limit.as_ref().map_or_else(|| "usage_limit".into(), |l| l.which.clone())
+    }
+
+    /// A request failed at the limit, and the session is idle.
+    pub(super) fn wait_for_limit(&mut self, now: Timestamp) {
+        self.begin_outage(now);
+        self.cli_retries = None;
+        self.api_failures_in_a_row += 1;
+        let attempt = self.api_failures_in_a_row;
+        let until = self.limit_until_ms(now).unwrap_or_else(|| {
+            // No time is known, or it has passed and the limit still holds.
+            let pause_ms = Class::UsageLimit.pause_ms(self.run_id, attempt);
+            now.unix_ms.saturating_add(i64::try_from(pause_ms).unwrap_or(i64::MAX))
+        });
+        let ms = left_ms(now, Some(until)).unwrap_or(0);
+        if self.is_past_waiting(now, ms) {
+            return self.give_up_waiting(now);
+        }
+        let reason = self.limit_word();
+        self.begin_wait(now, &reason, until);
+        let until_unix_ms = Some(until);
+        self.enter(State::Cooling { attempt, class: Class::UsageLimit, until_unix_ms });
+        self.timer(Timer::Cool, ms.min(LOOK_AT_CLOCK_MS));
+    }
+
+    /// The same while no session is alive. True if there is something to wait for.
+    pub(super) fn waits_between(&mut self, now: Timestamp) -> bool {
+        let Some(until) = self.limit_until_ms(now) else { return false };
+        let Some(ms) = left_ms(now, Some(until)) else { return false };
+        self.begin_outage(now);
+        if self.is_past_waiting(now, ms) {
+            self.give_up_waiting(now);
+            return true;
+        }
+        let reason = self.limit_word();
+        self.begin_wait(now, &reason, until);
+        self.enter(State::Between { step: Between::Backoff { until_unix_ms: Some(until) } });
+        self.timer(Timer::Backoff, ms.min(LOOK_AT_CLOCK_MS));
+        true
+    }
+
+    /// Waiting longer is more than the person allows: the run ends.
+    pub(super) fn give_up_waiting(&mut self, now: Timestamp) {
+        let why = match (&self.limit, self.limit_until_ms(now)) {
+            (Some(limit), Some(_)) => {
+                let at = limit.resets_unix_ms.map(|unix_ms| Timestamp { unix_ms, boot_ms: 0 });
+                let at = at.map_or_else(String::new, |at| at.rfc3339());
+                format!("the limit ({}) is reset at {at}", limit.which)
+            }
+            (Some(limit), None) => format!("the limit ({}) still holds", limit.which),
+            (None, _) => "the API gives no reply".into(),
+        };
+        self.settle(Outcome::LimitPast { why });
+        match &self.state {
+            State::Between { .. } => self.finish_with_verdict(now),
+            State::Ending { .. } | State::Finished { .. } => {}
+            State::Starting
+            | State::Working
+            | State::Held
+            | State::Judging { .. }
+            | State::Cooling { .. }
+            | State::Checkpointing { .. } => self.end_unless_keeping(EndReason::Limit),
+        }
+    }
+
+    /// A turn failed by the API, after the CLI's own attempts; the session is idle.
+    pub(super) fn on_api_error(&mut self, now: Timestamp, class: Class) {
+        if self.cli_retries.take().is_none() {
+            self.fail(class);
+        }
+        self.api_failures_in_a_row += 1;
+        let attempt = self.api_failures_in_a_row;
+        let most = match class {
+            Class::Refused => REFUSALS,
+            _ => API_FAILURES,
+        };
+        if class.is_outage() {
+            self.begin_outage(now);
+        }
+        if attempt > most {
+            self.failed = Some(class);
+            return self.end_session(EndReason::ApiFailure);
+        }
+        let ms = class.pause_ms(self.run_id, attempt);
+        if class.is_outage() && self.is_past_waiting(now, ms) {
+            return self.give_up_waiting(now);
+        }
+        self.pause_after(class, attempt);
+        self.enter(State::Cooling { attempt, class, until_unix_ms: None });
+        self.timer(Timer::Cool, ms);
+    }
+
+    /// The CLI tries a request again by itself.
+    pub(super) fn on_cli_retries(
+        &mut self,
+        now: Timestamp,
+        class: Class,
+        attempt: u32,
+        after_ms: u64,
+    ) {
+        match &self.state {
+            State::Starting | State::Working | State::Checkpointing { .. } => {}
+            State::Cooling { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => return,
+        }
+        if class.is_outage() {
+            self.begin_outage(now);
+        }
+        if self.cli_retries.replace(class).is_none() {
+            self.fail(class);
+        }
+        self.tell(Notice::Retrying { class, attempt, after_ms });
+    }
+
+    /// How much of the subscription is used.
+    pub(super) fn on_quota(
+        &mut self,
+        now: Timestamp,
+        five_hour: Option<Quota>,
+        seven_day: Option<Quota>,
+    ) {
+        let limits = [("five_hour", five_hour), ("seven_day", seven_day)];
+        let used_up = limits.iter().find_map(|(which, quota)| {
+            let quota = (*quota)?;
+            (quota.used_percent >= USED_UP_PERCENT).then(|| UsageLimit {
+                which: (*which).to_owned(),
+                resets_unix_ms: quota.resets_unix_ms,
+            })
+        });
+        self.used_up = used_up;
+        let reserve = self.params.quota_reserve_percent;
+        let most = limits.iter().filter_map(|(_, q)| q.map(|q| q.used_percent)).fold(0.0, f64::max);
+        if reserve > 0.0 && most >= 100.0 - reserve && self.verdict.is_none() {
+            let which = Budget::Quota;
+            let text = format!(
+                "{most:.0} % of the subscription's quota is used; {} keeps {reserve} % for you",
+                which.key()
+            );
+            self.tell(Notice::Warning { text });
+            self.wind_down(now, Outcome::Budget { which }, EndReason::Budget);
+        }
+    }
+}

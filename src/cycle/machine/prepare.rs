@@ -1,0 +1,76 @@
+//! Before a launch: nothing may stand in the way of a session.
+
+use super::{ANSWER_MS, Machine};
+use crate::clock::Timestamp;
+use crate::cycle::action::{Action, Notice, Timer};
+use crate::cycle::event::{Refusal, Warning};
+use crate::cycle::failure::{Class, MISSING_LOOKS};
+use crate::cycle::state::{Between, Outcome, State};
+
+impl Machine {
+    /// Work is left: waits for a limit that still holds, else looks at all that
+    /// must hold before a launch.
+    pub(super) fn go_to_next_session(&mut self, now: Timestamp) {
+        if self.waits_between(now) {
+            return;
+        }
+        self.enter(State::Between { step: Between::Preparing });
+        self.out.push(Action::Prepare);
+        self.timer(Timer::Answer, ANSWER_MS);
+    }
+
+    pub(super) fn on_prepared(
+        &mut self,
+        now: Timestamp,
+        refusal: Option<Refusal>,
+        warnings: Vec<Warning>,
+    ) {
+        if !matches!(self.state, State::Between { step: Between::Preparing }) {
+            return;
+        }
+        for Warning { class, text } in warnings {
+            if let Some(class) = class {
+                self.fail(class);
+            }
+            self.tell(Notice::Warning { text });
+        }
+        match refusal {
+            None => {
+                self.missing_in_a_row = 0;
+                if self.paused {
+                    self.enter(State::Between { step: Between::Held });
+                } else {
+                    self.launch(now);
+                }
+            }
+            Some(refusal) => self.on_refused(now, refusal),
+        }
+    }
+
+    fn on_refused(&mut self, now: Timestamp, Refusal { class, why }: Refusal) {
+        self.fail(class);
+        if class == Class::CliMissing && self.missing_in_a_row < MISSING_LOOKS {
+            self.missing_in_a_row += 1;
+            let attempt = self.missing_in_a_row;
+            let after_ms = self.pause_after(class, attempt);
+            self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });
+            return self.timer(Timer::Backoff, after_ms);
+        }
+        self.finish(now, Outcome::NeedsPerson { why });
+    }
+
+    pub(super) fn on_tree_kept(
+        &mut self,
+        cycle: u32,
+        git_ref: Option<String>,
+        trouble: Option<String>,
+    ) {
+        let records = self.past.iter_mut().chain(self.live.as_mut());
+        for record in records.filter(|c| c.cycle == cycle) {
+            record.git_ref.clone_from(&git_ref);
+        }
+        if let Some(text) = trouble {
+            self.tell(Notice::Warning { text });
+        }
+    }
+}
