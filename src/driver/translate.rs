@@ -1,6 +1,6 @@
 //! What edges report, as events. Nothing here decides.
 
-use crate::cycle::event::{Event, Exit, QuestionKind, SessionReport, TurnEnd};
+use crate::cycle::event::{Event, Exit, QuestionKind, SessionReport, TurnEnd, UsageLimit};
 use crate::cycle::record::{Bill, CostSource, Spend};
 use crate::error::Result;
 use crate::models::Models;
@@ -278,8 +278,8 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
                 transcript::TurnEnd::Completed { background_agents: 1.. } => return None,
                 transcript::TurnEnd::Completed { background_agents: 0 } => TurnEnd::Completed,
                 transcript::TurnEnd::Interrupted => TurnEnd::Interrupted,
-                transcript::TurnEnd::ApiError { error, status, text } => {
-                    TurnEnd::ApiError { error, status, text, limit: None }
+                transcript::TurnEnd::ApiError { error, status, text, limit } => {
+                    TurnEnd::ApiError { error, status, text, limit: limit.map(usage_limit) }
                 }
             },
         },
@@ -289,6 +289,13 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
         Fact::Compacted { trigger, .. } => SessionReport::Compacted { trigger },
         Fact::AssistantText { .. } | Fact::Moved { .. } => return None,
     })
+}
+
+fn usage_limit(limit: transcript::QuotaLimit) -> UsageLimit {
+    UsageLimit {
+        which: limit.which,
+        resets_unix_ms: limit.resets_at_s.and_then(|s| s.checked_mul(1_000)),
+    }
 }
 
 /// The totals of a ledger, priced.

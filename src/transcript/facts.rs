@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::parse;
-use super::record::{Assistant, Body, CostState, Row, User};
+use super::record::{ApiError, Assistant, Body, CostState, QuotaLimit, Row, User};
 use super::tail::Event;
 use super::usage::{Ledger, SYNTHETIC_MODEL};
 
@@ -110,6 +110,8 @@ pub enum TurnEnd {
         status: Option<u16>,
         /// What the person sees.
         text: String,
+        /// The usage limit that was reached, if that is what failed it.
+        limit: Option<QuotaLimit>,
     },
 }
 
@@ -179,8 +181,8 @@ impl MainThread {
 
     fn assistant(&mut self, row: Assistant, is_new: bool, tell: &mut impl FnMut(Fact)) {
         if let Some(failed) = row.api_error {
-            let (error, status, text) = (failed.error, failed.status, row.text);
-            tell(Fact::TurnEnded(TurnEnd::ApiError { error, status, text }));
+            let ApiError { error, status, limit } = failed;
+            tell(Fact::TurnEnded(TurnEnd::ApiError { error, status, text: row.text, limit }));
             return;
         }
         if row.model == SYNTHETIC_MODEL {

@@ -24,8 +24,10 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+
 pub use facts::{Arrival, Fact, Seen, TurnEnd};
-pub use record::{CostState, ModelBill};
+pub use record::{CostState, ModelBill, QuotaLimit};
 pub use usage::{Cost, Ledger, Unidentified};
 
 use facts::MainThread;
@@ -54,6 +56,17 @@ pub struct SessionTranscript {
     untold: Vec<Seen>,
     /// The last poll did not come to the end of what is there.
     is_behind: bool,
+    /// Bytes read so far.
+    read_bytes: ReadBytes,
+}
+
+/// Bytes read so far: what grows is alive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadBytes {
+    /// Of the main file.
+    pub main: u64,
+    /// Of the subagents' files.
+    pub subagents: u64,
 }
 
 impl SessionTranscript {
@@ -76,6 +89,7 @@ impl SessionTranscript {
             ledger: Ledger::new(),
             untold: Vec::new(),
             is_behind: false,
+            read_bytes: ReadBytes::default(),
         }
     }
 
@@ -113,9 +127,13 @@ impl SessionTranscript {
 
     fn read(&mut self, mut budget: u64) -> io::Result<Vec<Seen>> {
         self.find();
-        let Self { main, subagents, thread, ledger, untold, .. } = self;
+        let Self { main, subagents, thread, ledger, untold, read_bytes, .. } = self;
+        let all = budget;
         let result = main.poll(&mut budget, |event| thread.take(event, ledger, untold));
+        let left = budget;
         subagents.poll(&mut budget, ledger);
+        read_bytes.main = read_bytes.main.saturating_add(all - left);
+        read_bytes.subagents = read_bytes.subagents.saturating_add(left - budget);
         self.is_behind = budget == 0;
         result.map(|()| std::mem::take(untold))
     }
@@ -128,6 +146,16 @@ impl SessionTranscript {
         main.finish(|event| thread.take(event, ledger, &mut seen));
         subagents.finish(ledger);
         Ok(seen)
+    }
+
+    /// How much was read so far.
+    pub fn read_bytes(&self) -> ReadBytes {
+        self.read_bytes
+    }
+
+    /// Subagents at work: their files grew lately, and do not end with an answer.
+    pub fn subagents_at_work(&self) -> u32 {
+        self.subagents.at_work(Timestamp::now())
     }
 
     /// What the session used so far, subagents included.

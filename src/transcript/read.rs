@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::json::{Raw, array, dollars, is_true, number, object, string};
 use super::record::{
-    ApiError, Assistant, Body, CostState, MAX_ASSISTANT_TEXT_BYTES, ModelBill, Row, ToolCall,
-    Usage, User,
+    ApiError, Assistant, Body, CostState, MAX_ASSISTANT_TEXT_BYTES, ModelBill, QuotaLimit, Row,
+    ToolCall, Usage, User,
 };
 use super::wording::{one_line, prompt_text, truncate};
 
@@ -93,6 +93,10 @@ struct RawRow<'a> {
     #[serde(borrow)]
     error: Raw<'a>,
     #[serde(borrow)]
+    api_error: Raw<'a>,
+    #[serde(borrow)]
+    quota_limits: Raw<'a>,
+    #[serde(borrow)]
     message: Raw<'a>,
     #[serde(borrow)]
     operation: Raw<'a>,
@@ -112,6 +116,15 @@ struct RawRow<'a> {
     has_unknown_model_cost: Raw<'a>,
     #[serde(borrow)]
     continued_in_session_id: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawQuota<'a> {
+    #[serde(borrow)]
+    resets_at: Raw<'a>,
+    #[serde(borrow)]
+    rate_limit_type: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +258,7 @@ impl RawRow<'_> {
             row.api_error = Some(ApiError {
                 error: string(self.error).unwrap_or_else(|| "unknown".into()),
                 status: number(self.api_error_status).and_then(|code| u16::try_from(code).ok()),
+                limit: self.quota_limit(),
             });
         }
         let Some(message) = object::<RawMessage<'_>>(self.message) else {
@@ -253,11 +267,28 @@ impl RawRow<'_> {
         row.message_id = string(message.id);
         row.model = string(message.model).unwrap_or_default();
         row.usage = message.usage.and_then(Usage::read);
-        row.finished = string(message.stop_reason).is_some();
+        let stop_reason = string(message.stop_reason);
+        row.ends_turn =
+            stop_reason.as_ref().is_some_and(|why| why != "tool_use" && why != "pause_turn");
+        row.finished = stop_reason.is_some();
         for block in blocks(message.content) {
             row.take_block(&block);
         }
         row
+    }
+
+    /// `quotaLimits` holds the reset; older and odd rows only the word.
+    fn quota_limit(&self) -> Option<QuotaLimit> {
+        let quota = object::<RawQuota<'_>>(self.quota_limits);
+        if quota.is_none() && string(self.api_error).as_deref() != Some("usage_limit_reached") {
+            return None;
+        }
+        let which = quota.as_ref().and_then(|q| string(q.rate_limit_type));
+        let resets_at_s = quota.and_then(|q| number(q.resets_at));
+        Some(QuotaLimit {
+            which: which.map_or_else(|| "usage_limit".into(), |which| one_line(&which)),
+            resets_at_s: resets_at_s.and_then(|s| i64::try_from(s).ok()),
+        })
     }
 
     fn user(&self) -> User {

@@ -71,6 +71,8 @@ pub struct Assistant {
     pub usage: Option<Usage>,
     /// The response was received to its end.
     pub finished: bool,
+    /// It asks for no tool: the turn, or the subagent, is at its end.
+    pub ends_turn: bool,
     /// Which block of the response this row holds.
     pub block: u64,
     /// Characters of text, thinking and tool input in this row, as JavaScript counts.
@@ -90,6 +92,17 @@ pub struct ApiError {
     pub error: String,
     /// HTTP status, if there was one.
     pub status: Option<u16>,
+    /// The usage limit that was reached, if that is what it says.
+    pub limit: Option<QuotaLimit>,
+}
+
+/// A usage limit of a subscription, as a row tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaLimit {
+    /// Which: `five_hour`, `seven_day` …; `usage_limit` if it does not say.
+    pub which: String,
+    /// When it begins anew, Unix time in seconds.
+    pub resets_at_s: Option<i64>,
 }
 
 /// A tool call.

@@ -17,6 +17,9 @@ const MAX_FILES: usize = 10_000;
 const MAX_FOLDERS: usize = 1_000;
 /// Unfinished lines kept, of all files together.
 const MAX_HELD_BYTES: usize = 64 << 20;
+/// A subagent whose file has not grown for this long is not at work, as far as
+/// floods are concerned.
+const AT_WORK_MS: u64 = 120_000;
 /// A folder that changed this recently is listed again: its time of change is
 /// too coarse to show a second change right after the first.
 const SETTLE_MS: i64 = 1_000;
@@ -25,7 +28,18 @@ const SETTLE_MS: i64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Subagents {
     folders: Vec<Folder>,
-    files: BTreeMap<PathBuf, Option<Tail>>,
+    files: BTreeMap<PathBuf, Agent>,
+}
+
+/// One subagent's file.
+#[derive(Debug)]
+struct Agent {
+    /// `None`: it cannot be read, and is read no more.
+    tail: Option<Tail>,
+    /// When it last had something new.
+    grew_at: Option<Timestamp>,
+    /// Its newest row is an answer that asks for no tool.
+    answered: bool,
 }
 
 #[derive(Debug)]
@@ -53,19 +67,24 @@ impl Subagents {
     pub(super) fn poll(&mut self, budget: &mut u64, ledger: &mut Ledger) {
         self.discover();
         let mut held_bytes = 0_usize;
-        for file in self.files.values_mut() {
+        for agent in self.files.values_mut() {
+            let Agent { tail: file, grew_at, answered } = agent;
             let Some(tail) = file else { continue };
+            let before = *budget;
             // Without a budget nothing is new, so nothing more is held either.
-            if *budget > 0 && tail.poll(budget, |event| take(event, ledger)).is_err() {
+            if *budget > 0 && tail.poll(budget, |event| take(event, ledger, answered)).is_err() {
                 // It is not supervision that fails with it, only its count.
                 ledger.damage.unreadable_files += 1;
                 *file = None;
                 continue;
             }
+            if *budget < before {
+                *grew_at = Some(Timestamp::now());
+            }
             held_bytes = held_bytes.saturating_add(tail.held_bytes());
             if held_bytes > MAX_HELD_BYTES {
                 held_bytes -= tail.held_bytes();
-                tail.give_up_line(|event| take(event, ledger));
+                tail.give_up_line(|event| take(event, ledger, answered));
             }
         }
     }
@@ -73,13 +92,24 @@ impl Subagents {
     /// Bytes kept of unfinished lines.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        self.files.values().flatten().map(Tail::held_bytes).sum()
+        self.files.values().filter_map(|agent| agent.tail.as_ref()).map(Tail::held_bytes).sum()
     }
 
     pub(super) fn finish(&mut self, ledger: &mut Ledger) {
-        for tail in self.files.values_mut().flatten() {
-            tail.finish(|event| take(event, ledger));
+        for Agent { tail, answered, .. } in self.files.values_mut() {
+            if let Some(tail) = tail {
+                tail.finish(|event| take(event, ledger, answered));
+            }
         }
+    }
+
+    /// How many are at work. One that waits for a long tool call counts for as
+    /// long as its file grew lately: what floods grows.
+    pub(super) fn at_work(&self, now: Timestamp) -> u32 {
+        let is_at_work = |agent: &&Agent| {
+            !agent.answered && agent.grew_at.is_some_and(|at| now.ms_since(at) < AT_WORK_MS)
+        };
+        u32::try_from(self.files.values().filter(is_at_work).count()).unwrap_or(u32::MAX)
     }
 
     fn discover(&mut self) {
@@ -110,7 +140,11 @@ impl Subagents {
                 && path.extension().is_some_and(|ext| ext == "jsonl")
                 && self.files.len() < MAX_FILES
             {
-                self.files.entry(path).or_insert_with_key(|path| Some(Tail::closing(path.clone())));
+                self.files.entry(path).or_insert_with_key(|path| Agent {
+                    tail: Some(Tail::closing(path.clone())),
+                    grew_at: None,
+                    answered: false,
+                });
             }
         }
     }
@@ -134,14 +168,19 @@ impl Folder {
     }
 }
 
-fn take(event: Event<'_>, ledger: &mut Ledger) {
+fn take(event: Event<'_>, ledger: &mut Ledger, answered: &mut bool) {
     match event {
         Event::Line(line) => {
             let mut damage = ledger.damage;
             parse::rows(line, &mut damage, |row| {
                 let row = Row { sidechain: true, ..row };
-                if let Body::Assistant(assistant) = &row.body {
-                    ledger.count(&row, assistant);
+                match &row.body {
+                    Body::Assistant(assistant) => {
+                        *answered = assistant.ends_turn || assistant.api_error.is_some();
+                        ledger.count(&row, assistant);
+                    }
+                    Body::User(_) => *answered = false,
+                    _ => {}
                 }
             });
             ledger.damage = damage;

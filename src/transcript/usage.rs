@@ -513,7 +513,7 @@ mod tests {
             usage: Some(Usage { input: 5, ..Usage::default() }),
             ..Assistant::default()
         };
-        let api_error = Some(ApiError { error: "x".into(), status: None });
+        let api_error = Some(ApiError { error: "x".into(), status: None, limit: None });
         let failed = Assistant { api_error, ..counted.clone() };
         let made_up = Assistant { model: SYNTHETIC_MODEL.into(), ..counted.clone() };
         let mut ledger = Ledger::new();

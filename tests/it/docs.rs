@@ -122,6 +122,8 @@ fn exit_codes() -> BTreeSet<u8> {
         Outcome::Budget { which: Budget::Hours },
         Outcome::NoProgress,
         Outcome::Authentication { why: String::new() },
+        Outcome::LimitPast { why: String::new() },
+        Outcome::Disk { why: String::new() },
     ];
     for outcome in &outcomes {
         match outcome {
@@ -129,7 +131,9 @@ fn exit_codes() -> BTreeSet<u8> {
             | Outcome::NeedsPerson { .. }
             | Outcome::Budget { .. }
             | Outcome::NoProgress
-            | Outcome::Authentication { .. } => {}
+            | Outcome::Authentication { .. }
+            | Outcome::LimitPast { .. }
+            | Outcome::Disk { .. } => {}
             // 128 + n has a row of its own.
             Outcome::Stopped { .. } => unreachable!(),
         }
