@@ -347,7 +347,8 @@ fn code(path: &Path) -> String {
 
 /// Source files of the program itself; `cycle` keeps some of its tests in files of their own.
 fn program_files() -> impl Iterator<Item = (String, PathBuf)> {
-    let tests_of_cycle = ["scenarios", "sim", "states_doc", "story"];
+    let tests_of_cycle =
+        ["scenarios", "sim", "states_doc", "failures_doc", "nights", "scenarios_night", "story"];
     files().into_iter().map(|path| (shown(&path), path)).filter(move |(name, _)| {
         name.starts_with("src/")
             && name.ends_with(".rs")
