@@ -203,6 +203,26 @@ fn main_work_tree(root: &Path) -> Option<PathBuf> {
     Some(common.parent()?.parent()?.to_path_buf())
 }
 
+/// The settings files that come with `project`, the weakest first: its own, and
+/// the local one of its git repository, whose hooks run too when the project is
+/// a folder or a linked work tree of it.
+pub fn project_settings(project: &Path) -> Vec<PathBuf> {
+    const LOCAL: &str = ".claude/settings.local.json";
+    let root = git_root(project);
+    let above = [root.and_then(main_work_tree), root.map(Path::to_path_buf)];
+    let mut files = vec![project.join(".claude/settings.json")];
+    files.extend(above.into_iter().flatten().filter(|dir| dir != project).map(|d| d.join(LOCAL)));
+    files.push(project.join(LOCAL));
+    files
+}
+
+/// Where the CLI looks for servers it shares with the project: there, and in
+/// every folder above but the root of the file system.
+pub fn project_servers(project: &Path) -> Vec<PathBuf> {
+    let folders = project.ancestors().filter(|dir| dir.parent().is_some());
+    folders.map(|dir| dir.join(".mcp.json")).collect()
+}
+
 /// The nearest directory above with a `.git` in it.
 pub fn git_root(dir: &Path) -> Option<&Path> {
     dir.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok())
@@ -312,6 +332,24 @@ mod tests {
             is_trusted(&trusting(&repo), &linked),
             "a linked work tree is trusted with its main one"
         );
+        let local = ".claude/settings.local.json";
+        assert_eq!(
+            project_settings(&linked),
+            [linked.join(".claude/settings.json"), repo.join(local), linked.join(local)]
+        );
+    }
+
+    #[test]
+    fn settings_and_servers_of_the_folders_above_apply() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, sub) = (dir.path().join("repo"), dir.path().join("repo/a"));
+        std::fs::create_dir_all(repo.join(".git")).unwrap();
+        std::fs::create_dir(&sub).unwrap();
+        let (shared, local) = (".claude/settings.json", ".claude/settings.local.json");
+        assert_eq!(project_settings(&sub), [sub.join(shared), repo.join(local), sub.join(local)]);
+        assert_eq!(project_settings(&repo), [repo.join(shared), repo.join(local)]);
+        let found = project_servers(Path::new("/a/b"));
+        assert_eq!(found, [PathBuf::from("/a/b/.mcp.json"), "/a/.mcp.json".into()]);
     }
 
     #[test]

@@ -39,6 +39,7 @@
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
+//! | [`guard`] | what must not change under a run, and what is kept of the work tree |
 //! | [`demo`] | the scripted Messages API, which the tests use too |
 //!
 //! `dev-docs/ARCHITECTURE.md` has the invariants and where each is watched.
@@ -55,6 +56,7 @@ pub mod devdocs;
 pub mod doctor;
 pub mod driver;
 pub mod error;
+pub mod guard;
 pub mod journal;
 pub mod lock;
 pub mod models;

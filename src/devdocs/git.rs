@@ -6,11 +6,14 @@
 //! convenience on top of the copy in the state directory.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -116,7 +119,15 @@ impl Output {
         records.filter(|r| !r.is_empty()).map(|r| PathBuf::from(OsStr::from_bytes(r)))
     }
 
-    fn first_line(&self) -> String {
+    /// Why it failed, in git's words, shortened.
+    pub(crate) fn complaint(&self) -> String {
+        match self.stderr.lines().find(|line| !line.trim().is_empty()) {
+            Some(line) => line.chars().take(300).collect(),
+            None => format!("git ended with {:?} and said nothing", self.code),
+        }
+    }
+
+    pub(crate) fn first_line(&self) -> String {
         String::from_utf8_lossy(&self.stdout).lines().next().unwrap_or_default().trim().to_owned()
     }
 }
@@ -149,63 +160,133 @@ impl From<Problem> for CommitOutcome {
     }
 }
 
-/// The command line and environment of one git command in `root`.
-fn command(root: &Path, args: &[OsString], environment: &[OsString]) -> std::process::Command {
-    let mut command = std::process::Command::new("git");
-    for name in environment {
-        let kept = PASSED.iter().any(|passed| *name == **passed);
-        if name.as_bytes().starts_with(b"GIT_") && !kept {
-            command.env_remove(name);
-        }
-    }
-    command
-        .env("LC_ALL", "C")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_LITERAL_PATHSPECS", "1")
-        .env("GIT_EDITOR", "true")
-        // Reading must not take the lock that the session's own git may want.
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .arg("--no-pager");
-    for setting in HARDENING {
-        command.args(["-c", setting]);
-    }
-    command.args(args).current_dir(root);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+/// One git command, about to be run in a folder.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    root: &'a Path,
+    args: Vec<OsString>,
+    settings: Vec<String>,
+    variables: Vec<(&'static str, OsString)>,
+    input: Option<File>,
 }
 
-/// Runs git; the child is killed if this future is dropped.
-pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Problem> {
-    let environment: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    let mut command = tokio::process::Command::from(command(root, args, &environment));
-    let mut child = command.kill_on_drop(true).spawn().map_err(|err| match err.kind() {
-        // The folder may be missing too, but then there is nothing to commit either.
-        std::io::ErrorKind::NotFound => Problem::NoGit,
-        _ => Problem::Io(err.to_string()),
-    })?;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(Problem::Io(String::from("git has no output")));
-    };
-    let work = async {
-        let read = async |pipe: &mut (dyn AsyncRead + Send + Unpin), most| {
-            let mut bytes = Vec::new();
-            pipe.take(most).read_to_end(&mut bytes).await.map(|_| bytes)
-        };
-        // Each pipe is closed as soon as enough is read, so that a command with
-        // more to say ends instead of waiting for a reader.
-        let (out, err) =
-            tokio::try_join!(async { read(&mut { stdout }, MAX_OUTPUT_BYTES).await }, async {
-                read(&mut { stderr }, MAX_STDERR_BYTES).await
-            },)?;
-        let cut = out.len() as u64 == MAX_OUTPUT_BYTES;
-        let code = child.wait().await?.code();
-        let stderr = String::from_utf8_lossy(&err).trim().to_owned();
-        Ok::<_, std::io::Error>(Output { code, stdout: out, stderr, cut })
-    };
-    match tokio::time::timeout(Duration::from_millis(GIT_TIMEOUT_MS), work).await {
-        Ok(done) => done.map_err(|err| Problem::Io(err.to_string())),
-        Err(_) => Err(Problem::TimedOut),
+impl<'a> Call<'a> {
+    /// Git with these arguments, in `root`.
+    pub(crate) fn new(root: &'a Path, args: Vec<OsString>) -> Self {
+        Self { root, args, settings: Vec::new(), variables: Vec::new(), input: None }
     }
+
+    /// Sets `key=value` for this command, over the repository's own.
+    pub(crate) fn settings(mut self, settings: impl IntoIterator<Item = String>) -> Self {
+        self.settings.extend(settings);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Gives it a file to read as standard input.
+    pub(crate) fn input(mut self, input: File) -> Self {
+        self.input = Some(input);
+        self
+    }
+
+    /// The command line and environment; `environment` names what longhaul has.
+    fn command(self, environment: &[OsString]) -> std::process::Command {
+        let mut command = std::process::Command::new("git");
+        for name in environment {
+            let kept = PASSED.iter().any(|passed| *name == **passed);
+            if name.as_bytes().starts_with(b"GIT_") && !kept {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .env("GIT_EDITOR", "true")
+            // Reading must not take the lock that the session's own git may want.
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            // In a partial clone a missing object would be fetched.
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .envs(self.variables)
+            .arg("--no-pager");
+        for setting in HARDENING.map(str::to_owned).into_iter().chain(self.settings) {
+            command.args(["-c", &setting]);
+        }
+        command.args(self.args).current_dir(self.root);
+        command.stdin(self.input.map_or_else(Stdio::null, Stdio::from));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it. If this future is dropped or time is up, git is killed, with
+    /// what it started in its process group.
+    pub(crate) async fn run(self) -> Result<Output, Problem> {
+        let environment: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+        let mut command = self.command(&environment);
+        command.process_group(0);
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.kill_on_drop(true).spawn().map_err(|err| match err.kind() {
+            // The folder may be missing too, but then there is nothing to commit either.
+            std::io::ErrorKind::NotFound => Problem::NoGit,
+            _ => Problem::Io(err.to_string()),
+        })?;
+        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Problem::Io(String::from("git has no output")));
+        };
+        let work = async {
+            let read = async |pipe: &mut (dyn AsyncRead + Send + Unpin), most| {
+                let mut bytes = Vec::new();
+                pipe.take(most).read_to_end(&mut bytes).await.map(|_| bytes)
+            };
+            // Each pipe is closed as soon as enough is read, so that a command with
+            // more to say ends instead of waiting for a reader.
+            let (out, err) =
+                tokio::try_join!(async { read(&mut { stdout }, MAX_OUTPUT_BYTES).await }, async {
+                    read(&mut { stderr }, MAX_STDERR_BYTES).await
+                },)?;
+            let cut = out.len() as u64 == MAX_OUTPUT_BYTES;
+            let code = child.wait().await?.code();
+            let stderr = String::from_utf8_lossy(&err).trim().to_owned();
+            Ok::<_, std::io::Error>(Output { code, stdout: out, stderr, cut })
+        };
+        match tokio::time::timeout(Duration::from_millis(GIT_TIMEOUT_MS), work).await {
+            Ok(done) => {
+                let output = done.map_err(|err| Problem::Io(err.to_string()))?;
+                group.ended();
+                Ok(output)
+            }
+            Err(_) => Err(Problem::TimedOut),
+        }
+    }
+}
+
+/// A git command and what it started, such as a filter; killed when dropped
+/// before it ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Runs git in `root`, as [`Call::run`] does.
+pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Problem> {
+    Call::new(root, args.to_vec()).run().await
 }
 
 /// Arguments from words and paths; the paths stand after `--`.
@@ -317,12 +398,7 @@ fn failure(output: &Output) -> Option<CommitOutcome> {
 }
 
 fn refused(output: &Output) -> CommitOutcome {
-    let line = output.stderr.lines().find(|line| !line.trim().is_empty());
-    let message = match line {
-        Some(line) => line.chars().take(300).collect(),
-        None => format!("git ended with {:?} and said nothing", output.code),
-    };
-    CommitOutcome::Refused { message }
+    CommitOutcome::Refused { message: output.complaint() }
 }
 
 /// Settings for a committer where the person has none, so that the commit does
@@ -362,7 +438,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn git(root: &Path, words: &[&str]) -> String {
-        let output = command(root, &args(words, &[]), &[]).output().unwrap();
+        let output = Call::new(root, args(words, &[])).command(&[]).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -496,6 +572,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_git_started_ends_with_it() {
+        let dir = repository();
+        let told = dir.path().join("pid");
+        let alias =
+            format!("alias.hang=!echo $$ > {0}.new; mv {0}.new {0}; sleep 3600", told.display());
+        block_on(async {
+            let hanging = Call::new(dir.path(), args(&["hang"], &[])).settings([alias]);
+            let mut hanging = Box::pin(hanging.run());
+            while !told.exists() {
+                let tick = tokio::time::sleep(Duration::from_millis(5));
+                tokio::select! {
+                    _ = &mut hanging => panic!("it ended"),
+                    () = tick => {}
+                }
+            }
+        });
+        let pid = std::fs::read_to_string(&told).unwrap();
+        // Orphaned and dead, it waits for whoever reaps it.
+        let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn the_status_is_short() {
         let dir = repository();
         std::fs::write(dir.path().join("code.rs"), "new").unwrap();
@@ -511,7 +612,7 @@ pub(crate) mod tests {
             ["GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_AUTHOR_NAME", "HOME"]
                 .map(OsString::from)
                 .into();
-        let command = command(Path::new("/"), &[], &names);
+        let command = Call::new(Path::new("/"), Vec::new()).command(&names);
         let removed: Vec<_> =
             command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert_eq!(removed, ["GIT_CONFIG_COUNT", "GIT_DIR", "GIT_INDEX_FILE"]);

@@ -24,6 +24,40 @@ const VERSION_MAX_BYTES: u64 = 4096;
 const INSTALL: &str = "install it with `npm install -g @anthropic-ai/claude-code`, or name its path in claude.command";
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = cli(patient);
+    findings.extend(search_path(patient));
+    findings
+}
+
+/// The PATH of the session, by which longhaul finds git and the shell as well.
+fn search_path(patient: &Patient<'_>) -> Option<Finding> {
+    let id = "path";
+    let Some(path) = patient.child_env.get("PATH") else {
+        return Some(
+            Finding::error(id, ErrorKind::Usage, "PATH is empty")
+                .detail("neither the session nor longhaul would find a command")
+                .mend("set PATH (cron and systemd have a short one, or none), or claude.env.PATH"),
+        );
+    };
+    let inside = |dir: &PathBuf| dir.is_relative() || dir.starts_with(patient.project);
+    let inside: Vec<String> = std::env::split_paths(path)
+        .filter(inside)
+        .map(|dir| if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() })
+        .collect();
+    if inside.is_empty() {
+        return None;
+    }
+    Some(
+        Finding::note(
+            id,
+            format!("PATH leads into the project: {}", inside.join(", ").escape_debug()),
+        )
+        .detail("a program that a session puts there is found by longhaul too")
+        .mend("take it out of PATH for the night, or put it last"),
+    )
+}
+
+fn cli(patient: &Patient<'_>) -> Vec<Finding> {
     let command = &patient.config.claude.command;
     let path = match find_program(command, patient.project, &patient.child_env) {
         Ok(path) => path,

@@ -1,12 +1,13 @@
 //! The settings files of the CLI: those it would stop at, and servers it would ask about.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
-use crate::claude_json::{Json, Places};
+use crate::claude_json::{Json, Places, project_servers, project_settings};
 
 /// The values of `permissions.defaultMode` the CLI knows; at any other it stops and asks.
 const MODES: [&str; 7] =
@@ -35,8 +36,9 @@ pub(super) fn layers(project: &Path, places: Option<&Places>) -> Vec<Layer> {
     if let Some(places) = places {
         add(places.config_dir.join("settings.json"), false);
     }
-    add(project.join(".claude/settings.json"), true);
-    add(project.join(".claude/settings.local.json"), true);
+    for path in project_settings(project) {
+        add(path, true);
+    }
     out
 }
 
@@ -86,13 +88,23 @@ fn unusable(patient: &Patient<'_>, layer: &Layer) -> Option<Finding> {
     )
 }
 
-/// A `.mcp.json` of the project names servers about which the CLI asks once.
+/// A `.mcp.json` of the project, or of a folder above, names servers about which
+/// the CLI asks once.
 fn servers(patient: &Patient<'_>) -> Option<Finding> {
     if patient.config.claude.args.iter().any(|arg| arg == "--strict-mcp-config") {
         return None;
     }
-    let file = Json::read(&patient.project.join(".mcp.json"));
-    let named = file.at(&["mcpServers"])?.as_object()?;
+    let files: Vec<(PathBuf, Json)> = project_servers(patient.project)
+        .into_iter()
+        .map(|path| {
+            let json = Json::read(&path);
+            (path, json)
+        })
+        .collect();
+    let named = files.iter().filter_map(|(path, json)| {
+        let servers = json.at(&["mcpServers"])?.as_object()?;
+        Some(servers.keys().map(move |server| (path, server)))
+    });
     let project = patient.project.to_string_lossy();
     let in_global = |key: &str| patient.global.at(&["projects", &project, key]);
     let listed = |key: &str, server: &str| {
@@ -106,19 +118,23 @@ fn servers(patient: &Patient<'_>) -> Option<Finding> {
     let all =
         patient.settings.iter().any(|layer| layer.json.is_true(&["enableAllProjectMcpServers"]))
             || in_global("enableAllProjectMcpServers").and_then(Value::as_bool) == Some(true);
-    let open: Vec<String> = named
-        .keys()
-        .filter(|server| {
+    let open: Vec<(&PathBuf, &String)> = named
+        .flatten()
+        .filter(|(_, server)| {
             !all && !listed("enabledMcpjsonServers", server)
                 && !listed("disabledMcpjsonServers", server)
         })
-        .map(|server| server.escape_debug().to_string())
         .collect();
-    if open.is_empty() {
-        return None;
-    }
+    let (first, _) = open.first()?;
+    let place = match first.strip_prefix(patient.project) {
+        Ok(own) => own.display().to_string(),
+        Err(_) => shown(first, &patient.child_env),
+    };
+    let names: BTreeSet<String> =
+        open.iter().map(|(_, server)| server.escape_debug().to_string()).collect();
+    let names: Vec<String> = names.into_iter().collect();
     Some(
-        Finding::error("mcp", ErrorKind::NeedsPerson, format!("the CLI would ask about the MCP servers of .mcp.json: {}", open.join(", ")))
+        Finding::error("mcp", ErrorKind::NeedsPerson, format!("the CLI would ask about the MCP servers of {place}: {}", names.join(", ")))
             .mend("start `claude` there once and answer, or name them in enabledMcpjsonServers or disabledMcpjsonServers of .claude/settings.local.json"),
     )
 }

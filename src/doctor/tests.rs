@@ -387,6 +387,35 @@ fn servers_of_the_project_must_have_been_answered() {
     world.remove("project/.claude/settings.local.json");
     world.args(&["--strict-mcp-config"]);
     world.no_error();
+    world.args(&[]);
+    world.remove("project/.mcp.json");
+    world.write(".mcp.json", &json!({"mcpServers": {"above": {}}}).to_string());
+    let (_, kind, shown) = world.the_error();
+    assert_eq!(kind, ErrorKind::NeedsPerson, "the CLI looks into the folders above too");
+    assert!(shown.contains(".mcp.json: above"), "{shown}");
+}
+
+#[test]
+fn an_empty_path_is_refused_and_one_into_the_project_is_told() {
+    let mut world = World::healthy();
+    let cli = world.base.join("bin/claude");
+    world.config.claude.command = cli.to_str().unwrap().into();
+    let path = world.env.iter().find(|(name, _)| name == "PATH").unwrap().1.clone();
+    for inside in [".", "bin", "", world.project.join(".venv/bin").to_str().unwrap()] {
+        world.set_env("PATH", &format!("{path}:{inside}"));
+        assert_eq!(world.find("path").severity, Severity::Note, "{inside:?}");
+        world.no_error();
+    }
+    for empty in [Some(""), None] {
+        world.env.retain(|(name, _)| name != "PATH");
+        world.env.extend(empty.map(|value| ("PATH".into(), value.into())));
+        // Not even the made-up CLI, a script, needs a PATH.
+        let (id, kind, shown) = world.the_error();
+        assert_eq!((id, kind), ("path", ErrorKind::Usage));
+        assert!(shown.contains("PATH is empty"), "{shown}");
+    }
+    world.child_env("PATH", &path);
+    world.no_error();
 }
 
 #[test]
@@ -501,11 +530,25 @@ fn bypassing_permissions_takes_two_decisions() {
         world.config.claude.env.clear();
     }
     world.args(&[]);
-    world.write(
-        "home/.claude/settings.json",
-        &json!({"permissions": {"defaultMode": "bypassPermissions"}}).to_string(),
-    );
+    let mode = json!({"permissions": {"defaultMode": "bypassPermissions"}}).to_string();
+    world.write("home/.claude/settings.json", &mode);
     assert_eq!(world.the_error().0, "bypass");
+    world.remove("home/.claude/settings.json");
+    // The CLI does not take it from the project; were it to, longhaul would be told by a question.
+    fs::create_dir(world.base.join(".git")).unwrap();
+    for project in [
+        "project/.claude/settings.json",
+        "project/.claude/settings.local.json",
+        ".claude/settings.local.json",
+    ] {
+        world.write(project, &mode);
+        world.config.claude.allow_bypass = false;
+        assert_eq!(
+            world.find("permissions").title,
+            "permission mode manual asks, and nobody is there to answer"
+        );
+        world.remove(project);
+    }
 }
 
 #[test]
