@@ -178,8 +178,8 @@ fn moments<'a>(text: &'a str, now: &'a Now<'a>) -> impl Iterator<Item = i64> + '
     let behind = |mark: &'static str| text.match_indices(mark).map(|(at, m)| &text[at + m.len()..]);
     let epochs = behind("|").filter_map(epoch);
     let resets = behind("reset").filter_map(|rest| now.reset(rest));
-    let tries = behind("retrying ").chain(behind("try again ")).filter_map(|rest| now.retry(rest));
-    epochs.chain(resets).chain(tries)
+    let tries = ["retrying ", "try again ", "automatically "].into_iter().flat_map(behind);
+    epochs.chain(resets).chain(tries.filter_map(|rest| now.retry(rest)))
 }
 
 /// `|1763760000`: Unix seconds, or milliseconds when that many digits.
@@ -224,8 +224,8 @@ impl Now<'_> {
         self.told(&mut Words::of(rest))
     }
 
-    /// What stands behind "retrying": `in 3s (Nov 21, 10:26pm)`. The time in
-    /// parentheses is the whole one.
+    /// What stands behind "retrying" or "continuing automatically": `at 8pm`,
+    /// `in 3s (Nov 21, 10:26pm)`. The time in parentheses is the whole one.
     fn retry(&self, rest: &str) -> Option<i64> {
         let mut words = Words::of(rest);
         let relative = self.told(&mut words);
