@@ -5,5 +5,7 @@
 //! `LONGHAUL_TORTURE=long` the whole. Each failure prints the line that replays it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod place;
 mod rounds;
+mod state_files;
 mod tailer;

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// SplitMix64: small, fast, and the same everywhere.
+#[derive(Clone)]
 pub struct Rng(u64);
 
 impl Rng {
