@@ -8,7 +8,7 @@
 //! at: the run refuses to start (exit 50) and the file stays as it is.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -101,12 +101,16 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on writing behind what was told; a torn last line is cut off.
+    /// Goes on writing behind what was told; a torn last line is cut off and
+    /// added to `journal.torn`.
     pub fn resume(path: &Path, told: &Told) -> Result<Self> {
         let mut file = OpenOptions::new()
+            .read(true)
             .write(true)
             .open(path)
             .map_err(|e| at(path, "cannot open the journal", e))?;
+        keep_torn_line(&mut file, told.good_bytes, &path.with_extension("torn"))
+            .map_err(|e| at(path, "cannot keep the torn line of the journal", e))?;
         file.set_len(told.good_bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(|e| at(path, "cannot cut the torn line off the journal", e))?;
@@ -142,6 +146,19 @@ impl Journal {
     }
 }
 
+/// Appends what stands behind `good_bytes`, if anything does, to the file `aside`.
+fn keep_torn_line(journal: &mut File, good_bytes: u64, aside: &Path) -> std::io::Result<()> {
+    let mut torn = Vec::new();
+    journal.seek(SeekFrom::Start(good_bytes))?;
+    journal.take(MAX_LINE_BYTES).read_to_end(&mut torn)?;
+    if torn.is_empty() {
+        return Ok(());
+    }
+    let mut aside = OpenOptions::new().create(true).append(true).mode(0o600).open(aside)?;
+    aside.write_all(&torn)?;
+    aside.sync_all()
+}
+
 /// Reads a journal from its beginning and replays it.
 pub fn read(path: &Path) -> Result<Told> {
     read_with(path, |_, _, _| ())
@@ -158,7 +175,7 @@ pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine
     let mut entries = 0;
     loop {
         line.clear();
-        let mut limited = std::io::Read::take(&mut reader, MAX_LINE_BYTES);
+        let mut limited = Read::take(&mut reader, MAX_LINE_BYTES);
         let n = limited
             .read_until(b'\n', &mut line)
             .map_err(|e| at(path, "cannot read the journal", e))?;
@@ -166,7 +183,9 @@ pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine
             break;
         }
         let Some(json) = check(&chain, &line) else {
-            if is_last(&mut reader) && told.is_some() {
+            // A whole line was written as a whole: one that does not fit is damaged.
+            let is_torn = !line.ends_with(b"\n") && is_last(&mut reader);
+            if is_torn && told.is_some() {
                 break;
             }
             return Err(damaged(path, entries + 1, "its check digits do not fit"));
@@ -209,8 +228,21 @@ fn begin(path: &Path, json: &[u8]) -> Result<(Header, Machine)> {
     }
     let header: Header = serde_json::from_slice(json)
         .map_err(|e| damaged(path, 0, "its first line cannot be read").caused_by(e))?;
+    if !is_at_home(path, header.run_id) {
+        return Err(damaged(path, 0, "it is the journal of another run"));
+    }
     let machine = Machine::new(header.run_id, header.params.clone(), header.started_at);
     Ok((header, machine))
+}
+
+/// A run's folder is named after it (`runs::RunFolder`): `<start>-<8 hex digits>`.
+fn is_at_home(path: &Path, run_id: Uuid) -> bool {
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    let Some((_, id)) = folder.and_then(|name| name.rsplit_once('-')) else {
+        return true;
+    };
+    let is_id = id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    !is_id || run_id.simple().to_string().starts_with(id)
 }
 
 /// The JSON of a whole line whose digits fit.
@@ -299,15 +331,18 @@ mod tests {
             let mut journal = Journal::resume(&path, &told).unwrap();
             journal.append(now(3), &Event::Signal { number: 15 }, true).unwrap();
             assert_eq!(read(&path).unwrap().entries, expected + 1);
+            let aside = path.with_extension("torn");
+            let torn = std::fs::read(&aside).unwrap_or_default();
+            assert_eq!(torn, whole[told.good_bytes as usize..cut]);
+            let _ = std::fs::remove_file(aside);
         }
     }
 
     #[test]
-    fn a_changed_byte_before_the_last_line_is_refused() {
+    fn a_changed_byte_is_refused_in_every_line_the_last_included() {
         let (_dir, path) = written();
         let whole = std::fs::read(&path).unwrap();
-        let last = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap();
-        for at in 0..last {
+        for at in 0..whole.len() - 1 {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
@@ -325,6 +360,17 @@ mod tests {
         lines.swap(1, 2);
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::State);
+    }
+
+    #[test]
+    fn the_journal_of_another_run_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (folder, is_ours) in [("now-00000000", true), ("now-00000001", false)] {
+            let path = dir.path().join(folder).join("journal");
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            Journal::create(&path, &header()).unwrap();
+            assert_eq!(read(&path).is_ok(), is_ours, "{folder}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@
 //! | [`driver`] | the one loop: events in, actions out |
 //! | [`session`] | one live CLI: terminal, typing, settings, reports, its end |
 //! | [`transcript`], [`models`] | what a session did, used and cost |
+//! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
 //! | [`control`], [`signals`] | what a person wants |
@@ -61,6 +62,7 @@ pub mod journal;
 pub mod lock;
 pub mod models;
 pub mod report;
+pub mod reset_time;
 pub mod runs;
 pub mod session;
 pub mod show;

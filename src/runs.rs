@@ -35,8 +35,13 @@ impl RunFolder {
         let mut newest: Option<PathBuf> = None;
         for entry in listing {
             let path = entry.map_err(|e| cannot("read", &runs, e))?.path();
-            if path.join("journal").exists() && newest.as_ref().is_none_or(|n| *n < path) {
-                newest = Some(path);
+            let journal = path.join("journal");
+            match std::fs::symlink_metadata(&journal) {
+                // One that is there and cannot be read is for its reader to refuse.
+                Ok(_) if newest.as_ref().is_none_or(|n| *n < path) => newest = Some(path),
+                Ok(_) => {}
+                Err(e) if is_missing(&e) => {}
+                Err(e) => return Err(cannot("look at", &journal, e)),
             }
         }
         Ok(newest.map(|path| Self { path }))
@@ -61,6 +66,11 @@ impl RunFolder {
     pub fn log(&self) -> PathBuf {
         self.path.join("longhaul.log")
     }
+}
+
+fn is_missing(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(e.kind(), NotFound | NotADirectory)
 }
 
 fn make_private(path: &Path) -> Result<()> {

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
+use crate::clock::Timestamp;
+
 /// Longer lines are skipped and counted.
 pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// How much is read at once.
@@ -25,6 +27,10 @@ const MAX_BEHIND_BYTES: u64 = 2 << 30;
 const KEPT_BEHIND_BYTES: u64 = 16 << 20;
 /// How many bytes before the offset must still be the same.
 const MARK_BYTES: usize = 64;
+/// A file that changed this recently is looked at again, even if its size and
+/// times are the same: on many file systems two changes soon after each other
+/// bear the same time.
+const SETTLE_MS: i64 = 2_000;
 
 /// What reading brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +52,9 @@ pub struct Tail {
     keep_open: bool,
     id: Option<(u64, u64)>,
     offset: u64,
-    /// When the file was last changed, as of the last poll.
-    changed: (i64, u64),
+    /// When the file was last changed, if that was long enough before the last
+    /// poll for any further change to show.
+    at_rest: Option<(i64, u64)>,
     /// The last bytes before `offset`.
     mark: Vec<u8>,
     partial: Vec<u8>,
@@ -65,7 +72,7 @@ impl Tail {
             keep_open: true,
             id: None,
             offset: 0,
-            changed: (0, 0),
+            at_rest: None,
             mark: Vec::new(),
             partial: Vec::new(),
             skipping: false,
@@ -98,12 +105,14 @@ impl Tail {
         }
     }
 
-    /// Gives what is new to `each`. One `stat` if nothing changed. After an
+    /// Gives what is new to `each`. One `stat` if nothing changed lately. After an
     /// error the next call goes on where this one stood.
     ///
     /// `budget` is how many bytes may be read; what is read is taken off it. At
     /// zero the rest waits for the next call.
     pub fn poll(&mut self, budget: &mut u64, mut each: impl FnMut(Event<'_>)) -> io::Result<()> {
+        // Before the stat: what changes behind it is then later than this.
+        let now_ms = Timestamp::now().unix_ms;
         let at_path = match rustix::fs::stat(&self.path) {
             Ok(stat) => Some(stat),
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => None,
@@ -119,11 +128,13 @@ impl Tail {
                 return Ok(());
             }
             self.switch(&mut each)?;
-        } else if stat.st_size as u64 == self.offset && changed(&stat) == self.changed {
+        } else if stat.st_size as u64 == self.offset && self.at_rest == Some(changed(&stat)) {
             return Ok(());
         }
-        self.changed = changed(&stat);
+        self.at_rest = None;
         self.drain(budget, &mut each)?;
+        let age_ms = now_ms.saturating_sub(stat.st_ctime.saturating_mul(1000));
+        self.at_rest = (age_ms > SETTLE_MS).then_some(changed(&stat));
         if !self.keep_open {
             self.file = None;
         }
@@ -286,8 +297,9 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
+/// Unlike the time of modification, this one cannot be set back.
 fn changed(stat: &Stat) -> (i64, u64) {
-    (stat.st_mtime, stat.st_mtime_nsec)
+    (stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// Opens for reading; does not follow a link in the last place, does not block
@@ -446,6 +458,20 @@ mod tests {
             let lines = ["other", "lines", "and more"].map(|line| Some(line.to_owned()));
             assert_eq!(read(&mut tail), [&[None], &lines[..]].concat());
             assert_eq!(read(&mut tail), []);
+        }
+    }
+
+    #[test]
+    fn as_many_other_bytes_under_the_same_time_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        for mut tail in [Tail::new(path.clone()), Tail::closing(path.clone())] {
+            fs::write(&path, "one\n").unwrap();
+            assert_eq!(read(&mut tail), [Some("one".into())]);
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            fs::write(&path, "two\n").unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+            assert_eq!(read(&mut tail), [None, Some("two".into())]);
         }
     }
 
