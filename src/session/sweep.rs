@@ -108,6 +108,8 @@ pub(super) struct Stat<'a> {
     /// CPU time of its children that have ended and were waited for, and of
     /// what those had waited for themselves; clock ticks.
     pub waited_ticks: u64,
+    /// Its threads, the first one also when it has ended.
+    pub threads: u32,
     /// Memory it has mapped and that is in memory; pages.
     pub resident_pages: u64,
 }
@@ -150,17 +152,20 @@ fn parse_stat(line: &[u8]) -> Option<Stat<'_>> {
         is_stopped: matches!(state, "T" | "t"),
         own_ticks: sum(user, system),
         waited_ticks: sum(waited_user, waited_system),
+        threads: threads.try_into().ok()?,
         resident_pages: sum(resident, 0),
     })
 }
 
+/// The id of every process that can be seen.
+pub(super) fn all_pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 /// Every process that can be seen.
 fn all_processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(Process::read)
-        .collect()
+    all_pids().filter_map(Process::read).collect()
 }
 
 /// Every process below `root`, zombies included, except those in `except` and
@@ -349,6 +354,7 @@ mod tests {
             is_stopped: true,
             own_ticks: 56,
             waited_ticks: 708,
+            threads: 3,
             resident_pages: 11,
         };
         assert_eq!(parse_stat(line), Some(expected));
