@@ -36,6 +36,7 @@
 //! | [`transcript`], [`models`] | what a session did, used and cost |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
+//! | [`disk`] | how much room is left, and who takes it |
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
@@ -52,6 +53,7 @@ pub mod control;
 pub mod cycle;
 pub mod demo;
 pub mod devdocs;
+pub mod disk;
 pub mod doctor;
 pub mod driver;
 pub mod error;

@@ -16,12 +16,14 @@ use std::collections::HashMap;
 
 use super::sweep::{self, Stat};
 
-/// Processes looked at in one sample. A tree of more is no longer a session but
-/// a fork bomb, and the figures are those of its first so many.
-pub const PROCESSES_MAX: usize = 4_096;
+/// Processes looked at in one sample, at some 10 µs each. A tree of more is no
+/// longer a session but a fork bomb: memory and CPU time are then those of its
+/// first so many.
+pub const LOOKS_MAX: usize = 2_048;
 
-/// Processes, the largest first, whose proportional share is asked for.
-const EXACT_MAX: usize = 64;
+/// Processes, the largest first, whose proportional share is asked for, at some
+/// 4 ms for each GiB.
+const EXACT_MAX: usize = 256;
 
 /// Samples for which a process that was not seen is remembered: the kernel's
 /// list of children may skip one while another ends.
@@ -39,8 +41,8 @@ pub struct Vitals {
     pub below_cli_cpu_ms: u64,
     /// CPU time of the CLI itself since the last sample; 0 in the first.
     pub cli_cpu_ms: u64,
-    /// Living processes below the keeper, the CLI included; at most
-    /// [`PROCESSES_MAX`].
+    /// Living processes below the keeper, the CLI included. Above
+    /// [`LOOKS_MAX`] there are at least so many.
     pub processes: u32,
     /// Whether the CLI is stopped, by a signal or a debugger.
     pub is_stopped: bool,
@@ -102,14 +104,14 @@ impl Sampler {
 
     /// How the session is now. All zeros when nothing of it is there.
     pub fn sample(&mut self) -> Vitals {
-        let mut rows = self.walk.tree(self.keeper);
+        let Tree { mut rows, unseen } = self.walk.tree(self.keeper);
         let cpu = self.ledger.book(&rows, self.keeper, self.cli);
         rows.retain(|row| row.name.0 != self.keeper && !row.zombie);
         Vitals {
             tree_memory_mb: memory_bytes(&mut rows, self.exact_from_mb) / BYTES_PER_MB,
             below_cli_cpu_ms: in_ms(cpu.below_ticks),
             cli_cpu_ms: in_ms(cpu.cli_ticks),
-            processes: rows.len() as u32,
+            processes: (rows.len() + unseen) as u32,
             is_stopped: rows.iter().any(|row| row.name == self.cli && row.is_stopped),
         }
     }
@@ -128,6 +130,14 @@ enum Walk {
     Scan,
 }
 
+/// What a walk found.
+struct Tree {
+    /// At most [`LOOKS_MAX`].
+    rows: Vec<Row>,
+    /// Processes known to be there and not looked at.
+    unseen: usize,
+}
+
 impl Walk {
     /// The lists exist only in a kernel built with `CONFIG_PROC_CHILDREN`.
     fn best() -> Self {
@@ -136,7 +146,7 @@ impl Walk {
     }
 
     /// `root` and everything below it, zombies included.
-    fn tree(self, root: u32) -> Vec<Row> {
+    fn tree(self, root: u32) -> Tree {
         match self {
             Walk::Children => by_lists(root),
             Walk::Scan => by_scan(root),
@@ -146,11 +156,11 @@ impl Walk {
 
 /// Parents before their children: what a child did is then seen either in the
 /// child or, at the next look, in who waited for it, and never in both.
-fn by_lists(root: u32) -> Vec<Row> {
+fn by_lists(root: u32) -> Tree {
     let mut rows: Vec<Row> = Vec::new();
     let mut pids = vec![root];
     let mut at = 0;
-    while let Some(&pid) = pids.get(at).filter(|_| rows.len() <= PROCESSES_MAX) {
+    while let Some(&pid) = pids.get(at).filter(|_| rows.len() < LOOKS_MAX) {
         at += 1;
         let Some(row) = Row::read(pid) else { continue };
         if !row.zombie {
@@ -158,7 +168,7 @@ fn by_lists(root: u32) -> Vec<Row> {
         }
         rows.push(row);
     }
-    rows
+    Tree { rows, unseen: pids.len() - at }
 }
 
 /// Each thread has a list of its own: of those that it started.
@@ -181,7 +191,7 @@ fn add_children(row: &Row, pids: &mut Vec<u32>) {
     }
 }
 
-fn by_scan(root: u32) -> Vec<Row> {
+fn by_scan(root: u32) -> Tree {
     let mut children: HashMap<u32, Vec<Row>> = HashMap::new();
     let mut rows = Vec::new();
     for row in sweep::all_pids().filter_map(Row::read) {
@@ -192,11 +202,13 @@ fn by_scan(root: u32) -> Vec<Row> {
         }
     }
     let mut at = 0;
-    while let Some(row) = rows.get(at).filter(|_| rows.len() <= PROCESSES_MAX) {
+    while let Some(row) = rows.get(at) {
         rows.extend(children.remove(&row.name.0).unwrap_or_default());
         at += 1;
     }
-    rows
+    let unseen = rows.len().saturating_sub(LOOKS_MAX);
+    rows.truncate(LOOKS_MAX);
+    Tree { rows, unseen }
 }
 
 /// The memory of `rows`, the proportional share where it matters.
@@ -307,6 +319,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::Timestamp;
 
     const KEEPER: u32 = 1;
     const CLI: Name = (2, 2);
@@ -433,24 +446,23 @@ mod tests {
         }
 
         #[test]
-        fn nothing_is_made_up_when_children_vanish_uncounted_or_are_overlooked_once(
+        fn nothing_is_made_up_when_children_vanish_uncounted_or_are_overlooked_at_times(
             steps in proptest::collection::vec((step(), any::<bool>(), any::<usize>()), 0..200),
         ) {
             let mut world = World::new();
             let mut ledger = Ledger::default();
             let mut below = 0;
-            let mut overlooked = None;
+            let mut looks_since_skip = 0;
             ledger.book(&world.rows(), KEEPER, CLI);
             for (step, is_waited_for, skip) in steps {
                 world.take(step, is_waited_for);
                 if matches!(step, Step::Look) {
                     let mut rows = world.rows();
                     let skip = rows[skip % rows.len()].name;
-                    if skip.0 > CLI.0 && overlooked != Some(skip) {
+                    looks_since_skip += 1;
+                    if skip.0 > CLI.0 && looks_since_skip > u32::from(REMEMBERED_SAMPLES) {
                         rows.retain(|row| row.name != skip);
-                        overlooked = Some(skip);
-                    } else {
-                        overlooked = None;
+                        looks_since_skip = 0;
                     }
                     below += ledger.book(&rows, KEEPER, CLI).below_ticks;
                     prop_assert!(below <= world.below, "{below} of {}", world.below);
@@ -461,14 +473,14 @@ mod tests {
 
     /// A shell that stands for a keeper, with a shell below it that stands for
     /// the CLI and runs `script`.
-    struct Tree {
+    struct Stand {
         keeper: Child,
         cli: Row,
         said: BufReader<ChildStdout>,
         keys: ChildStdin,
     }
 
-    impl Tree {
+    impl Stand {
         /// Until `script` says READY.
         fn grow(script: &str) -> Self {
             let mut keeper = Command::new("sh")
@@ -479,9 +491,10 @@ mod tests {
                 .unwrap();
             let said = BufReader::new(keeper.stdout.take().unwrap());
             let keys = keeper.stdin.take().unwrap();
-            let mut tree = Tree { keeper, cli: Row::read(std::process::id()).unwrap(), said, keys };
+            let mut tree =
+                Stand { keeper, cli: Row::read(std::process::id()).unwrap(), said, keys };
             assert_eq!(tree.line(), "READY");
-            let rows = Walk::Scan.tree(tree.keeper.id());
+            let rows = Walk::Scan.tree(tree.keeper.id()).rows;
             tree.cli = *rows.iter().find(|row| row.parent == tree.keeper.id()).unwrap();
             tree
         }
@@ -518,13 +531,21 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
+    impl Drop for Stand {
         fn drop(&mut self) {
             let below = |id| sweep::descendants_of(id, &[]);
             let id = self.keeper.id();
             sweep::kill_all(0, || below(id).into_iter().filter(|p| !p.zombie).collect());
             let _ = self.keeper.kill();
             let _ = self.keeper.wait();
+        }
+    }
+
+    /// Waits for a fact that nobody announces.
+    fn until(mut fact: impl FnMut() -> bool) {
+        let start = Timestamp::now();
+        while !fact() {
+            assert!(Timestamp::now().ms_since(start) < 20_000, "it never came true");
         }
     }
 
@@ -537,14 +558,14 @@ mod tests {
 
     #[test]
     fn both_ways_to_walk_find_the_same_tree() {
-        let tree = Tree::grow(
+        let tree = Stand::grow(
             "sleep 600 & sh -c 'sleep 600 & sleep 600 & wait' & sleep 600 & \
              while [ $(cat /proc/*/stat 2>/dev/null | grep -c \"(sleep) S\") -lt 4 ]; do :; done; \
              echo READY; read go",
         );
         let names = |walk: Walk| {
             let mut names: Vec<Name> =
-                walk.tree(tree.keeper.id()).iter().map(|row| row.name).collect();
+                walk.tree(tree.keeper.id()).rows.iter().map(|row| row.name).collect();
             names.sort_unstable();
             names
         };
@@ -558,7 +579,7 @@ mod tests {
     #[test]
     fn the_time_of_many_short_lives_is_not_lost() {
         // `times` is the shell's own account of what it waited for.
-        let mut tree = Tree::grow(
+        let mut tree = Stand::grow(
             "echo READY; read go; i=0; while [ $i -lt 400 ]; do /bin/true; i=$((i+1)); done; \
              times; echo DONE; read go",
         );
@@ -584,7 +605,7 @@ mod tests {
     #[test]
     fn a_busy_child_is_seen_and_a_busy_cli_is_not_taken_for_one() {
         let burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
-        let mut tree = Tree::grow(&format!(
+        let mut tree = Stand::grow(&format!(
             "echo READY; read go; {burn}; echo DONE; read go; ({burn}; :); echo DONE; read go"
         ));
         let mut sampler = tree.sampler(u64::MAX);
@@ -610,15 +631,12 @@ mod tests {
 
     #[test]
     fn a_stopped_cli_shows_and_a_stopped_child_is_not_taken_for_it() {
-        let tree = Tree::grow("sleep 600 & kill -STOP $!; echo READY; read go");
+        let tree = Stand::grow("sleep 600 & kill -STOP $!; echo READY; read go");
         let mut sampler = tree.sampler(u64::MAX);
         assert!(!sampler.sample().is_stopped);
         let cli = sweep::Process::read(tree.cli.name.0).unwrap();
         assert!(cli.signal(rustix::process::Signal::STOP));
-        let start = crate::clock::Timestamp::now();
-        while !sampler.sample().is_stopped {
-            assert!(crate::clock::Timestamp::now().ms_since(start) < 20_000);
-        }
+        until(|| sampler.sample().is_stopped);
         // Another process with the CLI's id is not the CLI.
         let (pid, start_ticks) = tree.cli.name;
         let mut other = Sampler::new(tree.keeper.id(), pid, start_ticks + 1, u64::MAX);
@@ -627,21 +645,24 @@ mod tests {
 
     #[test]
     fn memory_that_is_shared_counts_once_where_it_matters() {
-        // Four processes with the same 32 MiB, and one with 16 of its own.
-        let script = "use strict; my $x = 'x' x (32 << 20); $| = 1; \
-            for (1 .. 3) { if (!fork) { sleep 600; exit } } \
-            if (!fork) { my $y = 'y' x (16 << 20); print qq(READY\\n); sleep 600; exit } sleep 600";
-        let tree = Tree::grow(&format!("exec perl -e \"{}\"", script.replace('$', "\\$")));
-        let vitals = tree.sampler(u64::MAX).sample();
-        assert_eq!(vitals.processes, 5);
-        assert!(vitals.tree_memory_mb >= 5 * 32 + 16, "{vitals:?}");
-        let exact = tree.sampler(100).sample();
-        assert!((48..100).contains(&exact.tree_memory_mb), "{exact:?}");
+        // Four shells with the same 32 MiB, which none of them writes to.
+        let tree = Stand::grow(
+            "x=$(head -c 33554432 /dev/zero | tr '\\0' x); for i in 1 2 3; do (sleep 600; :) & done; \
+             echo READY; read go",
+        );
+        let mut sampler = tree.sampler(u64::MAX);
+        until(|| sampler.sample().processes == 7);
+        let greedy = sampler.sample();
+        let at_once = tree.sampler(greedy.tree_memory_mb + 1).sample();
+        assert_eq!(at_once.tree_memory_mb, greedy.tree_memory_mb, "nobody would act on it yet");
+        let exact = tree.sampler(greedy.tree_memory_mb).sample();
+        assert!(greedy.tree_memory_mb >= 4 * 32, "{greedy:?}");
+        assert!((32..greedy.tree_memory_mb / 2).contains(&exact.tree_memory_mb), "{exact:?}");
     }
 
     #[test]
     fn a_session_that_is_gone_has_nothing() {
-        let tree = Tree::grow("echo READY; read go");
+        let tree = Stand::grow("echo READY; read go");
         let mut sampler = tree.sampler(0);
         assert_eq!(sampler.sample().processes, 1);
         drop(tree);
