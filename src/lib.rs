@@ -37,6 +37,7 @@
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
+//! | [`disk`] | how much room is left, and who takes it |
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
@@ -54,6 +55,7 @@ pub mod control;
 pub mod cycle;
 pub mod demo;
 pub mod devdocs;
+pub mod disk;
 pub mod doctor;
 pub mod driver;
 pub mod error;

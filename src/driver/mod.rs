@@ -300,6 +300,7 @@ impl Driver {
                     KeeperEvent::Spawned { .. }
                     | KeeperEvent::SpawnFailed { .. }
                     | KeeperEvent::Submitted { .. }
+                    | KeeperEvent::Withheld { .. }
                     | KeeperEvent::Screen { .. }
                     | KeeperEvent::Exited { .. } => {}
                 }

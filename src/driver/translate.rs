@@ -31,6 +31,9 @@ impl Driver {
             KeeperEvent::Submitted { id, text_written_us, .. } => {
                 tracing::info!(id, text_written_us, "text written to the pty");
             }
+            KeeperEvent::Withheld { id, screen } => {
+                tracing::warn!(id, screen, "not typed: a question is on the screen");
+            }
             KeeperEvent::Screen { text, .. } => self.on_screen(text)?,
             KeeperEvent::Exited { code, signal } => {
                 let exit = match (code, signal) {

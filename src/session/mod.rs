@@ -6,16 +6,20 @@
 //! - [`sink`]: what its statusline and hooks report.
 //! - [`dialog`]: what its screen asks before it starts to work.
 //! - [`waiting`]: whether it waits for a person, by its own note.
+//! - [`vitals`]: how much memory and CPU time its tree uses.
+//! - [`oom`]: whether it was killed for want of memory.
 //! - [`sweep`]: making sure that nothing of it lives on.
 
 pub mod dialog;
 pub mod env;
 mod keeper;
+pub mod oom;
 mod room;
 pub mod settings;
 pub mod sink;
 pub mod sweep;
 mod terminal;
+pub mod vitals;
 pub mod waiting;
 pub mod wire;
 

@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 
 use crate::clock::Timestamp;
@@ -62,7 +63,7 @@ pub struct Swept {
 impl Process {
     /// The process with this id now; `None` when there is none.
     pub fn read(pid: u32) -> Option<Self> {
-        parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).map(|(process, _)| process)
+        read_stat(pid, |stat| stat.process)
     }
 
     /// A handle on exactly this process; `None` when it is gone.
@@ -86,36 +87,85 @@ impl Process {
 
 /// The name the kernel shows for a process; it changes at `exec`.
 pub(super) fn command_name(pid: u32) -> Option<Vec<u8>> {
-    parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?).map(|(_, name)| name)
+    read_stat(pid, |stat| stat.name.to_vec())
 }
 
 fn raw_pid(pid: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
+/// What `/proc/<pid>/stat` says of a process, as far as it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat<'a> {
+    /// Which process.
+    pub process: Process,
+    /// What it runs, 15 bytes at most.
+    pub name: &'a [u8],
+    /// Stopped by a signal or a debugger.
+    pub is_stopped: bool,
+    /// CPU time of its own threads, also of those that ended; clock ticks.
+    pub own_ticks: u64,
+    /// CPU time of its children that have ended and were waited for, and of
+    /// what those had waited for themselves; clock ticks.
+    pub waited_ticks: u64,
+    /// Its threads, the first one also when it has ended.
+    pub threads: u32,
+    /// Memory it has mapped and that is in memory; pages.
+    pub resident_pages: u64,
+}
+
+/// Reads the line of process `pid` and gives what `take` makes of it; `None`
+/// when there is no such process.
+pub(super) fn read_stat<T>(pid: u32, take: impl FnOnce(Stat<'_>) -> T) -> Option<T> {
+    // Fifty-two numbers and a name: never as long as this.
+    let mut buffer = [0; 2048];
+    let path = format!("/proc/{pid}/stat");
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // The kernel gives the whole line to one read.
+    let count = rustix::io::read(&fd, &mut buffer).ok()?;
+    parse_stat(&buffer[..count]).map(take)
+}
+
 /// `pid (name) state ppid …`; the name may hold blanks and parentheses.
-fn parse_stat(stat: &[u8]) -> Option<(Process, Vec<u8>)> {
-    let open = stat.iter().position(|&b| b == b'(')?;
-    let close = stat.iter().rposition(|&b| b == b')')?;
-    let pid = std::str::from_utf8(&stat[..open]).ok()?.trim().parse().ok()?;
-    let name = stat.get(open + 1..close)?.to_vec();
-    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+fn parse_stat(line: &[u8]) -> Option<Stat<'_>> {
+    let open = line.iter().position(|&b| b == b'(')?;
+    let close = line.iter().rposition(|&b| b == b')')?;
+    let pid = std::str::from_utf8(&line[..open]).ok()?.trim().parse().ok()?;
+    let name = line.get(open + 1..close)?;
+    let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
+    // The file counts its fields from 1; `state` is the third of them.
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    // Field 22 of the file; state is field 3 and ppid field 4.
-    let start_ticks = fields.nth(17)?.parse().ok()?;
-    let zombie = matches!(state, "Z" | "X" | "x");
-    Some((Process { pid, parent, start_ticks, zombie }, name))
+    let mut number = |skip: usize| fields.nth(skip)?.parse::<i64>().ok();
+    let (user, system) = (number(9)?, number(0)?);
+    let (waited_user, waited_system) = (number(0)?, number(0)?);
+    let threads = number(2)?;
+    let start_ticks = number(1)?.try_into().ok()?;
+    let resident = number(1)?;
+    // Also a process whose first thread alone has ended shows as a zombie.
+    let zombie = matches!(state, "X" | "x") || (state == "Z" && threads <= 1);
+    let sum = |a: i64, b: i64| a.max(0).saturating_add(b.max(0)) as u64;
+    Some(Stat {
+        process: Process { pid, parent, start_ticks, zombie },
+        name,
+        is_stopped: matches!(state, "T" | "t"),
+        own_ticks: sum(user, system),
+        waited_ticks: sum(waited_user, waited_system),
+        threads: threads.try_into().ok()?,
+        resident_pages: sum(resident, 0),
+    })
+}
+
+/// The id of every process that can be seen.
+pub(super) fn all_pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// Every process that can be seen.
 fn all_processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(Process::read)
-        .collect()
+    all_pids().filter_map(Process::read).collect()
 }
 
 /// Every process below `root`, zombies included, except those in `except` and
@@ -296,16 +346,35 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_even_when_the_name_tries_to_deceive() {
-        let stat =
-            b"4242 (a) R 1 (b) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99887 10 11";
-        let (process, name) = parse_stat(stat).unwrap();
-        assert_eq!(process, Process { pid: 4242, parent: 17, start_ticks: 99887, zombie: false });
-        assert_eq!(name, b"a) R 1 (b");
+        let line =
+            b"4242 (a) R 1 (b) T 17 4242 4242 0 -1 4194560 1 2 3 4 50 6 700 8 20 0 3 0 99887 10 11";
+        let expected = Stat {
+            process: Process { pid: 4242, parent: 17, start_ticks: 99887, zombie: false },
+            name: b"a) R 1 (b",
+            is_stopped: true,
+            own_ticks: 56,
+            waited_ticks: 708,
+            threads: 3,
+            resident_pages: 11,
+        };
+        assert_eq!(parse_stat(line), Some(expected));
+    }
+
+    #[test]
+    fn a_process_that_lost_only_its_first_thread_is_no_zombie() {
+        let line = |state: &str, threads: u32| {
+            format!("7 (x) {state} 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 5 0 0")
+        };
+        let zombie =
+            |state, threads| parse_stat(line(state, threads).as_bytes()).unwrap().process.zombie;
+        assert!(zombie("Z", 1) && zombie("X", 0));
+        assert!(!zombie("Z", 2) && !zombie("S", 1));
     }
 
     #[test]
     fn a_short_or_odd_stat_line_is_no_process() {
-        for stat in [&b""[..], b"1", b"1 (x", b"1 (x) S", b"x (y) S 1", b") (", b"1 (x) S 1 2 3"] {
+        let odd = [&b""[..], b"1", b"1 (x", b"1 (x) S", b"x (y) S 1", b") (", b"1 (x) S 1 2 3"];
+        for stat in odd {
             assert_eq!(parse_stat(stat), None, "{}", String::from_utf8_lossy(stat));
         }
     }

@@ -135,19 +135,23 @@ impl Terminal {
         0
     }
 
-    /// Queues a text and its Enter; false when too much is waiting already, or
-    /// when a question is on the screen. Without a text, only Enter.
-    pub fn submit(&mut self, id: u32, text: &str) -> bool {
+    /// Queues a text and its Enter; without a text, only Enter. Gives what is
+    /// to be told when a question on the screen forbids it. Nothing is queued,
+    /// and nothing told, when too much is waiting already.
+    pub fn submit(&mut self, id: u32, text: &str) -> Option<KeeperEvent> {
         if self.is_asking() {
-            return false;
+            return Some(self.withheld(id));
         }
         let typed = typed_text(text, self.parser.screen().bracketed_paste());
-        if !self.push_bytes(typed) {
-            return false;
+        if self.push_bytes(typed) {
+            let like_option = dialog::is_like_an_option(text);
+            self.queue.push_back(Stroke::TextDone { id, like_option });
         }
-        let like_option = dialog::is_like_an_option(text);
-        self.queue.push_back(Stroke::TextDone { id, like_option });
-        true
+        None
+    }
+
+    fn withheld(&self, id: u32) -> KeeperEvent {
+        KeeperEvent::Withheld { id, screen: self.parser.screen().contents() }
     }
 
     /// Whether Enter would answer a question instead of sending a text: nobody
@@ -186,9 +190,10 @@ impl Terminal {
         }
     }
 
-    /// Types as much as can be typed now, and tells which texts are through.
+    /// Types as much as can be typed now, and tells which texts are through and
+    /// which are not going to be.
     pub fn type_on(&mut self) -> Vec<KeeperEvent> {
-        let mut done = Vec::new();
+        let mut told = Vec::new();
         while let Some(stroke) = self.queue.pop_front() {
             match stroke {
                 Stroke::Bytes(bytes, from) => match rustix::io::write(&self.master, &bytes[from..])
@@ -217,7 +222,9 @@ impl Terminal {
                 }
                 // The question may have come up just now. A text that itself
                 // looks like one stands in the input line.
-                Stroke::Enter { like_option: false, .. } if self.is_asking() => {}
+                Stroke::Enter { id, like_option: false, .. } if self.is_asking() => {
+                    told.push(self.withheld(id));
+                }
                 Stroke::Enter { id, text_written_us, .. } => {
                     self.queue.push_front(Stroke::EnterDone(id, text_written_us));
                     self.queue.push_front(Stroke::Bytes(Key::Enter.bytes().to_vec(), 0));
@@ -229,14 +236,14 @@ impl Terminal {
                         break;
                     }
                 }
-                Stroke::EnterDone(id, text_written_us) => done.push(KeeperEvent::Submitted {
+                Stroke::EnterDone(id, text_written_us) => told.push(KeeperEvent::Submitted {
                     id,
                     text_written_us,
                     enter_written_us: boot_us(),
                 }),
             }
         }
-        done
+        told
     }
 
     /// What the screen shows, as an answer to the request `id`.

@@ -138,6 +138,14 @@ pub enum KeeperEvent {
         /// `CLOCK_BOOTTIME` when Enter was written.
         enter_written_us: u64,
     },
+    /// A text, or the Enter behind it, was not written, because a question is
+    /// on the screen that it would have answered. It will not be made up for.
+    Withheld {
+        /// That of the request.
+        id: u32,
+        /// What the screen shows.
+        screen: String,
+    },
     /// What the terminal shows.
     Screen {
         /// That of the request.
@@ -297,6 +305,11 @@ impl KeeperEvent {
                 out.u8(7);
                 out.bytes(message.as_bytes());
             }
+            KeeperEvent::Withheld { id, screen } => {
+                out.u8(8);
+                out.u32(*id);
+                out.bytes(screen.as_bytes());
+            }
         }
         out.finish()
     }
@@ -321,6 +334,7 @@ impl KeeperEvent {
             5 => KeeperEvent::Exited { code: body.optional_i32()?, signal: body.optional_i32()? },
             6 => KeeperEvent::Swept { killed: body.u32()?, survivors: body.u32()? },
             7 => KeeperEvent::Lost { message: body.text()? },
+            8 => KeeperEvent::Withheld { id: body.u32()?, screen: body.text()? },
             _ => return Err(malformed()),
         };
         body.end()?;
@@ -507,6 +521,7 @@ mod tests {
             any::<(u32, u32)>()
                 .prop_map(|(killed, survivors)| KeeperEvent::Swept { killed, survivors }),
             any::<String>().prop_map(|message| KeeperEvent::Lost { message }),
+            any::<(u32, String)>().prop_map(|(id, screen)| KeeperEvent::Withheld { id, screen }),
         ]
     }
 
