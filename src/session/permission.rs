@@ -160,8 +160,7 @@ pub(super) fn answer(
                 Ok(said) => said.decision(is_question, default),
                 Err(why) => Decision::Deny(format!("{default} (permissions.command: {why})")),
             };
-            let answer =
-                if decision == Decision::Allow { Answer::Allowed } else { Answer::Denied };
+            let answer = if decision == Decision::Allow { Answer::Allowed } else { Answer::Denied };
             (decision, told(answer, AnsweredBy::Command, failure))
         }
     };
@@ -311,8 +310,7 @@ fn ask(argv: &[OsString], input: &[u8], limit_ms: u64) -> Result<Vec<u8>, String
 /// A file in memory: a command that does not read its input is not waited for,
 /// and it meets no closed pipe.
 fn as_file(input: &[u8]) -> std::io::Result<Stdio> {
-    let mut file =
-        std::fs::File::from(memfd_create("permission-request", MemfdFlags::CLOEXEC)?);
+    let mut file = std::fs::File::from(memfd_create("permission-request", MemfdFlags::CLOEXEC)?);
     file.write_all(input)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file.into())
@@ -321,11 +319,7 @@ fn as_file(input: &[u8]) -> std::io::Result<Stdio> {
 /// The command's output up to its end; `None` if it is still at it after
 /// `limit_ms`. A child that it left behind may hold its output open: its own
 /// end decides.
-fn follow(
-    child: &mut Child,
-    start: Timestamp,
-    limit_ms: u64,
-) -> std::io::Result<Option<Vec<u8>>> {
+fn follow(child: &mut Child, start: Timestamp, limit_ms: u64) -> std::io::Result<Option<Vec<u8>>> {
     let Some(mut stdout) = child.stdout.take() else { return Ok(Some(Vec::new())) };
     fcntl_setfl(&stdout, fcntl_getfl(&stdout)? | OFlags::NONBLOCK)?;
     let ended: OwnedFd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
@@ -377,5 +371,214 @@ fn read_some(from: &mut impl Read, output: &mut Vec<u8>) -> Option<usize> {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => None,
             _ => Some(0),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT_MS: u64 = 60_000;
+
+    fn bash(command: &str) -> Vec<u8> {
+        json!({"tool_name": "Bash", "tool_input": {"command": command}}).to_string().into_bytes()
+    }
+
+    fn question() -> Vec<u8> {
+        let questions = json!([
+            {"question": "Which database?", "options": [{"label": "sqlite"}, {"label": "none"}]},
+            {"question": "Now?"},
+        ]);
+        json!({"tool_name": "AskUserQuestion", "tool_input": {"questions": questions}})
+            .to_string()
+            .into_bytes()
+    }
+
+    /// What the CLI reads, and what is reported.
+    fn asked(hook: &str, policy: &[&str], input: &[u8]) -> (Value, Vec<Permission>) {
+        let mut told = Vec::new();
+        let args = policy.iter().map(OsString::from);
+        let output = answer(hook, args, input, |permission| told.push(permission));
+        let output = if output.is_empty() { Value::Null } else { output.parse().unwrap() };
+        (output, told)
+    }
+
+    fn sh(script: &str) -> Vec<OsString> {
+        ["/bin/sh", "-c", script].map(OsString::from).into()
+    }
+
+    fn by_command(script: &str, input: &[u8]) -> (Value, Vec<Permission>) {
+        asked(PERMISSION_HOOK, &["command", "/bin/sh", "-c", script], input)
+    }
+
+    fn decision(output: &Value) -> &Value {
+        &output["hookSpecificOutput"]["decision"]
+    }
+
+    #[test]
+    fn denied_by_policy_in_the_form_of_each_hook() {
+        let (output, told) = asked(PERMISSION_HOOK, &["deny"], &bash("curl x"));
+        let expected = json!({"hookSpecificOutput": {
+            "hookEventName": "PermissionRequest",
+            "decision": {"behavior": "deny", "message": NO_PERMISSION},
+        }});
+        assert_eq!(output, expected);
+        let expected = Permission {
+            tool: "Bash".into(),
+            what: "curl x".into(),
+            answer: Answer::Denied,
+            by: AnsweredBy::Policy,
+            failure: None,
+        };
+        assert_eq!(told, [expected]);
+
+        let (output, told) = asked(QUESTION_HOOK, &["deny"], &question());
+        let expected = json!({"hookSpecificOutput": {
+            "hookEventName": "PreToolUse",
+            "permissionDecision": "deny",
+            "permissionDecisionReason": NO_ANSWER,
+        }});
+        assert_eq!(output, expected);
+        assert_eq!(told[0].what, "Which database? (sqlite, none) Now?");
+    }
+
+    #[test]
+    fn stop_says_nothing_to_the_cli_and_tells_longhaul() {
+        let (output, told) = asked(PERMISSION_HOOK, &["stop"], &question());
+        assert_eq!(output, Value::Null);
+        assert_eq!((told.len(), told[0].answer), (1, Answer::Stopped));
+    }
+
+    #[test]
+    fn neither_unreadable_input_nor_a_missing_policy_permits_or_waits() {
+        for input in [&b""[..], b"\xff", b"[1]", b"{\"tool_name\": 7}"] {
+            for policy in [&["deny"][..], &[], &["nonsense"], &["command"]] {
+                let (output, told) = asked(PERMISSION_HOOK, policy, input);
+                assert_eq!(decision(&output)["behavior"], "deny", "{policy:?}");
+                assert_eq!(told.last().unwrap().answer, Answer::Denied);
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_reads_the_request_and_decides() {
+        let script = r#"grep -q '"command":"ls"' && echo allow || echo deny"#;
+        let (output, told) = by_command(script, &bash("ls"));
+        assert_eq!(decision(&output), &json!({"behavior": "allow"}));
+        let answers: Vec<_> = told.iter().map(|told| (told.answer, told.by)).collect();
+        let by = AnsweredBy::Command;
+        assert_eq!(answers, [(Answer::Asked, by), (Answer::Allowed, by)]);
+
+        let (output, told) = by_command(script, &bash("rm x"));
+        assert_eq!(decision(&output), &json!({"behavior": "deny", "message": NO_PERMISSION}));
+        assert_eq!((told[1].answer, &told[1].failure), (Answer::Denied, &None));
+    }
+
+    #[test]
+    fn the_command_may_give_its_own_words() {
+        let script = r#"echo '{"decision": "deny", "message": "use cp"}'"#;
+        let (output, _) = by_command(script, &bash("mv a b"));
+        assert_eq!(decision(&output)["message"], "use cp");
+    }
+
+    #[test]
+    fn a_question_is_answered_by_words_and_not_by_a_yes() {
+        let script = r#"echo '{"decision": "allow", "message": "sqlite"}'"#;
+        let (output, told) = by_command(script, &question());
+        assert_eq!(decision(&output), &json!({"behavior": "deny", "message": "sqlite"}));
+        assert_eq!(told[1].answer, Answer::Denied);
+        let (output, _) = by_command("echo allow", &question());
+        assert_eq!(decision(&output)["message"], NO_ANSWER);
+    }
+
+    #[test]
+    fn a_command_that_does_not_decide_denies_and_says_why() {
+        for (script, why) in [
+            ("true", "it said nothing"),
+            ("echo yes", "neither allow nor deny"),
+            ("echo '{\"decision\": \"perhaps\"}'", "neither allow nor deny"),
+            ("echo allow; exit 3", "exit status: 3"),
+            ("echo allow; kill -9 $$", "signal: 9"),
+            ("echo allow; head -c 70000 /dev/zero", "said too much"),
+        ] {
+            let (output, told) = by_command(script, &bash("x"));
+            let decision = decision(&output);
+            assert_eq!(decision["behavior"], "deny", "{script}");
+            assert!(decision["message"].as_str().unwrap().contains(why), "{script}: {decision}");
+            assert!(told[1].failure.as_ref().unwrap().contains(why), "{script}");
+        }
+        let missing = [OsString::from("/nowhere/at/all")];
+        assert!(ask(&missing, b"", LIMIT_MS).unwrap_err().contains("cannot be run"));
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid_file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; echo allow; wait", pid_file.display());
+        let why = ask(&sh(&script), b"", 500).unwrap_err();
+        assert_eq!(why, "it took longer than 1 s");
+        if let Ok(pid) = std::fs::read_to_string(&pid_file) {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            // Killed, though nobody may have collected it yet.
+            assert!(stat.is_err() || stat.unwrap().contains(") Z"), "{pid} lives");
+        }
+    }
+
+    #[test]
+    fn neither_a_flood_nor_an_open_pipe_nor_unread_input_holds_it_up() {
+        assert_eq!(
+            ask(&sh("exec cat /dev/zero"), b"", 300).unwrap_err(),
+            "it took longer than 1 s"
+        );
+        assert_eq!(ask(&sh("sleep 1000 & echo allow"), b"", LIMIT_MS).unwrap(), b"allow\n");
+        let unread = vec![b' '; 4 << 20];
+        assert_eq!(ask(&sh("echo allow"), &unread, LIMIT_MS).unwrap(), b"allow\n");
+        assert_eq!(ask(&sh("wc -c"), &unread, LIMIT_MS).unwrap().trim_ascii(), b"4194304");
+        let late = "exec 1>&-; sleep 0.1; exit 4";
+        assert!(ask(&sh(late), b"", LIMIT_MS).unwrap_err().contains("exit status: 4"));
+    }
+
+    #[test]
+    fn the_account_is_one_bounded_harmless_line() {
+        for (tool, input, expected) in [
+            ("Write", json!({"content": "secret", "file_path": "/a/b"}), "/a/b"),
+            ("WebFetch", json!({"prompt": "p", "url": "https://x"}), "https://x"),
+            ("Bash", json!({"command": "a\nb\u{1b}[2J", "description": "d"}), r"a\nb\u{1b}[2J"),
+            ("ExitPlanMode", json!({}), "{}"),
+            ("Odd", json!({"a": 1}), r#"{"a":1}"#),
+            ("AskUserQuestion", json!({"questions": 7}), r#"{"questions":7}"#),
+            ("Odd", Value::Null, ""),
+        ] {
+            assert_eq!(what(tool, &input), expected);
+        }
+        let long = what("Bash", &json!({"command": "\n".repeat(9_000)}));
+        assert_eq!(long.chars().count(), 0, "blank lines are nothing");
+        let long = what("Bash", &json!({"command": "\tx".repeat(9_000)}));
+        assert_eq!(long.chars().count(), WHAT_MAX_CHARS);
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_is_denied_and_told_in_bounds(input in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (output, told) = asked(PERMISSION_HOOK, &["deny"], &input);
+            prop_assert_eq!(&decision(&output)["behavior"], "deny");
+            prop_assert_eq!(told.len(), 1);
+        }
+
+        #[test]
+        fn what_is_told_never_leaves_its_line(tool in ".{0,20}", command in any::<String>()) {
+            let line = what(&tool, &json!({"command": command}));
+            prop_assert!(line.chars().count() <= WHAT_MAX_CHARS);
+            prop_assert!(!line.chars().any(text::is_hazard));
+        }
+
+        #[test]
+        fn only_the_word_itself_permits(before in "[a-z\"' ]{0,3}", after in "[a-z\"' .]{0,3}") {
+            let output = format!("{before}allow{after}");
+            let is_word = output.trim() == "allow";
+            prop_assert_eq!(read_answer(output.as_bytes()).is_ok(), is_word, "{}", output);
+        }
     }
 }

@@ -57,11 +57,7 @@ impl SinkCommand {
 
     /// The shell command for one kind of report.
     fn shell(&self, kind: &str) -> Result<String> {
-        Ok(format!(
-            "{} {SINK_COMMAND} {kind} {}",
-            path_word(&self.program)?,
-            path_word(&self.dir)?
-        ))
+        Ok(format!("{} {SINK_COMMAND} {kind} {}", path_word(&self.program)?, path_word(&self.dir)?))
     }
 
     /// The shell command for a hook that answers by the policy. It stands here
@@ -135,8 +131,7 @@ pub fn settings_json(
     if *permissions != PermissionPolicy::Stop {
         let matcher = QUESTION_TOOLS.join("|");
         let answering = sink.answering(QUESTION_HOOK, permissions)?;
-        hooks
-            .insert(QUESTION_HOOK.to_owned(), hook(Some(&matcher), answering, ANSWER_TIMEOUT_S));
+        hooks.insert(QUESTION_HOOK.to_owned(), hook(Some(&matcher), answering, ANSWER_TIMEOUT_S));
     }
     let mut settings = json!({
         // No refresh interval: a report after each reply is enough, and each
@@ -347,7 +342,9 @@ mod tests {
     #[test]
     fn settings_name_the_sink_for_the_statusline_and_every_hook() {
         let sink = SinkCommand { program: "/proc/17/exe".into(), dir: "/run/it's here".into() };
-        let json: Value = serde_json::from_str(&settings_json(&sink, false, &PermissionPolicy::Deny).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, false, &PermissionPolicy::Deny).unwrap())
+                .unwrap();
         assert_eq!(
             json["statusLine"]["command"],
             r"/proc/17/exe __sink statusline '/run/it'\''s here'"
@@ -361,10 +358,49 @@ mod tests {
         assert_eq!(json.get("skipDangerousModePermissionPrompt"), None);
     }
 
+    fn hook_commands(policy: &PermissionPolicy) -> (Value, String) {
+        let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, false, policy).unwrap()).unwrap();
+        let command = &json["hooks"][PERMISSION_HOOK][0]["hooks"][0]["command"];
+        (json["hooks"][QUESTION_HOOK][0].clone(), command.as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_policy_stands_on_the_command_line_of_the_answering_hooks() {
+        let (questions, permission) = hook_commands(&PermissionPolicy::Deny);
+        assert_eq!(permission, "/p __sink PermissionRequest /d deny");
+        assert_eq!(questions["matcher"], "AskUserQuestion|ExitPlanMode");
+        assert_eq!(questions["hooks"][0]["command"], "/p __sink PreToolUse /d deny");
+
+        let (questions, permission) = hook_commands(&PermissionPolicy::Stop);
+        assert_eq!(permission, "/p __sink PermissionRequest /d stop");
+        assert_eq!(questions, Value::Null, "one report of a question is enough");
+
+        let argv = strings(&["/bin/ask", "it's", "", "$HOME"]);
+        let (questions, permission) = hook_commands(&PermissionPolicy::Command(argv));
+        let words = r"command /bin/ask 'it'\''s' '' '$HOME'";
+        assert_eq!(permission, format!("/p __sink PermissionRequest /d {words}"));
+        let timeout_s = questions["hooks"][0]["timeout"].as_u64().unwrap();
+        assert!(timeout_s * 1000 > COMMAND_LIMIT_MS, "the CLI would give up first");
+    }
+
+    #[test]
+    fn a_command_that_the_session_could_replace_is_refused() {
+        let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
+        for argv in [&[][..], &["ask"], &["./ask"], &["ask", "/x"], &["/ask", "\0"]] {
+            let policy = PermissionPolicy::Command(strings(argv));
+            let err = settings_json(&sink, false, &policy).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Usage, "{argv:?}");
+        }
+    }
+
     #[test]
     fn the_bypass_warning_is_answered_only_when_allowed() {
         let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
-        let json: Value = serde_json::from_str(&settings_json(&sink, true, &PermissionPolicy::Deny).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, true, &PermissionPolicy::Deny).unwrap())
+                .unwrap();
         assert_eq!(json["skipDangerousModePermissionPrompt"], true);
     }
 

@@ -552,6 +552,43 @@ mod tests {
     }
 
     #[test]
+    fn a_compaction_is_held_only_where_longhaul_hears_of_it() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let input = |trigger: &str| json!({"trigger": trigger}).to_string();
+            let hold = |trigger: &str| {
+                let code = tell(OsStr::new("PreCompact"), dir.path(), input(trigger).as_bytes());
+                code == ExitCode::from(FORBID)
+            };
+            assert!(!hold("auto"), "nobody would take a checkpoint");
+            let socket = SinkSocket::bind(dir.path()).unwrap();
+            assert!(hold("auto"));
+            assert!(!hold("manual"), "somebody asked for it");
+            for trigger in ["auto", "manual"] {
+                let event = SinkEvent::PreCompact { trigger: Some(trigger.into()) };
+                assert_eq!(socket.recv().await.unwrap().event, event);
+            }
+        });
+    }
+
+    #[test]
+    fn a_permission_is_told_with_its_session() {
+        let told = Permission {
+            tool: "Bash".into(),
+            what: "ls".into(),
+            answer: permission::Answer::Denied,
+            by: permission::AnsweredBy::Policy,
+            failure: None,
+        };
+        let report = permission_report(br#"{"session_id": "s"}"#, told);
+        assert_eq!(report.session_id.as_deref(), Some("s"));
+        insta::assert_snapshot!(
+            serde_json::to_string(&report.event).unwrap(),
+            @r#"{"kind":"permission","tool":"Bash","what":"ls","answer":"denied","by":"policy","failure":null}"#
+        );
+    }
+
+    #[test]
     fn sending_to_nobody_or_to_one_who_does_not_read_is_an_error_and_soon() {
         run(async {
             let dir = tempfile::tempdir().unwrap();
