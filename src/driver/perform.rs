@@ -268,7 +268,7 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
     let own = &setup.config.claude.args;
     let sink = settings::SinkCommand::of_this_process(&setup.scratch);
     let bypass = setup.config.claude.allow_bypass && settings::bypass_argument(own).is_some();
-    let json = settings::settings_json(&sink, bypass)?;
+    let json = settings::settings_json(&sink, bypass, &settings::PermissionPolicy::Deny)?;
     let marks =
         env::RunMarks { run_id: &run_id.to_string(), tmp_dir: &setup.scratch, cwd: &setup.project };
     Ok(Launch {

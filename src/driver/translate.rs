@@ -127,6 +127,9 @@ impl Driver {
             SinkEvent::PreCompact { trigger } => {
                 tracing::warn!(?trigger, "the CLI is about to compact the context");
             }
+            SinkEvent::Permission(asked) => {
+                tracing::warn!(?asked, "the session asked a person");
+            }
             // The transcript says the same, and says it in order.
             SinkEvent::UserPromptSubmit
             | SinkEvent::Stop

@@ -4,6 +4,7 @@
 //!   the CLI and the leash ([`keeper_main`]).
 //! - [`mod@settings`] and [`mod@env`]: what the CLI is started with.
 //! - [`sink`]: what its statusline and hooks report.
+//! - [`permission`]: what it is told when it asks a person.
 //! - [`dialog`]: what its screen asks before it starts to work.
 //! - [`waiting`]: whether it waits for a person, by its own note.
 //! - [`vitals`]: how much memory and CPU time its tree uses.
@@ -14,6 +15,7 @@ pub mod dialog;
 pub mod env;
 mod keeper;
 pub mod oom;
+pub mod permission;
 mod room;
 pub mod settings;
 pub mod sink;

@@ -9,11 +9,34 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::permission::{COMMAND_LIMIT_MS, PERMISSION_HOOK, QUESTION_HOOK, QUESTION_TOOLS};
 use super::sink::{HOOKS, SINK_COMMAND, STATUSLINE_KIND};
 use crate::error::{Error, Result};
 
-/// The CLI gives up on a hook after this long. The sink needs milliseconds.
-const HOOK_TIMEOUT_S: u32 = 5;
+/// The CLI gives up on a hook after this long. The sink needs milliseconds,
+/// but on a machine that is short of everything they can become seconds, and
+/// a hook that was given up has let the compaction happen.
+const HOOK_TIMEOUT_S: u64 = 20;
+
+/// The same where an answer is waited for. Given up, it leaves a dialog that
+/// nobody answers, so it is longer than the sink can take.
+const ANSWER_TIMEOUT_S: u64 = COMMAND_LIMIT_MS / 1000 + 30;
+
+/// What a session is told that asks for a permission, or asks a person
+/// anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PermissionPolicy {
+    /// No: it is to decide by itself and to note it.
+    #[default]
+    Deny,
+    /// Nothing: longhaul is told, and ends the run.
+    Stop,
+    /// What this command says (argv): it gets the hook's JSON on standard input
+    /// and answers `allow`, `deny` or `{"decision": …, "message": …}`. The
+    /// program is an absolute path: the session can put another one of the same
+    /// name into `PATH` or into the project.
+    Command(Vec<String>),
+}
 
 /// How the CLI reaches the sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +57,46 @@ impl SinkCommand {
 
     /// The shell command for one kind of report.
     fn shell(&self, kind: &str) -> Result<String> {
-        Ok(format!(
-            "{} {SINK_COMMAND} {kind} {}",
-            shell_word(&self.program)?,
-            shell_word(&self.dir)?
-        ))
+        Ok(format!("{} {SINK_COMMAND} {kind} {}", path_word(&self.program)?, path_word(&self.dir)?))
+    }
+
+    /// The shell command for a hook that answers by the policy. It stands here
+    /// and not in a file, where the session could change it.
+    fn answering(&self, hook: &str, policy: &PermissionPolicy) -> Result<String> {
+        let mut command = self.shell(hook)?;
+        let argv: &[String] = match policy {
+            PermissionPolicy::Deny => {
+                command.push_str(" deny");
+                &[]
+            }
+            PermissionPolicy::Stop => {
+                command.push_str(" stop");
+                &[]
+            }
+            PermissionPolicy::Command(argv) => {
+                command.push_str(" command");
+                argv
+            }
+        };
+        for word in argv {
+            command.push(' ');
+            command.push_str(&shell_word(word));
+        }
+        Ok(command)
+    }
+}
+
+fn check_policy(policy: &PermissionPolicy) -> Result<()> {
+    let PermissionPolicy::Command(argv) = policy else { return Ok(()) };
+    let refuse = |why: &str| {
+        Err(Error::usage(format!("permissions.command {why}"))
+            .hint("give the program by its full path, outside the project, and then its arguments"))
+    };
+    match argv.first() {
+        None => refuse("is empty, and permissions.policy is \"command\""),
+        Some(program) if !program.starts_with('/') => refuse("does not begin with a full path"),
+        _ if argv.iter().any(|word| word.contains('\0')) => refuse("holds a NUL byte"),
+        _ => Ok(()),
     }
 }
 
@@ -46,25 +104,47 @@ impl SinkCommand {
 /// in advance: only when the person asked for the mode and allowed it.
 ///
 /// # Errors
-/// A path is not UTF-8, which JSON cannot carry.
-pub fn settings_json(sink: &SinkCommand, bypass: bool) -> Result<String> {
+/// A path is not UTF-8, which JSON cannot carry; the policy's command is empty
+/// or not named by a full path.
+pub fn settings_json(
+    sink: &SinkCommand,
+    bypass: bool,
+    permissions: &PermissionPolicy,
+) -> Result<String> {
+    check_policy(permissions)?;
+    let hook = |matcher: Option<&str>, command: String, timeout_s: u64| {
+        let mut entry =
+            json!({"hooks": [{"type": "command", "command": command, "timeout": timeout_s}]});
+        if let Some(matcher) = matcher {
+            entry["matcher"] = matcher.into();
+        }
+        json!([entry])
+    };
     let mut hooks = serde_json::Map::new();
-    for hook in HOOKS {
-        let command = sink.shell(hook)?;
-        hooks.insert(
-            (*hook).to_owned(),
-            json!([{"hooks": [{"type": "command", "command": command, "timeout": HOOK_TIMEOUT_S}]}]),
-        );
+    for name in HOOKS {
+        hooks.insert((*name).to_owned(), hook(None, sink.shell(name)?, HOOK_TIMEOUT_S));
+    }
+    let answering = sink.answering(PERMISSION_HOOK, permissions)?;
+    hooks.insert(PERMISSION_HOOK.to_owned(), hook(None, answering, ANSWER_TIMEOUT_S));
+    // A question is answered before its dialog is painted. Without an answer
+    // it comes to the hook above, which is enough to tell of it.
+    if *permissions != PermissionPolicy::Stop {
+        let matcher = QUESTION_TOOLS.join("|");
+        let answering = sink.answering(QUESTION_HOOK, permissions)?;
+        hooks.insert(QUESTION_HOOK.to_owned(), hook(Some(&matcher), answering, ANSWER_TIMEOUT_S));
     }
     let mut settings = json!({
         // No refresh interval: a report after each reply is enough, and each
         // one costs a process.
         "statusLine": {"type": "command", "command": sink.shell(STATUSLINE_KIND)?},
         "hooks": hooks,
-        // The first waits for a person in every permission mode, and nobody is
-        // there; the second ends the turn to wake up later, which is our part.
-        // Denied, a tool is not offered to the model at all.
-        "permissions": {"deny": ["AskUserQuestion", "ScheduleWakeup"]},
+        // Denied, a tool is not offered to the model at all. The first ends the
+        // turn to wake up later, which is our part; the second is a way into
+        // plan mode that asks nobody, while the way out asks a person.
+        // AskUserQuestion stays: without it the model asks in words and ends
+        // its turn; with it, it is told at once to decide by itself, and what
+        // it wanted to know is reported.
+        "permissions": {"deny": ["ScheduleWakeup", "EnterPlanMode"]},
         // Ending must end, not leave the session on a screen of agents.
         "disableAgentView": true,
     });
@@ -229,7 +309,7 @@ pub fn permission_modes(own: &[String]) -> impl Iterator<Item = &str> {
 }
 
 /// `path` as one word for a POSIX shell.
-fn shell_word(path: &Path) -> Result<String> {
+fn path_word(path: &Path) -> Result<String> {
     let text = path.to_str().ok_or_else(|| {
         Error::usage(format!(
             "{} is not UTF-8, which the CLI's settings cannot carry",
@@ -237,11 +317,16 @@ fn shell_word(path: &Path) -> Result<String> {
         ))
         .hint("choose another state directory with LONGHAUL_STATE_DIR")
     })?;
+    Ok(shell_word(text))
+}
+
+/// `text` as one word for a POSIX shell.
+fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
-        return Ok(text.to_owned());
+        return text.to_owned();
     }
-    Ok(format!("'{}'", text.replace('\'', r"'\''")))
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -257,7 +342,9 @@ mod tests {
     #[test]
     fn settings_name_the_sink_for_the_statusline_and_every_hook() {
         let sink = SinkCommand { program: "/proc/17/exe".into(), dir: "/run/it's here".into() };
-        let json: Value = serde_json::from_str(&settings_json(&sink, false).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, false, &PermissionPolicy::Deny).unwrap())
+                .unwrap();
         assert_eq!(
             json["statusLine"]["command"],
             r"/proc/17/exe __sink statusline '/run/it'\''s here'"
@@ -266,15 +353,54 @@ mod tests {
             json["hooks"]["PreCompact"][0]["hooks"][0]["command"],
             r"/proc/17/exe __sink PreCompact '/run/it'\''s here'"
         );
-        assert_eq!(json["hooks"].as_object().unwrap().len(), HOOKS.len());
-        assert_eq!(json["permissions"]["deny"], json!(["AskUserQuestion", "ScheduleWakeup"]));
+        assert_eq!(json["hooks"].as_object().unwrap().len(), HOOKS.len() + 2);
+        assert_eq!(json["permissions"]["deny"], json!(["ScheduleWakeup", "EnterPlanMode"]));
         assert_eq!(json.get("skipDangerousModePermissionPrompt"), None);
+    }
+
+    fn hook_commands(policy: &PermissionPolicy) -> (Value, String) {
+        let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, false, policy).unwrap()).unwrap();
+        let command = &json["hooks"][PERMISSION_HOOK][0]["hooks"][0]["command"];
+        (json["hooks"][QUESTION_HOOK][0].clone(), command.as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_policy_stands_on_the_command_line_of_the_answering_hooks() {
+        let (questions, permission) = hook_commands(&PermissionPolicy::Deny);
+        assert_eq!(permission, "/p __sink PermissionRequest /d deny");
+        assert_eq!(questions["matcher"], "AskUserQuestion|ExitPlanMode");
+        assert_eq!(questions["hooks"][0]["command"], "/p __sink PreToolUse /d deny");
+
+        let (questions, permission) = hook_commands(&PermissionPolicy::Stop);
+        assert_eq!(permission, "/p __sink PermissionRequest /d stop");
+        assert_eq!(questions, Value::Null, "one report of a question is enough");
+
+        let argv = strings(&["/bin/ask", "it's", "", "$HOME"]);
+        let (questions, permission) = hook_commands(&PermissionPolicy::Command(argv));
+        let words = r"command /bin/ask 'it'\''s' '' '$HOME'";
+        assert_eq!(permission, format!("/p __sink PermissionRequest /d {words}"));
+        let timeout_s = questions["hooks"][0]["timeout"].as_u64().unwrap();
+        assert!(timeout_s * 1000 > COMMAND_LIMIT_MS, "the CLI would give up first");
+    }
+
+    #[test]
+    fn a_command_that_the_session_could_replace_is_refused() {
+        let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
+        for argv in [&[][..], &["ask"], &["./ask"], &["ask", "/x"], &["/ask", "\0"]] {
+            let policy = PermissionPolicy::Command(strings(argv));
+            let err = settings_json(&sink, false, &policy).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Usage, "{argv:?}");
+        }
     }
 
     #[test]
     fn the_bypass_warning_is_answered_only_when_allowed() {
         let sink = SinkCommand { program: "/p".into(), dir: "/d".into() };
-        let json: Value = serde_json::from_str(&settings_json(&sink, true).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&settings_json(&sink, true, &PermissionPolicy::Deny).unwrap())
+                .unwrap();
         assert_eq!(json["skipDangerousModePermissionPrompt"], true);
     }
 
@@ -373,7 +499,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn a_shell_reads_back_any_path(path in "[^\\x00]{1,40}") {
-            let word = shell_word(Path::new(&path)).unwrap();
+            let word = shell_word(&path);
             let output = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {word}")])
                 .output()

@@ -1,9 +1,12 @@
 //! What the CLI's statusline and hooks report: the small program the CLI runs
 //! for each of them, and the socket its words arrive at.
 //!
-//! The program must never hold up or disturb the CLI, so it always exits 0,
-//! says nothing on failure, and gives up after a bounded time. Datagrams carry
-//! only the fields that are used: a prompt or an answer never leaves the CLI.
+//! The program must never hold up or disturb the CLI, so it exits 0, says
+//! nothing on failure, and gives up after a bounded time. Two things it does
+//! answer: a permission or a question ([`super::permission`]), and a compaction
+//! of the CLI's own accord, which it holds (exit 2) while a longhaul lives that
+//! will take a checkpoint instead. Datagrams carry only the fields that are
+//! used: a prompt or an answer never leaves the CLI.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
@@ -19,10 +22,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::permission::{self, PERMISSION_HOOK, Permission, QUESTION_HOOK};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The hidden subcommand the CLI runs: `__sink <kind> <dir>`.
+/// The hidden subcommand the CLI runs: `__sink <kind> <dir>`, and for a
+/// permission or a question `__sink <kind> <dir> deny | stop | command <argv>`.
 pub const SINK_COMMAND: &str = "__sink";
 
 /// The kind of a statusline report.
@@ -33,10 +38,14 @@ pub const STATUSLINE_KIND: &str = "statusline";
 /// process.
 pub const HOOKS: &[&str] = &["SessionStart", "Notification", "PreCompact"];
 
+/// The exit code of a hook by which it forbids what is about to happen.
+const FORBID: u8 = 2;
+
 const SOCKET_NAME: &str = "sink.sock";
 
-/// More than this is not read from the CLI.
-const INPUT_MAX_BYTES: usize = 1 << 20;
+/// More than this is not read from the CLI. A permission is asked with the
+/// whole of the file that is to be written.
+const INPUT_MAX_BYTES: usize = 8 << 20;
 
 /// Longest wait for the CLI to hand its input over.
 const INPUT_LIMIT_MS: u64 = 1_000;
@@ -93,11 +102,15 @@ pub enum SinkEvent {
         /// The words a person would see.
         message: Option<String>,
     },
-    /// The conversation is about to be compacted.
+    /// The conversation is about to be compacted. With `auto`, this report is
+    /// what holds it: the CLI goes on without, and asks again before each
+    /// request. If the API itself found the prompt too long, the turn ends.
     PreCompact {
-        /// `auto` or `manual`.
+        /// `auto` or `manual`; the latter is let through.
         trigger: Option<String>,
     },
+    /// A person's permission or answer was asked.
+    Permission(Permission),
     /// The session ends.
     SessionEnd {
         /// `exit`, `clear`, `other` …
@@ -139,19 +152,47 @@ pub struct RateLimit {
     pub resets_at_s: Option<i64>,
 }
 
-/// Runs `__sink <kind> <dir>` with the arguments after the subcommand. Always
-/// succeeds, as far as the CLI can tell.
+/// Runs `__sink <kind> <dir> …` with the arguments after the subcommand.
+/// Succeeds, as far as the CLI can tell, unless it holds a compaction.
 pub fn sink_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(kind), Some(dir)) = (args.next(), args.next()) else { return ExitCode::SUCCESS };
+    let dir = Path::new(&dir);
     let input = read_input();
-    if let Some(report) = report(&kind, &input, Timestamp::now()) {
-        if let SinkEvent::Statusline(status) = &report.event {
-            let _ = io::stdout().write_all(status_line(status).as_bytes());
+    match kind.to_str() {
+        Some(hook @ (PERMISSION_HOOK | QUESTION_HOOK)) => {
+            let answer = permission::answer(hook, args, &input, |told| {
+                // The answer does not depend on anybody hearing of it.
+                let _ = send(dir, &permission_report(&input, told));
+            });
+            let _ = io::stdout().write_all(answer.as_bytes());
+            ExitCode::SUCCESS
         }
-        // Nobody is there to be told of a failure, and the CLI must not be.
-        let _ = send(Path::new(&dir), &report);
+        _ => tell(&kind, dir, &input),
     }
-    ExitCode::SUCCESS
+}
+
+fn tell(kind: &OsStr, dir: &Path, input: &[u8]) -> ExitCode {
+    let Some(report) = report(kind, input, Timestamp::now()) else { return ExitCode::SUCCESS };
+    if let SinkEvent::Statusline(status) = &report.event {
+        let _ = io::stdout().write_all(status_line(status).as_bytes());
+    }
+    // Nobody is there to be told of a failure, and the CLI must not be.
+    let is_heard = send(dir, &report).is_ok();
+    match &report.event {
+        SinkEvent::PreCompact { trigger } if is_heard && trigger.as_deref() == Some("auto") => {
+            ExitCode::from(FORBID)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn permission_report(input: &[u8], told: Permission) -> SinkReport {
+    let json: Value = serde_json::from_slice(input).unwrap_or(Value::Null);
+    SinkReport {
+        at: Timestamp::now(),
+        session_id: text(&json, "/session_id"),
+        event: SinkEvent::Permission(told),
+    }
 }
 
 /// Standard input up to its end; what is beyond the cap is read and dropped,
@@ -508,6 +549,43 @@ mod tests {
             send(dir.path(), &report).unwrap();
             assert_eq!(socket.recv().await.unwrap(), report);
         });
+    }
+
+    #[test]
+    fn a_compaction_is_held_only_where_longhaul_hears_of_it() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let input = |trigger: &str| json!({"trigger": trigger}).to_string();
+            let hold = |trigger: &str| {
+                let code = tell(OsStr::new("PreCompact"), dir.path(), input(trigger).as_bytes());
+                code == ExitCode::from(FORBID)
+            };
+            assert!(!hold("auto"), "nobody would take a checkpoint");
+            let socket = SinkSocket::bind(dir.path()).unwrap();
+            assert!(hold("auto"));
+            assert!(!hold("manual"), "somebody asked for it");
+            for trigger in ["auto", "manual"] {
+                let event = SinkEvent::PreCompact { trigger: Some(trigger.into()) };
+                assert_eq!(socket.recv().await.unwrap().event, event);
+            }
+        });
+    }
+
+    #[test]
+    fn a_permission_is_told_with_its_session() {
+        let told = Permission {
+            tool: "Bash".into(),
+            what: "ls".into(),
+            answer: permission::Answer::Denied,
+            by: permission::AnsweredBy::Policy,
+            failure: None,
+        };
+        let report = permission_report(br#"{"session_id": "s"}"#, told);
+        assert_eq!(report.session_id.as_deref(), Some("s"));
+        insta::assert_snapshot!(
+            serde_json::to_string(&report.event).unwrap(),
+            @r#"{"kind":"permission","tool":"Bash","what":"ls","answer":"denied","by":"policy","failure":null}"#
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod done_needs_the_verify_command_to_agree;
 mod idle_sessions_are_told_to_go_on;
 mod keeper;
 mod lab_leaves_nothing_behind;
+mod nobody_answers_a_permission_prompt;
 mod odd_places_do_not_matter;
 mod one_run_holds_a_project;
 mod percentages_and_costs_are_the_clis_own;
