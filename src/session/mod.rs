@@ -4,7 +4,8 @@
 //!   the CLI and the leash ([`keeper_main`]).
 //! - [`mod@settings`] and [`mod@env`]: what the CLI is started with.
 //! - [`sink`]: what its statusline and hooks report.
-//! - [`dialog`]: what its screen asks before it starts to work.
+//! - [`screen`]: what its screen means.
+//! - [`dialog`]: what its screen may ask, and the one answer to it.
 //! - [`waiting`]: whether it waits for a person, by its own note.
 //! - [`sweep`]: making sure that nothing of it lives on.
 
@@ -12,6 +13,7 @@ pub mod dialog;
 pub mod env;
 mod keeper;
 mod room;
+pub mod screen;
 pub mod settings;
 pub mod sink;
 pub mod sweep;
