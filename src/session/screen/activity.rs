@@ -52,6 +52,8 @@ impl Retry {
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     pub(super) is_running: bool,
+    /// Nothing but the background is waited for.
+    is_background: bool,
     pub(super) elapsed_s: Option<u64>,
     pub(super) stream_tokens: Option<u64>,
     pub(super) background_agents: Option<u64>,
@@ -86,7 +88,7 @@ impl Activity {
         if let Some(what) = what {
             let count = what.split_once(" background agent").map(|(count, _)| count.parse());
             let background_agents = count.and_then(Result::ok);
-            return Some(Activity { background_agents, ..running });
+            return Some(Activity { is_background: true, background_agents, ..running });
         }
         // "Forming… (3s · ↓ 50 tokens · thinking)"; an ended turn has no dots.
         let (_, counters) = line.split_once('…')?;
@@ -99,6 +101,11 @@ impl Activity {
             stream_tokens: parts().find_map(tokens),
             ..running
         })
+    }
+
+    /// Whether a turn of the main thread runs.
+    pub(super) fn is_turn(&self) -> bool {
+        self.is_running && !self.is_background
     }
 
     /// The line about a usage limit, without the spinner.

@@ -17,7 +17,7 @@ pub(super) struct Layout<'a> {
 enum Part {
     /// The rules above and below the input line, by index.
     Input { top: usize, bottom: usize },
-    /// Below this rule stands something that is no input line.
+    /// Below this rule, or the picture of the first start, stands something that is no input line.
     Below { rule: usize },
     /// There is no rule: a view of its own, or one too long for the screen.
     Whole,
@@ -26,7 +26,9 @@ enum Part {
 impl<'a> Layout<'a> {
     pub(super) fn of(screen: &'a str) -> Self {
         let lines: Vec<&str> = screen.lines().collect();
-        let mut rules = (0..lines.len()).rev().filter(|at| is_rule(lines[*at]));
+        let picture_end = end_of_picture(&lines);
+        let ends_above = |at: &usize| is_rule(lines[*at]) || picture_end == Some(*at);
+        let mut rules = (0..lines.len()).rev().filter(ends_above);
         let part = match (rules.next(), rules.next()) {
             (Some(bottom), Some(top)) if is_input(&lines[top + 1..bottom]) => {
                 Part::Input { top, bottom }
@@ -90,6 +92,13 @@ fn is_rule(line: &str) -> bool {
         line.chars().take(RULE_MIN_CHARS).filter(|c| *c == dash).count() == RULE_MIN_CHARS
             && line.ends_with(dash)
     })
+}
+
+/// The last line of the picture that the first start paints above what it asks.
+fn end_of_picture(lines: &[&str]) -> Option<usize> {
+    let first = lines.iter().find(|line| !line.trim().is_empty())?;
+    let is_frame = |line: &&str| line.starts_with("....") && line.ends_with('.');
+    first.starts_with("Welcome to Claude Code").then(|| lines.iter().rposition(is_frame))?
 }
 
 /// Whether these lines, found between two rules, are an input line: `!` stands

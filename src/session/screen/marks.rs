@@ -37,8 +37,14 @@ const MARKS: &[Marks] = &[
     ),
     marks(
         Dialog::Login,
-        &["LoginClaudeCodecanbeused", "ClaudeCodecanbeused", "Selectloginmethod"],
-        &["Claudeaccountwithsubscription", "AnthropicConsoleaccount"],
+        &[
+            "LoginClaudeCodecanbeused",
+            "ClaudeCodecanbeused",
+            "Selectloginmethod",
+            "Browserdidn'topen?",
+            "LoginBrowserdidn'topen?",
+        ],
+        &["Claudeaccountwithsubscription", "AnthropicConsoleaccount", "Pastecodehere"],
     ),
     marks(
         Dialog::NoConnection,
@@ -98,37 +104,26 @@ pub(super) fn known(layout: &Layout<'_>) -> Option<Dialog> {
     is_permission(layout).then_some(Dialog::Permission)
 }
 
-/// All of the block without blanks, and without the rules and pictures it
-/// begins with.
+/// All of the block without blanks, and without the rules it begins with.
 fn block_text(layout: &Layout<'_>) -> String {
-    let lines = layout.block();
-    // The first start: a picture, framed by dots, above everything it asks.
-    let welcome = "Welcome to Claude Code";
-    let first = match lines.iter().position(|line| !line.trim().is_empty()) {
-        Some(at) if lines[at].starts_with(welcome) => lines
-            .iter()
-            .rposition(|line| line.starts_with("....") || line.starts_with("…………"))
-            .map_or(at + 1, |frame| frame + 1),
-        _ => 0,
-    };
-    let text = squeezed(&lines[first..].join("\n"));
-    text.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '☐' && c != '←').to_owned()
+    let text = squeezed(&layout.block().concat());
+    text.trim_start_matches(|c: char| !c.is_alphanumeric() && !TABS.contains(&c)).to_owned()
 }
+
+/// Signs in front of the tabs of a question.
+const TABS: [char; 4] = ['☐', '☒', '✔', '←'];
 
 /// "New MCP server found in this project: one", "2 new MCP servers found …".
 fn is_mcp(block: &str) -> bool {
-    let title = block.trim_start_matches(|c: char| c.is_ascii_digit()).get(..1);
-    let begins = ["NewMCPserver", "newMCPserver"]
-        .iter()
-        .any(|sign| block.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(sign));
-    title.is_some() && begins && block.contains("foundinthisproject")
-        && block.contains("MCPserversmayexecutecode")
+    let title = block.trim_start_matches(|c: char| c.is_ascii_digit());
+    ["NewMCPserver", "newMCPserver"].iter().any(|sign| title.starts_with(sign))
+        && title.contains("MCPserversmayexecutecode")
 }
 
 /// A question of the session's own: the tabs of its questions, and the answers
 /// that every question has; or the review of the answers at its end.
 fn is_question(layout: &Layout<'_>, block: &str) -> bool {
-    let has_tabs = block.starts_with(['☐', '☒', '✔', '←']);
+    let has_tabs = block.starts_with(TABS);
     let answers = ["Chataboutthis", "1.Submitanswers"];
     let keys = "Entertoselect·";
     // Its tabs may have left the screen.

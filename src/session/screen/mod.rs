@@ -61,9 +61,12 @@ pub struct Look {
     /// The request is being retried, or waited for.
     pub retry: Option<Retry>,
     /// The line about a usage limit, while the CLI waits for it: "5-hour limit
-    /// reached · retrying in 3s (Nov 21, 10:26pm)". The time in parentheses is
-    /// when the limit is lifted, on the local clock.
+    /// reached · retrying in 3s (Nov 21, 10:26pm)", or "Usage limit reached ·
+    /// limit resets 2:33am". The time is when the limit is lifted, on the local
+    /// clock.
     pub limit: Option<String>,
+    /// The turn has ended at the limit, and the CLI will go on by itself.
+    pub continues_itself: bool,
     /// The CLI has trouble to reach the API, by its own words.
     pub connection_trouble: bool,
     /// The first line of what stands where the input line would be; for people.
@@ -98,7 +101,8 @@ pub fn look(screen: &str) -> Look {
         elapsed_s: activity.elapsed_s,
         stream_tokens: activity.stream_tokens,
         background_agents: activity.background_agents,
-        limit: activity.limit(),
+        limit: activity.limit().or_else(|| layout.footer().and_then(limit_below)),
+        continues_itself: layout.footer().is_some_and(continues_itself),
         connection_trouble: activity.retry.as_ref().is_some_and(Retry::is_connection),
         retry: activity.retry,
         heading,
@@ -117,11 +121,24 @@ fn kind(layout: &Layout<'_>, activity: &Activity) -> Kind {
     if let Some(dialog) = marks::known(layout) {
         return Kind::Dialog(dialog);
     }
-    // No dialog was ever seen together with a spinner.
-    if activity.is_running {
-        return Kind::Working;
+    // With a dialog open, the spinner is gone. Only the line that waits for
+    // subagents stays, and one of them may be who asks.
+    let is_asked = marks::asks(layout) && !activity.is_turn();
+    match (is_asked, activity.is_running) {
+        (true, _) => Kind::Dialog(Dialog::Unknown),
+        (false, true) => Kind::Working,
+        (false, false) => Kind::Unrecognised,
     }
-    if marks::asks(layout) { Kind::Dialog(Dialog::Unknown) } else { Kind::Unrecognised }
+}
+
+/// What the lines below the input line say of a limit the CLI waits for.
+fn limit_below(footer: &[&str]) -> Option<String> {
+    let warnings = footer.iter().filter_map(|line| line.trim().strip_prefix('⚠'));
+    { warnings }.map(str::trim).find(|line| line.contains("limit reached")).map(str::to_owned)
+}
+
+fn continues_itself(footer: &[&str]) -> bool {
+    footer.iter().any(|line| line.trim().starts_with("Continuing "))
 }
 
 /// In the line below the input line, while a turn runs and nothing is typed.
