@@ -1,14 +1,14 @@
-//! What the CLI's screen asks before it starts to work, and the one answer
-//! longhaul may give.
+//! The questions the CLI asks on its screen, and the one answer longhaul may
+//! give.
 //!
-//! The words are those of 2.1.329; blanks and line breaks are left out of the
-//! comparison, since a narrow terminal or a new release wraps them elsewhere.
+//! How they are recognised is the matter of [`super::screen`].
 
 use std::cmp::Ordering;
 
+use super::screen::{self, Kind};
 use super::wire::Key;
 
-/// A question that keeps a session from starting.
+/// What stands where the input line would be, and waits for a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialog {
     /// "Is this a project you created or one you trust?"
@@ -23,6 +23,32 @@ pub enum Dialog {
     Login,
     /// The first start cannot reach the vendor.
     NoConnection,
+    /// `~/.claude.json` is not JSON.
+    BrokenConfig,
+    /// A settings file cannot be read, or has values that are not valid.
+    BrokenSettings,
+    /// `.mcp.json` names servers nobody has answered about.
+    McpServers,
+    /// `CLAUDE.md` imports files from outside the project.
+    ExternalImports,
+    /// A tool call needs a permission; bypassing permissions does not spare the
+    /// removal of a critical path this question.
+    Permission,
+    /// The session asks a question of its own (`AskUserQuestion`).
+    Question,
+    /// A plan is to be approved, or plan mode to be entered or left.
+    Plan,
+    /// A usage limit is reached: wait, upgrade or pay.
+    UsageLimitMenu,
+    /// A session is to be resumed: which, or with how much of its past.
+    ResumeMenu,
+    /// "How is Claude doing this session?", in place of the input line.
+    Survey,
+    /// "Try the new fullscreen renderer?"
+    FullscreenOffer,
+    /// It waits for a choice or a key, and is none of these. Give it time before
+    /// it counts: [`super::screen::Watch`].
+    Unknown,
 }
 
 impl Dialog {
@@ -37,20 +63,45 @@ impl Dialog {
             Dialog::Theme => "for a theme: it was never started on this machine",
             Dialog::Login => "for a login",
             Dialog::NoConnection => "nothing: it cannot reach its service",
+            Dialog::BrokenConfig => "what to do about its configuration file, which is not JSON",
+            Dialog::BrokenSettings => "what to do about a settings file it cannot use",
+            Dialog::McpServers => "which MCP servers of .mcp.json it may use",
+            Dialog::ExternalImports => "whether CLAUDE.md may import files from elsewhere",
+            Dialog::Permission => "for a permission",
+            Dialog::Question => "a question of its own",
+            Dialog::Plan => "for a plan to be approved",
+            Dialog::UsageLimitMenu => "what to do about a usage limit",
+            Dialog::ResumeMenu => "how to resume a session",
+            Dialog::Survey => "how it is doing",
+            Dialog::FullscreenOffer => "whether to try another renderer",
+            Dialog::Unknown => "something longhaul does not know",
+        }
+    }
+
+    /// The name for logs and events, as in `permission`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialog::Trust => "trust",
+            Dialog::ApiKey => "api_key",
+            Dialog::Bypass => "bypass",
+            Dialog::Theme => "theme",
+            Dialog::Login => "login",
+            Dialog::NoConnection => "no_connection",
+            Dialog::BrokenConfig => "broken_config",
+            Dialog::BrokenSettings => "broken_settings",
+            Dialog::McpServers => "mcp_servers",
+            Dialog::ExternalImports => "external_imports",
+            Dialog::Permission => "permission",
+            Dialog::Question => "question",
+            Dialog::Plan => "plan",
+            Dialog::UsageLimitMenu => "usage_limit_menu",
+            Dialog::ResumeMenu => "resume_menu",
+            Dialog::Survey => "survey",
+            Dialog::FullscreenOffer => "fullscreen_offer",
+            Dialog::Unknown => "unknown",
         }
     }
 }
-
-/// Words, without blanks, that tell a dialog from everything else. All of one
-/// row must be there.
-const SIGNS: &[(Dialog, &[&str])] = &[
-    (Dialog::Trust, &["Isthisaprojectyoucreatedoroneyoutrust", "Yes,Itrustthisfolder"]),
-    (Dialog::ApiKey, &["DetectedacustomAPIkey", "DoyouwanttousethisAPIkey"]),
-    (Dialog::Bypass, &["runninginBypassPermissionsmode", "Yes,Iaccept"]),
-    (Dialog::Theme, &["Choosethetextstyle"]),
-    (Dialog::Login, &["Selectloginmethod"]),
-    (Dialog::NoConnection, &["UnabletoconnecttoAnthropicservices"]),
-];
 
 /// Between two keys given to a dialog. One that has just appeared ignores keys
 /// for a moment, and keys that follow each other faster than about a fifth of
@@ -60,13 +111,10 @@ pub const KEY_PAUSE_MS: u64 = 500;
 /// The mark in front of the option Enter would take.
 const POINTER: char = '❯';
 
-/// The dialog this screen shows, if any.
+/// The dialog this screen shows, if it is one with a name. One without may be
+/// half a repaint, and is told of by [`screen::Watch`] after a while.
 pub fn classify(screen: &str) -> Option<Dialog> {
-    let text = without_blanks(screen);
-    SIGNS
-        .iter()
-        .find(|(_, signs)| signs.iter().all(|sign| text.contains(sign)))
-        .map(|(dialog, _)| *dialog)
+    screen::look(screen).dialog().filter(|dialog| *dialog != Dialog::Unknown)
 }
 
 /// The one key that brings a trust dialog nearer to "Yes, I trust this folder";
@@ -117,14 +165,17 @@ fn without_blanks(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
-/// Whether a question stands where the input line would be: the lowest line
-/// with a pointer is a numbered option. Text typed now would not reach the
-/// conversation, and Enter would answer, usually with yes.
+/// Whether a question stands where the input line would be. Text typed now would
+/// not reach the conversation, and Enter would answer, usually with yes.
+///
+/// Errs on the side of a question: a lowest pointer in front of a numbered
+/// option is one, too, whatever else is on the screen.
 pub fn is_open(screen: &str) -> bool {
     let lowest = screen.lines().rev().find_map(|line| {
         line.trim_start_matches(|c: char| c.is_whitespace() || c == '│').strip_prefix(POINTER)
     });
     lowest.is_some_and(is_like_an_option)
+        || matches!(screen::look(screen).kind, Kind::Dialog(_))
 }
 
 /// Whether `text` begins as a numbered option does: `1. Yes`.

@@ -6,6 +6,8 @@
 //! - [`sink`]: what its statusline and hooks report.
 //! - [`permission`]: what it is told when it asks a person.
 //! - [`dialog`]: what its screen asks before it starts to work.
+//! - [`screen`]: what its screen means.
+//! - [`dialog`]: what its screen may ask, and the one answer to it.
 //! - [`waiting`]: whether it waits for a person, by its own note.
 //! - [`vitals`]: how much memory and CPU time its tree uses.
 //! - [`oom`]: whether it was killed for want of memory.
@@ -17,6 +19,7 @@ mod keeper;
 pub mod oom;
 pub mod permission;
 mod room;
+pub mod screen;
 pub mod settings;
 pub mod sink;
 pub mod sweep;
