@@ -37,6 +37,7 @@
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
 //! | [`control`], [`signals`] | what a person wants |
+//! | [`mod@notify`] | telling a person who is not there |
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
 //! | [`demo`] | the scripted Messages API, which the tests use too |
@@ -58,6 +59,7 @@ pub mod error;
 pub mod journal;
 pub mod lock;
 pub mod models;
+pub mod notify;
 pub mod report;
 pub mod runs;
 pub mod session;

@@ -103,10 +103,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
     };
     section(
         "permissions",
-        vec![
-            ("policy", text(policy)),
-            ("command", list(command.iter().map(|word| redact(word)))),
-        ],
+        vec![("policy", text(policy)), ("command", list(command.iter().map(|word| redact(word))))],
     );
     let notify = &config.notify;
     section(
