@@ -187,7 +187,7 @@ async fn send(means: &Means, order: &Order) -> Receipt {
         Err(_) => {
             // What it leaves behind falls to longhaul, which sweeps at its end.
             let _ = courier.start_kill();
-            Receipt::never("the courier did not come back and was killed")
+            lost(&order.way, "the courier did not come back and was killed")
         }
     };
     // The leash was let go of; a courier ends at that.
@@ -207,8 +207,17 @@ fn start(means: &Means) -> std::io::Result<Child> {
         .spawn()
 }
 
+/// Nobody knows how far it came: a command may have run, and a second POST
+/// does no harm.
+fn lost(way: &Way, why: &str) -> Receipt {
+    match way {
+        Way::Command(_) => Receipt::never(why),
+        Way::Webhook(_) => Receipt::later(why),
+    }
+}
+
 async fn converse(courier: &mut Child, order: &Order) -> Receipt {
-    let lost = || Receipt::never("the courier was lost");
+    let lost = || lost(&order.way, "the courier was lost");
     let (Some(mut leash), Some(said)) = (courier.stdin.take(), courier.stdout.take()) else {
         return lost();
     };

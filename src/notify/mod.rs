@@ -50,12 +50,6 @@ use order::Way;
 /// This very program, even when its file has been replaced since it started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// One attempt at the person's command may take this long, milliseconds.
-const COMMAND_LIMIT_MS: u64 = 30_000;
-
-/// One POST may take this long, milliseconds: name, connection, TLS, answer.
-const WEBHOOK_LIMIT_MS: u64 = 10_000;
-
 /// The same occasion in the same words is not told again so soon.
 const REPEAT_MS: u64 = 10 * 60 * 1_000;
 
@@ -102,7 +96,7 @@ impl Notifier {
     }
 
     /// As [`Notifier::start`], with couriers started by `program` (a program and
-    /// its first arguments) and other pauses between attempts.
+    /// its first arguments) and another patience.
     pub fn start_with(
         config: &config::Notify,
         facts: RunFacts,
@@ -111,10 +105,10 @@ impl Notifier {
     ) -> Self {
         let (closing, over) = watch::channel(false);
         let tally = Arc::new(Mutex::new(Tally::default()));
-        let lane = |way: Way, limit_ms: u64| {
+        let lane = |way: Way, limit: Duration| {
             let means = Means {
                 way,
-                limit_ms,
+                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
                 program: program.to_vec(),
                 run_id: facts.run_id.to_string(),
                 patience: patience.clone(),
@@ -125,10 +119,10 @@ impl Notifier {
         };
         let mut lanes = Vec::new();
         if !config.command.is_empty() {
-            lanes.push(lane(Way::Command(config.command.clone()), COMMAND_LIMIT_MS));
+            lanes.push(lane(Way::Command(config.command.clone()), patience.command));
         }
         if let Some(url) = &config.webhook {
-            lanes.push(lane(Way::Webhook(url.clone()), WEBHOOK_LIMIT_MS));
+            lanes.push(lane(Way::Webhook(url.clone()), patience.webhook));
         }
         Self { facts, on: config.on.clone(), lanes, told: Vec::new(), tally, closing }
     }

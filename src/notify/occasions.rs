@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::Notification;
 use crate::clock::Timestamp;
 use crate::config::Occasion;
+use crate::cycle::record::CycleRecord;
 use crate::cycle::state::Budget;
 use crate::cycle::{Notice, Outcome, Snapshot};
 use crate::error::Error;
@@ -127,6 +128,7 @@ impl BudgetMarks {
     pub fn look(&mut self, at: Timestamp, view: &Snapshot<'_>) -> Vec<Notification> {
         let params = view.params();
         let live = u32::from(view.alive());
+        let ceiling_usd: f64 = view.cycles().map(CycleRecord::cost_ceiling_usd).sum();
         let hours = |ms: u64| ms as f64 / 3_600_000.0;
         let now = [
             // A session is spent when it is over: one of one is not all at its start.
@@ -137,7 +139,8 @@ impl BudgetMarks {
             ),
             (Budget::Hours, hours(view.elapsed_ms_at(at)), hours(params.max_ms)),
             (Budget::Tokens, view.tokens() as f64, params.max_tokens as f64),
-            (Budget::Cost, view.cost_usd(), params.max_cost_usd),
+            // As the budget counts: what has no price at the dearest one.
+            (Budget::Cost, ceiling_usd, params.max_cost_usd),
         ];
         now.into_iter()
             .filter_map(|(budget, spent, limit)| self.note(budget, spent, limit))
@@ -170,6 +173,7 @@ impl BudgetMarks {
 mod tests {
     use super::*;
     use crate::cycle::Params;
+    use crate::cycle::event::Exit;
     use crate::report::staged::{self, Stage};
     use proptest::prelude::*;
 
@@ -196,10 +200,8 @@ mod tests {
 
     #[test]
     fn a_good_night_says_once_that_it_is_done() {
-        let mut stage = staged::good_night();
-        stage.machine = stage.machine.clone();
         assert_eq!(
-            shown(&stage),
+            shown(&staged::good_night()),
             [(
                 "finished",
                 "the task file says done (12 of 12 tasks done, 3 sessions, $10.46)".to_owned(),
@@ -278,6 +280,9 @@ mod tests {
         stage.begin(0, 2).session(7, 200_000, 1_000);
         let mut marks = BudgetMarks::default();
         assert_eq!(marks.look(stage.now, &stage.view()), []);
+        stage.exited(Exit::Code(1), 0, 0);
+        let told = marks.look(stage.now, &stage.view());
+        assert_eq!(told[0].text, "50 % of limits.max_sessions are spent: 1 of 2 sessions");
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! How long to wait between two attempts at a webhook.
+//! How long an attempt may take, and how long to wait before the next.
 
 use std::time::Duration;
 
-/// The pauses between attempts. There is one attempt more than pauses.
+/// How long to keep at it. There is one attempt more than pauses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patience {
     /// Pauses after each failed attempt; jitter of a quarter is added or taken.
     pub pauses: Vec<Duration>,
     /// Longest pause a server can ask for.
     pub longest: Duration,
+    /// One run of the person's command; then it is killed.
+    pub command: Duration,
+    /// One POST: name, connection, TLS and answer.
+    pub webhook: Duration,
 }
 
 impl Default for Patience {
@@ -17,6 +21,8 @@ impl Default for Patience {
         Self {
             pauses: [2, 8, 32, 128].map(Duration::from_secs).to_vec(),
             longest: Duration::from_secs(60),
+            command: Duration::from_secs(30),
+            webhook: Duration::from_secs(10),
         }
     }
 }
