@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One night of longhaul: runs until the task is done or a person is needed,
 # takes the run up again if longhaul was killed, and tells you how it ended.
+# While it runs, `notify.command` and `notify.webhook` of longhaul tell you more.
 #
 #   night.sh PROJECT [arguments of `longhaul run`]
 #   night.sh ~/code/parser -- --permission-mode auto
@@ -10,6 +11,9 @@
 # NIGHT_NOTIFY   a command, run by `sh -c` with the headline in $HEADLINE and
 #                $CODE, and the report on its input     (none)
 # NIGHT_RETRIES  how often a killed run is taken up     (3)
+# NIGHT_AGAIN    how often another run is begun after one that a usage limit
+#                ended (exit code 31); each has budgets of its own    (0)
+# NIGHT_PAUSE    seconds before that                    (3600)
 #
 # Exits with longhaul's own code.
 set -uo pipefail
@@ -23,6 +27,16 @@ shift
 longhaul=${LONGHAUL:-longhaul}
 logs=${NIGHT_LOGS:-$HOME/longhaul-logs}
 retries=${NIGHT_RETRIES:-3}
+again=${NIGHT_AGAIN:-0}
+pause=${NIGHT_PAUSE:-3600}
+for number in "$retries" "$again" "$pause"; do
+    case $number in
+    '' | *[!0-9]*)
+        echo "night.sh: NIGHT_RETRIES, NIGHT_AGAIN and NIGHT_PAUSE are whole numbers, not '$number'" >&2
+        exit 64
+        ;;
+    esac
+done
 
 umask 077
 mkdir -p "$logs" || exit 51
@@ -50,6 +64,19 @@ run_once() {
     trap - INT TERM HUP
 }
 
+# Waits between two runs. A signal ends the night, with the code of that signal.
+wait_a_while() {
+    local pid=
+    trap 'code=130; kill $pid 2>/dev/null' INT
+    trap 'code=143; kill $pid 2>/dev/null' TERM
+    trap 'code=129; kill $pid 2>/dev/null' HUP
+    sleep "$pause" &
+    pid=$!
+    # One that came before there was somebody to end.
+    if [ "$code" -eq 31 ]; then wait "$pid"; else kill "$pid" 2>/dev/null; fi
+    trap - INT TERM HUP
+}
+
 code=0
 attempt=0
 while true; do
@@ -61,6 +88,14 @@ while true; do
         [ "$attempt" -le "$retries" ] || break
         echo "night.sh: longhaul ended with $code; taking the run up again ($attempt of $retries)" >>"$log"
         ;;
+    # The limit lasted longer than `limits.max_wait_hours`.
+    31)
+        [ "$again" -gt 0 ] || break
+        again=$((again - 1))
+        echo "night.sh: a usage limit holds it up; beginning again in $pause s ($again left)" >>"$log"
+        wait_a_while
+        [ "$code" -eq 31 ] || break
+        ;;
     *) break ;;
     esac
 done
@@ -71,7 +106,7 @@ case $code in
 20) headline="a budget is spent" ;;
 21) headline="no progress; look at the task" ;;
 30) headline="the login was refused; log in again" ;;
-31) headline="a usage limit holds it up" ;;
+31) headline="a usage limit lasts longer than it may wait; start it again later" ;;
 40) headline="another run holds the project" ;;
 50) headline="its state cannot be read" ;;
 51) headline="the disk is full or failing" ;;

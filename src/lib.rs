@@ -39,6 +39,7 @@
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
 //! | [`disk`] | how much room is left, and who takes it |
 //! | [`control`], [`signals`] | what a person wants |
+//! | [`mod@notify`] | telling a person who is not there |
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
 //! | [`guard`] | what must not change under a run, and what is kept of the work tree |
@@ -63,6 +64,7 @@ pub mod guard;
 pub mod journal;
 pub mod lock;
 pub mod models;
+pub mod notify;
 pub mod report;
 pub mod reset_time;
 pub mod runs;

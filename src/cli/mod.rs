@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::control::Request;
 use crate::error::{Error, Result};
-use crate::session;
+use crate::{notify, session};
 
 pub mod ask;
 pub mod demo;
@@ -50,11 +50,12 @@ enum Command {
 
 /// Runs the program; the exit code is the documented one.
 pub fn main() -> ExitCode {
-    // Before anything else: these two must stay small and quick.
+    // Before anything else: these must stay small and quick.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
         Some(arg) if arg == session::KEEPER_COMMAND => return session::keeper_main(),
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
+        Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
         _ => {}
     }
     let cli = match Cli::try_parse() {

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
 pub use lab::Lab;
 pub use paced::Paced;
-pub use process::{Survivor, with_variable};
+pub use process::{Survivor, wait_for_end, with_variable};
 pub use run::{Finished, Run};
 pub use story::{Story, said};
 pub use terminal::Terminal;
