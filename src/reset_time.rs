@@ -50,15 +50,20 @@ pub enum LimitKind {
     /// The five-hour window, "session limit" in older versions.
     FiveHour,
     /// The weekly window over all models.
+    #[serde(rename = "seven_day")]
     Weekly,
     /// The weekly window of Opus.
+    #[serde(rename = "seven_day_opus")]
     WeeklyOpus,
     /// The weekly window of Sonnet.
+    #[serde(rename = "seven_day_sonnet")]
     WeeklySonnet,
     /// The weekly window of some other model.
+    #[serde(rename = "seven_day_model")]
     WeeklyModel,
     /// Money: usage credits, or a spend limit of the account, the
     /// organisation or a group.
+    #[serde(rename = "overage")]
     Spend,
 }
 
@@ -115,11 +120,11 @@ impl LimitKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::FiveHour => "five_hour",
-            Self::Weekly => "weekly",
-            Self::WeeklyOpus => "weekly_opus",
-            Self::WeeklySonnet => "weekly_sonnet",
-            Self::WeeklyModel => "weekly_model",
-            Self::Spend => "spend",
+            Self::Weekly => "seven_day",
+            Self::WeeklyOpus => "seven_day_opus",
+            Self::WeeklySonnet => "seven_day_sonnet",
+            Self::WeeklyModel => "seven_day_model",
+            Self::Spend => "overage",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::cli::target::TargetArgs;
 use crate::cli::{ask, print, run};
 use crate::config::Config;
 use crate::demo::install;
@@ -56,7 +57,8 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     let set: Vec<String> = demo.settings().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     let config = Config::load(&demo.project_dir, None, &set)?;
     let state_root = place.join("state");
-    let code = run::start(&demo.project_dir, config, &state_root, args.json);
+    let code =
+        run::start(&demo.project_dir, config, &TargetArgs::default(), &state_root, args.json);
     if !args.json && code.is_ok() {
         print::print(&format!(
             "\n{}",

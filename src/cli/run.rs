@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::claude_json::{Env, Places};
+use crate::claude_json::{Env, Json, Places};
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{Config, PermissionPolicy};
 use crate::cycle::{Event, Machine, Params};
-use crate::driver::{self, Driver, Setup};
+use crate::driver::{self, Driver, Guard, Setup};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
+use crate::guard::program::Identity;
+use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
 use crate::journal::{self, Header, Journal};
 use crate::lock::ProjectLock;
 use crate::runs::RunFolder;
@@ -51,12 +54,18 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let (project, mut config) = args.target.resolve()?;
     config.claude.args.extend(args.claude_args);
     let state_root = state_dir::locate(|name| std::env::var_os(name))?;
-    start(&project, config, &state_root, args.json)
+    start(&project, config, &args.target, &state_root, args.json)
 }
 
-/// Supervises `project` (its real path) with `config`, keeping its state below
-/// `state_root`.
-pub fn start(project: &Path, config: Config, state_root: &Path, json: bool) -> Result<u8> {
+/// Supervises `project` (its real path) with `config`, which came from `target`,
+/// keeping its state below `state_root`.
+pub fn start(
+    project: &Path,
+    mut config: Config,
+    target: &TargetArgs,
+    state_root: &Path,
+    json: bool,
+) -> Result<u8> {
     let env = Env::of_process();
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
@@ -65,18 +74,26 @@ pub fn start(project: &Path, config: Config, state_root: &Path, json: bool) -> R
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);
     }
+    if let PermissionPolicy::Command(argv) = &mut config.permissions.policy {
+        *argv = doctor::find_decider(argv, &env)?;
+    }
     sweep::become_subreaper()?;
-    let params = Params::from(&config);
-    let begun = begin(state.dir(), project, &config, &env, params)?;
+    let begun = begin(state.dir(), project, &config, target, &env)?;
+    let run_dir = begun.setup.run.path().to_owned();
     log_to(&begun.setup.run);
-    let code = supervise(begun, state.dir(), json);
+    let outcome = supervise(begun, state.dir(), json);
+    if outcome.is_ok() {
+        // A run without an end is taken up again, and may need it then.
+        guard::global::discard_copy(&run_dir);
+    }
     drop(lock);
-    code
+    outcome
 }
 
 /// A run about to be supervised.
 struct Begun {
     setup: Setup,
+    guard: Guard,
     machine: Machine,
     journal: Journal,
     first: Event,
@@ -88,14 +105,31 @@ fn begin(
     state: &Path,
     project: &Path,
     config: &Config,
+    target: &TargetArgs,
     env: &Env,
-    params: Params,
 ) -> Result<Begun> {
+    let params = Params::from(config);
     let child_env = env.for_child(config);
     let program = doctor::find_program(&config.claude.command, project, &child_env)?;
     let places = Places::of(&child_env)
         .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
-    let claude_dir = places.config_dir;
+    let claude_dir = places.config_dir.clone();
+    let config_file =
+        target.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
+            Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
+        })?;
+    let global = Json::read(&places.global_file);
+    let subject = Subject { project, config_file: config_file.as_deref(), global: &global };
+    let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, subject);
+    let identity = Identity::of(&program)
+        .map_err(|why| Error::usage(format!("the Claude Code CLI cannot be used: {why}")))?;
+    let guard = |settings| Guard {
+        settings,
+        program: identity.clone(),
+        places: places.clone(),
+        config_file: config_file.clone(),
+        allowed,
+    };
     let setup = |run: RunFolder, run_id: Uuid| -> Result<Setup> {
         Ok(Setup {
             config: config.clone(),
@@ -110,10 +144,13 @@ fn begin(
         let told = journal::read(&run.journal())?;
         if told.machine.outcome().is_none() {
             let run_id = told.header.run_id;
+            // Before anything is started that a session may have written there.
+            let settings = take_up_settings(&run, subject, allowed)?;
             let journal = Journal::resume(&run.journal(), &told)?;
             let setup = setup(run, run_id)?;
             let (first, lost) = take_up(&told.machine, params, &setup);
-            return Ok(Begun { setup, machine: told.machine, journal, first, lost });
+            let guard = guard(settings);
+            return Ok(Begun { setup, guard, machine: told.machine, journal, first, lost });
         }
     }
     let (run_id, now) = (Uuid::new_v4(), Timestamp::now());
@@ -126,9 +163,27 @@ fn begin(
         params: params.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
+    let guard = guard(settings::Watch::begin(run.path(), subject, allowed)?);
+    guard::global::keep_copy(&places, run.path())?;
     let journal = Journal::create(&run.journal(), &header)?;
     let machine = Machine::new(run_id, params, now);
-    Ok(Begun { setup: setup(run, run_id)?, machine, journal, first: Event::Started, lost: None })
+    let setup = setup(run, run_id)?;
+    Ok(Begun { setup, guard, machine, journal, first: Event::Started, lost: None })
+}
+
+/// What the interrupted run began with, compared with what is there now.
+fn take_up_settings(
+    run: &RunFolder,
+    subject: Subject<'_>,
+    allowed: Allowed,
+) -> Result<settings::Watch> {
+    let Some(mut watch) = settings::Watch::resume(run.path())? else {
+        return settings::Watch::begin(run.path(), subject, allowed);
+    };
+    match watch.check(subject, allowed, Moment::TakenUp)? {
+        Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_) => Ok(watch),
+        Verdict::Refused(changes) => Err(changes.into_error()),
+    }
 }
 
 /// What became of the session that was live when longhaul was killed: ended by
@@ -163,8 +218,15 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
             .map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
         let control = control::listen(state)?;
         let teller = show::teller(json);
-        let mut driver =
-            Driver::new(begun.setup, begun.machine, begun.journal, control, signals, teller)?;
+        let mut driver = Driver::new(
+            begun.setup,
+            begun.guard,
+            begun.machine,
+            begun.journal,
+            control,
+            signals,
+            teller,
+        )?;
         if let Some(lost) = begun.lost {
             driver.remember(lost);
         }

@@ -179,14 +179,16 @@ pub struct Permissions {
     pub policy: PermissionPolicy,
 }
 
-/// Who decides when the CLI asks a person.
+/// Who decides when the CLI asks for a permission, or the session asks a person
+/// anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionPolicy {
-    /// The session is told to decide by itself.
+    /// No: the session is told to decide by itself, and to note it.
     Deny,
-    /// The run stops.
+    /// Nobody: the run stops.
     Stop,
-    /// This command decides.
+    /// This command: it gets the hook's JSON on standard input and answers `allow`,
+    /// `deny` or `{"decision": …, "message": …}`.
     Command(Vec<String>),
 }
 

@@ -109,6 +109,38 @@ fn judge(place: &str, line: &str) -> Finding {
     Finding::ok("cli", title)
 }
 
+/// The person's command that decides about permissions, by its full path: the
+/// session can put another one of the same name into `PATH`, but not before the run.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`] when there is none, or it cannot be run.
+pub fn find_decider(argv: &[String], env: &Env) -> Result<Vec<String>> {
+    let wrong = |why: String| {
+        Err(Error::usage(format!("permissions.command {why}"))
+            .hint("give the program by its full path, outside the project, and then its arguments"))
+    };
+    let Some((program, rest)) = argv.split_first() else { return wrong("is empty".into()) };
+    let shown = program.escape_debug().to_string();
+    let path = if program.starts_with('/') {
+        PathBuf::from(program)
+    } else if program.contains('/') {
+        return wrong(format!("`{shown}` is neither a full path nor a name on PATH"));
+    } else {
+        let dirs = std::env::split_paths(env.get("PATH").unwrap_or_default());
+        let found = dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(program));
+        match found.into_iter().find(|path| runnable(path).is_ok()) {
+            Some(path) => path,
+            None => return wrong(format!("`{shown}` is not on PATH")),
+        }
+    };
+    if let Err(why) = runnable(&path) {
+        return wrong(format!("`{shown}` {why}"));
+    }
+    let path = path.to_string_lossy().into_owned();
+    Ok(std::iter::once(path).chain(rest.iter().cloned()).collect())
+}
+
 /// The path of the CLI: `command` as a path (relative to the project), or
 /// looked up on the PATH of `env`.
 ///

@@ -13,6 +13,8 @@ use crate::workspace::Marker;
 pub enum Done {
     /// An event for the machine.
     Event(Box<Event>),
+    /// The CLI's own configuration file was read.
+    GlobalRead(crate::Result<crate::claude_json::Json>),
     /// Where the work tree stood when the cycle began.
     Marked {
         /// The cycle.

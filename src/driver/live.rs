@@ -12,6 +12,7 @@ use crate::session::Keeper;
 use crate::transcript::{Fact, SessionTranscript};
 use crate::workspace::Marker;
 
+use super::senses::Senses;
 use super::translate::spend_of;
 
 /// What is kept of the assistant's words and deeds.
@@ -35,7 +36,7 @@ pub struct LiveSession {
     pub exit: Option<Exit>,
     /// The CLI said it is ready, or wrote its first row.
     pub ready: bool,
-    /// The newest screen, while it is not ready.
+    /// The newest screen.
     pub screen: String,
     /// When the trust dialog was last given a key, `boot_ms`; 0 = never.
     pub trust_key_ms: u64,
@@ -47,6 +48,8 @@ pub struct LiveSession {
     pub prompted_unix_ms: Option<i64>,
     /// Where the work tree stood at the start, and at the last judgement.
     pub cycle_marker: Option<Marker>,
+    /// What was seen of it from outside.
+    pub senses: Senses,
     /// See `cycle_marker`.
     pub turn_marker: Option<Marker>,
     /// Responses counted so far, to tell when the spend changed.
@@ -89,6 +92,7 @@ impl LiveSession {
             baseline: None,
             prompted_unix_ms: None,
             cycle_marker: None,
+            senses: Senses::default(),
             turn_marker: None,
             responses_told: 0,
         }

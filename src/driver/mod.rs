@@ -12,6 +12,8 @@ mod hints;
 mod jobs;
 mod live;
 mod perform;
+mod prepare;
+mod senses;
 mod timers;
 mod translate;
 
@@ -24,9 +26,11 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::control::{Asked, Request};
-use crate::cycle::{Command, Event, Machine, Outcome, Snapshot};
+use crate::cycle::{Command, Event, Machine, Outcome, Snapshot, Timer};
 use crate::error::Result;
 use crate::journal::Journal;
+use crate::notify::occasions::{self, BudgetMarks};
+use crate::notify::{Notifier, RunFacts, Tally};
 use crate::runs::RunFolder;
 use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
@@ -37,6 +41,7 @@ use hints::Hints;
 use jobs::Done;
 use live::LiveSession;
 pub use live::Lost;
+pub use prepare::Guard;
 use timers::Timers;
 
 /// The file system is asked at least this often; inotify is only a hint.
@@ -46,6 +51,8 @@ const EARLY_POLL_MS: u64 = 100;
 /// Reports taken in a second; the CLI makes a few. Whoever sends more, and any
 /// process of the session can, waits: neither the journal nor the loop is theirs.
 const REPORTS_PER_SECOND: u32 = 100;
+/// How long notifications may take when the run is over.
+const NOTIFY_LAST: Duration = Duration::from_secs(10);
 /// How long the keeper may take when longhaul itself must give up.
 const GIVE_UP: Duration = Duration::from_secs(15);
 
@@ -78,11 +85,17 @@ pub struct Driver {
     signals: mpsc::UnboundedReceiver<i32>,
     jobs: jobs::Jobs,
     hints: Hints,
+    guard: Guard,
+    notifier: Notifier,
+    marks: BudgetMarks,
     teller: Box<dyn Teller>,
     /// Events that one input led to, in order.
     queue: VecDeque<Event>,
     last_poll_ms: u64,
     last_look_ms: u64,
+    disks_at_ms: u64,
+    /// Free room as told last.
+    free_told: Option<u64>,
     /// The second that is being counted in, and how many reports came in it.
     reports: (u64, u32),
     last_tick_ms: u64,
@@ -103,6 +116,7 @@ impl Driver {
     /// A driver for `machine`; needs a tokio runtime.
     pub fn new(
         setup: Setup,
+        guard: Guard,
         machine: Machine,
         journal: Journal,
         control: mpsc::Receiver<Asked>,
@@ -110,7 +124,13 @@ impl Driver {
         teller: Box<dyn Teller>,
     ) -> Result<Self> {
         let sink = SinkSocket::bind(&setup.scratch)?;
+        let facts = RunFacts { run_id: machine.run_id(), project: setup.project.clone() };
         Ok(Self {
+            notifier: Notifier::start(&setup.config.notify, facts),
+            marks: BudgetMarks::default(),
+            guard,
+            disks_at_ms: 0,
+            free_told: None,
             hints: Hints::new(&setup.project, &setup.config),
             setup,
             machine,
@@ -136,17 +156,36 @@ impl Driver {
     /// Only what makes supervision impossible: the journal cannot be written
     /// (exit 51), a session cannot be spoken to. The session is ended first.
     pub async fn run(mut self, first: Event) -> Result<(Outcome, Machine)> {
+        // What an interrupted run told of its budgets is not told again.
+        self.marks.catch_up(Timestamp::now(), &Snapshot::of(&self.machine));
         match self.supervise(first).await {
             Ok(outcome) => {
                 self.teller.finish(Timestamp::now(), &Snapshot::of(&self.machine));
+                self.notify_the_rest().await;
                 Ok((outcome, self.machine))
             }
             Err(err) => {
                 tracing::error!(%err, "giving up");
                 self.give_up().await;
-                self.teller.give_up(Timestamp::now(), &Snapshot::of(&self.machine), &err);
+                let now = Timestamp::now();
+                let view = Snapshot::of(&self.machine);
+                self.teller.give_up(now, &view, &err);
+                self.notifier.tell(&occasions::from_error(now, &err, &view));
+                self.notify_the_rest().await;
                 Err(err)
             }
+        }
+    }
+
+    /// Gives notifications a moment to be delivered; another signal cuts it short.
+    async fn notify_the_rest(&mut self) {
+        tokio::select! {
+            tally = self.notifier.finish(NOTIFY_LAST) => {
+                if tally != Tally::default() {
+                    tracing::info!(?tally, "notifications");
+                }
+            }
+            _ = self.signals.recv() => tracing::warn!("a signal; undelivered notifications are dropped"),
         }
     }
 
@@ -163,6 +202,11 @@ impl Driver {
             self.handle(input)?;
             let now = Timestamp::now();
             while let Some(event) = self.timers.pop_due(now) {
+                if matches!(event, Event::Deadline { timer: Timer::Hang, .. }) {
+                    // What has come in the meantime counts.
+                    self.read_transcript();
+                    self.tell_signs(now, true);
+                }
                 self.queue.push_back(event);
             }
             self.tick(now);
@@ -244,7 +288,7 @@ impl Driver {
             }
             Input::Done(done) => self.on_done(done),
             Input::Look => {
-                self.look();
+                self.look()?;
                 // From its end: one that takes long must leave room for the rest.
                 self.last_look_ms = Timestamp::now().boot_ms;
             }

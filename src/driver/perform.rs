@@ -12,6 +12,7 @@ use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
 use crate::devdocs::{git, keep, read};
 use crate::error::Result;
+use crate::notify::occasions;
 use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
@@ -29,11 +30,8 @@ impl Driver {
     pub(super) fn perform(&mut self, now: Timestamp, action: Action) -> Result<()> {
         tracing::debug!(?action, "performing");
         match action {
-            Action::Prepare => {
-                let event = Event::Prepared { refusal: None, warnings: Vec::new() };
-                self.queue.push_back(event);
-            }
-            Action::KeepTree { cycle: _ } => {}
+            Action::Prepare => self.prepare(),
+            Action::KeepTree { cycle } => self.keep_tree(cycle),
             Action::Launch { cycle, session_id, prompt } => {
                 self.launch(cycle, session_id, &prompt)?
             }
@@ -68,7 +66,14 @@ impl Driver {
             }
             Action::Tell(notice) => {
                 tracing::info!(?notice, "told");
-                self.teller.tell(now, &notice, &Snapshot::of(&self.machine));
+                let view = Snapshot::of(&self.machine);
+                self.teller.tell(now, &notice, &view);
+                for told in self.marks.look(now, &view) {
+                    self.notifier.tell(&told);
+                }
+                if let Some(told) = occasions::from_notice(now, &notice, &view) {
+                    self.notifier.tell(&told);
+                }
             }
         }
         Ok(())
@@ -268,7 +273,7 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
     let own = &setup.config.claude.args;
     let sink = settings::SinkCommand::of_this_process(&setup.scratch);
     let bypass = setup.config.claude.allow_bypass && settings::bypass_argument(own).is_some();
-    let json = settings::settings_json(&sink, bypass, &settings::PermissionPolicy::Deny)?;
+    let json = settings::settings_json(&sink, bypass, &setup.config.permissions.policy)?;
     let marks =
         env::RunMarks { run_id: &run_id.to_string(), tmp_dir: &setup.scratch, cwd: &setup.project };
     Ok(Launch {

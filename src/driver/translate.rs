@@ -4,9 +4,8 @@ use crate::cycle::event::{Event, Exit, QuestionKind, SessionReport, TurnEnd, Usa
 use crate::cycle::record::{Bill, CostSource, Spend};
 use crate::error::Result;
 use crate::models::Models;
-use crate::session::dialog;
+use crate::session::permission::{Answer, Permission, QUESTION_TOOLS};
 use crate::session::sink::{SinkEvent, SinkReport, Status};
-use crate::session::waiting::waits_for;
 use crate::session::wire::{KeeperCommand, KeeperEvent};
 use crate::transcript::{self, Arrival, Fact, Ledger, Seen, SessionTranscript};
 
@@ -15,7 +14,7 @@ use super::{Driver, POLL_MS};
 use crate::clock::Timestamp;
 
 impl Driver {
-    fn report(&mut self, report: SessionReport) {
+    pub(super) fn report(&mut self, report: SessionReport) {
         if let Some(session) = &self.session {
             self.queue.push_back(Event::Session { cycle: session.cycle, report });
         }
@@ -23,7 +22,12 @@ impl Driver {
 
     pub(super) fn on_keeper(&mut self, event: KeeperEvent) -> Result<()> {
         match event {
-            KeeperEvent::Spawned { pid, .. } => self.report(SessionReport::Spawned { pid }),
+            KeeperEvent::Spawned { pid, start_ticks } => {
+                if let Some(session) = &mut self.session {
+                    session.senses.cli = Some((pid, start_ticks));
+                }
+                self.report(SessionReport::Spawned { pid });
+            }
             KeeperEvent::SpawnFailed { message } => {
                 self.report(SessionReport::SpawnFailed { message });
                 self.session = None;
@@ -62,43 +66,11 @@ impl Driver {
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = session.screen.clone();
-        self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory: None });
+        let out_of_memory = self.out_of_memory(exit);
+        self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory });
         if let Some(session) = &mut self.session {
             session.keeper = None;
         }
-    }
-
-    fn on_screen(&mut self, text: String) -> Result<()> {
-        let trusts = self.setup.config.claude.trust_workspace;
-        let Some(session) = &mut self.session else { return Ok(()) };
-        if session.ready {
-            return Ok(());
-        }
-        let seen = dialog::classify(&text);
-        session.screen = text;
-        match seen {
-            None => {}
-            Some(dialog::Dialog::Trust) if trusts => {
-                let now = Timestamp::now();
-                let paused =
-                    now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
-                if let (true, Some(key)) = (paused, dialog::answer_trust(&session.screen)) {
-                    session.trust_key_ms = now.boot_ms;
-                    tracing::info!(
-                        ?key,
-                        "answering the trust dialog: claude.trust_workspace is set"
-                    );
-                    self.send(&KeeperCommand::Press(key))?;
-                }
-            }
-            Some(dialog) => {
-                let what = dialog.question().to_owned();
-                let screen = session.screen.clone();
-                let kind = QuestionKind::Known;
-                self.report(SessionReport::AsksPerson { kind, what, screen });
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn on_sink(&mut self, report: SinkReport) -> Result<()> {
@@ -108,6 +80,7 @@ impl Driver {
             tracing::debug!("a report of another session");
             return Ok(());
         }
+        session.senses.hear(&report.event);
         match report.event {
             SinkEvent::Statusline(status) => self.on_status(*status),
             SinkEvent::SessionStart { model, .. } => {
@@ -115,21 +88,21 @@ impl Driver {
                 self.report(SessionReport::Ready { model });
             }
             SinkEvent::Notification { notification_type, message } => {
-                // The second: auto mode whose safety check the API does not serve.
-                let asks = ["permission_prompt", "agent_needs_input"];
-                if notification_type.is_some_and(|kind| asks.contains(&kind.as_str())) {
+                // A permission is answered by the hook for it. This one is of auto
+                // mode, whose safety check the API does not serve.
+                if notification_type.as_deref() == Some("agent_needs_input") {
                     let what = message.unwrap_or_else(|| "a permission".into());
-                    let screen = session.screen.clone();
-                    let kind = QuestionKind::Permission;
-                    self.report(SessionReport::AsksPerson { kind, what, screen });
+                    self.ask_person(QuestionKind::Permission, what);
                 }
             }
             SinkEvent::PreCompact { trigger } => {
                 tracing::warn!(?trigger, "the CLI is about to compact the context");
+                if trigger.as_deref() == Some("auto") {
+                    self.read_transcript();
+                    self.report(SessionReport::CompactionHeld);
+                }
             }
-            SinkEvent::Permission(asked) => {
-                tracing::warn!(?asked, "the session asked a person");
-            }
+            SinkEvent::Permission(told) => self.on_permission(told),
             // The transcript says the same, and says it in order.
             SinkEvent::UserPromptSubmit
             | SinkEvent::Stop
@@ -139,8 +112,30 @@ impl Driver {
         Ok(())
     }
 
+    /// A question to a person came to the hook.
+    fn on_permission(&mut self, told: Permission) {
+        let is_question = QUESTION_TOOLS.contains(&told.tool.as_str());
+        let kind = if is_question { QuestionKind::Question } else { QuestionKind::Permission };
+        let what = format!("{}: {}", told.tool, told.what);
+        let Some(session) = &mut self.session else { return };
+        let answer = match told.answer {
+            Answer::Asked => return session.senses.command_asked(Timestamp::now()),
+            Answer::Stopped => return self.ask_person(kind, what),
+            Answer::Denied => "deny",
+            Answer::Allowed => "allow",
+        };
+        session.senses.command_answered();
+        let what = match told.failure {
+            Some(why) => format!("{what} (permissions.command: {why})"),
+            None => what,
+        };
+        let kind = if is_question { "question" } else { "permission" }.to_owned();
+        self.report(SessionReport::Answered { kind, what, answer: answer.to_owned() });
+    }
+
     fn on_status(&mut self, status: Status) {
         self.read_transcript();
+        self.look_at_quota(&status);
         if let Some(tokens) = status.window_tokens {
             let known = self.machine.live().and_then(|c| c.gauge.statusline_window);
             if known != Some(tokens) {
@@ -159,6 +154,7 @@ impl Driver {
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(*event),
+            Done::GlobalRead(global) => self.go_on_preparing(global),
             Done::Weighed { cycle, changed, marker } => {
                 if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle)
                     && marker.is_some()
@@ -177,7 +173,7 @@ impl Driver {
     }
 
     /// Looks at everything that may have changed on disk.
-    pub(super) fn look(&mut self) {
+    pub(super) fn look(&mut self) -> Result<()> {
         self.read_transcript();
         self.mend_sink();
         if self.session.as_ref().is_some_and(|s| !s.ready && s.exit.is_none()) {
@@ -193,6 +189,9 @@ impl Driver {
             self.look_at_tasks();
             self.look_at_note(now);
         }
+        self.sense(now)?;
+        self.tell_signs(now, false);
+        Ok(())
     }
 
     /// Shows ticked boxes as they are ticked.
@@ -209,19 +208,6 @@ impl Driver {
         let reading = self.read_task();
         if self.machine.is_news(&reading) {
             self.queue.push_back(Event::TaskRead { reading });
-        }
-    }
-
-    /// Sees that a person is waited for where no hook tells it.
-    fn look_at_note(&mut self, now: Timestamp) {
-        let alive = self.session.as_ref().filter(|s| s.exit.is_none());
-        let pid = self.machine.live().and_then(|c| c.pid);
-        let (Some(session), Some(pid)) = (alive, pid) else { return };
-        let id = session.session_id.to_string();
-        if let Some(what) = waits_for(&self.setup.claude_dir, pid, &id, now) {
-            let screen = session.screen.clone();
-            let kind = QuestionKind::Permission;
-            self.report(SessionReport::AsksPerson { kind, what, screen });
         }
     }
 
@@ -263,6 +249,7 @@ impl Driver {
             let spend = spend_of(ledger);
             self.queue.push_back(Event::Session { cycle, report: SessionReport::Spent { spend } });
         }
+        self.note_growth();
     }
 }
 

@@ -8,11 +8,9 @@ use crate::config::Occasion;
 use crate::cycle::record::CycleRecord;
 use crate::cycle::state::Budget;
 use crate::cycle::{Notice, Outcome, Snapshot};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::report::words;
 use crate::text;
-
-/// Shorter waits are part of the work.
-const WORTH_TELLING_MS: u64 = 5 * 60 * 1_000;
 
 /// Percent of a budget at which a person hears of it, descending.
 const MARKS: [u8; 3] = [100, 80, 50];
@@ -25,22 +23,33 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
         Notice::RunFinished { outcome } => {
             let occasion = match outcome {
                 Outcome::Done => Occasion::Finished,
-                Outcome::NeedsPerson { .. } => Occasion::NeedsPerson,
-                Outcome::Budget { .. } | Outcome::NoProgress | Outcome::Authentication { .. } => {
-                    Occasion::Failed
-                }
+                // Told when it was known, with the screen.
+                Outcome::NeedsPerson { .. } => return None,
+                Outcome::Budget { .. }
+                | Outcome::NoProgress
+                | Outcome::Authentication { .. }
+                | Outcome::LimitPast { .. }
+                | Outcome::Disk { .. } => Occasion::Failed,
                 Outcome::Stopped { .. } => return None,
             };
             let text = format!("{} ({})", outcome.sentence(), totals(view));
             Some(Notification { exit_code: Some(outcome.exit_code()), ..new(occasion, text) })
         }
-        Notice::Waiting { reason, ms } if *ms >= WORTH_TELLING_MS => {
-            let text = format!("waiting {} and then going on: {reason}", text::span(*ms));
-            let until_unix_ms = Some(at.plus_ms(*ms).unix_ms);
+        Notice::NeedsPerson { reason, screen } => {
+            let text = format!("a person is needed: {reason} ({})", totals(view));
+            let screen = Some(screen.clone()).filter(|s| !s.trim().is_empty());
+            let exit_code = Some(ErrorKind::NeedsPerson.exit_code());
+            Some(Notification { screen, exit_code, ..new(Occasion::NeedsPerson, text) })
+        }
+        Notice::Waiting { reason, until_unix_ms } => {
+            let left_ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
+            let limit = words::limit(reason);
+            let text =
+                format!("{limit} is reached; waiting {} and then going on", text::span(left_ms));
+            let until_unix_ms = Some(*until_unix_ms);
             Some(Notification { until_unix_ms, ..new(Occasion::Waiting, text) })
         }
-        Notice::Waiting { .. }
-        | Notice::RunStarted
+        Notice::RunStarted
         | Notice::RunResumed { .. }
         | Notice::SessionStarted { .. }
         | Notice::Context(_)
@@ -57,6 +66,9 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
         | Notice::Spent { .. }
         | Notice::SessionEnded { .. }
         | Notice::Warning { .. }
+        | Notice::Retrying { .. }
+        | Notice::Dialog { .. }
+        | Notice::Hang { .. }
         | Notice::Obeyed { .. } => None,
     }
 }
@@ -107,6 +119,12 @@ impl BudgetMark {
                 format!("{} of {} tokens", text::tokens(*spent as u64), text::tokens(*limit as u64))
             }
             Budget::Cost => format!("{} of {}", text::usd(*spent), text::usd(*limit)),
+            // Not spent but kept to, or not.
+            Budget::TokenRate
+            | Budget::CostRate
+            | Budget::Subagents
+            | Budget::Scratch
+            | Budget::Quota => format!("{spent:.0} of {limit:.0}"),
         };
         format!("{percent} % of {} are spent: {amounts}", budget.key())
     }
@@ -158,6 +176,11 @@ impl BudgetMarks {
             Budget::Hours => 1,
             Budget::Tokens => 2,
             Budget::Cost => 3,
+            Budget::TokenRate
+            | Budget::CostRate
+            | Budget::Subagents
+            | Budget::Scratch
+            | Budget::Quota => return None,
         }];
         let percent = MARKS.into_iter().find(|mark| spent >= limit * f64::from(*mark) / 100.0)?;
         // A limit that is no limit, or spending that is not known, passes nothing.
@@ -215,18 +238,20 @@ mod tests {
         let occasion = |outcome| finished(outcome).map(|n| (n.occasion, n.exit_code.unwrap()));
         let why = || "it asks something".to_owned();
         assert_eq!(occasion(Outcome::Done), Some((Occasion::Finished, 0)));
-        assert_eq!(
-            occasion(Outcome::NeedsPerson { why: why() }),
-            Some((Occasion::NeedsPerson, 10))
-        );
+        assert_eq!(occasion(Outcome::NeedsPerson { why: why() }), None, "told before, by itself");
+        assert_eq!(occasion(Outcome::LimitPast { why: why() }), Some((Occasion::Failed, 31)));
+        assert_eq!(occasion(Outcome::Disk { why: why() }), Some((Occasion::Failed, 51)));
         assert_eq!(occasion(Outcome::Budget { which: Budget::Cost }), Some((Occasion::Failed, 20)));
         assert_eq!(occasion(Outcome::NoProgress), Some((Occasion::Failed, 21)));
         assert_eq!(occasion(Outcome::Authentication { why: why() }), Some((Occasion::Failed, 30)));
         for signal in [1, 2, 15] {
             assert_eq!(occasion(Outcome::Stopped { signal }), None);
         }
-        let asks = finished(Outcome::NeedsPerson { why: why() }).unwrap();
+        let stage = staged::good_night();
+        let asks = Notice::NeedsPerson { reason: why(), screen: "> 1. Yes".into() };
+        let asks = from_notice(stage.now, &asks, &stage.view()).unwrap();
         assert!(asks.text.starts_with("a person is needed: it asks something ("), "{}", asks.text);
+        assert_eq!((asks.exit_code, asks.screen.as_deref()), (Some(10), Some("> 1. Yes")));
     }
 
     #[test]
@@ -240,16 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn only_long_waits_are_told_with_their_end() {
+    fn waits_are_told_with_their_end() {
         let stage = staged::mid_night();
-        let wait = |ms| {
-            let notice = Notice::Waiting { reason: "usage limit".into(), ms };
-            from_notice(stage.now, &notice, &stage.view())
-        };
-        assert_eq!(wait(WORTH_TELLING_MS - 1), None);
-        let told = wait(7_500_000).unwrap();
+        let until_unix_ms = stage.now.unix_ms + 7_500_000;
+        let notice = Notice::Waiting { reason: "five_hour".into(), until_unix_ms };
+        let told = from_notice(stage.now, &notice, &stage.view()).unwrap();
         assert_eq!(told.occasion, Occasion::Waiting);
-        assert_eq!(told.text, "waiting 2h 05m and then going on: usage limit");
+        assert_eq!(told.text, "the five-hour limit is reached; waiting 2h 05m and then going on");
         assert_eq!(told.until_unix_ms, Some(stage.now.unix_ms + 7_500_000));
     }
 

@@ -5,7 +5,6 @@
 //! - [`mod@settings`] and [`mod@env`]: what the CLI is started with.
 //! - [`sink`]: what its statusline and hooks report.
 //! - [`permission`]: what it is told when it asks a person.
-//! - [`dialog`]: what its screen asks before it starts to work.
 //! - [`screen`]: what its screen means.
 //! - [`dialog`]: what its screen may ask, and the one answer to it.
 //! - [`waiting`]: whether it waits for a person, by its own note.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::permission::{COMMAND_LIMIT_MS, PERMISSION_HOOK, QUESTION_HOOK, QUESTION_TOOLS};
 use super::sink::{HOOKS, SINK_COMMAND, STATUSLINE_KIND};
+use crate::config::PermissionPolicy;
 use crate::error::{Error, Result};
 
 /// The CLI gives up on a hook after this long. The sink needs milliseconds,
@@ -21,22 +22,6 @@ const HOOK_TIMEOUT_S: u64 = 20;
 /// The same where an answer is waited for. Given up, it leaves a dialog that
 /// nobody answers, so it is longer than the sink can take.
 const ANSWER_TIMEOUT_S: u64 = COMMAND_LIMIT_MS / 1000 + 30;
-
-/// What a session is told that asks for a permission, or asks a person
-/// anything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum PermissionPolicy {
-    /// No: it is to decide by itself and to note it.
-    #[default]
-    Deny,
-    /// Nothing: longhaul is told, and ends the run.
-    Stop,
-    /// What this command says (argv): it gets the hook's JSON on standard input
-    /// and answers `allow`, `deny` or `{"decision": …, "message": …}`. The
-    /// program is an absolute path: the session can put another one of the same
-    /// name into `PATH` or into the project.
-    Command(Vec<String>),
-}
 
 /// How the CLI reaches the sink.
 #[derive(Debug, Clone, PartialEq, Eq)]

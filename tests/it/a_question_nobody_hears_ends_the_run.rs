@@ -6,6 +6,7 @@ use super::support::{Lab, Story, Worker};
 fn asks(mode: &str, model: &str) -> Story {
     let mut lab = Lab::new(Worker { command: "rm -f work.log".into(), ..Worker::brisk() });
     lab.arguments(&["--model", model, "--permission-mode", mode]);
+    lab.set("permissions.policy", "stop");
     let story = lab.story(&[], 10);
     assert_eq!(story.run.reasons(), ["needs_person"]);
     assert_eq!(story.report["outcome"], "needs_person");
@@ -34,9 +35,10 @@ fn a_permission_where_hooks_are_switched_off() {
     std::fs::write(lab.home.config_dir().join("settings.json"), r#"{"disableAllHooks": true}"#)
         .unwrap();
     lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    lab.set("permissions.policy", "stop");
     let run = lab.run().finished().ended(10, "needs_person");
     let message = run.event("run_finished")["message"].as_str().unwrap();
-    assert!(message.contains("permission prompt"), "{message}");
+    assert!(message.contains("permission"), "{message}");
     lab.wait_gone();
 }
 
@@ -47,6 +49,7 @@ fn a_question_is_never_answered_by_what_is_typed() {
     let worker = Worker { command: "touch made".into(), first_tokens: 150_000, ..Worker::brisk() };
     let mut lab = Lab::new(worker);
     lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
+    lab.set("permissions.policy", "stop");
     let run = lab.run().finished().ended(10, "needs_person");
     assert_eq!((run.count("threshold_reached"), run.count("checkpoint_delivered")), (1, 0));
     assert!(!lab.project().join("made").exists(), "longhaul gave a permission");

@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use longhaul::config::PermissionPolicy;
 use longhaul::demo::api::{Reply, Request, Usage};
 use longhaul::session::permission::{Answer, AnsweredBy, Permission};
-use longhaul::session::settings::{PermissionPolicy, SinkCommand, settings_json};
+use longhaul::session::settings::{SinkCommand, settings_json};
 use longhaul::session::sink::{SinkEvent, SinkSocket};
 use serde_json::{Value, json};
 

@@ -84,7 +84,8 @@ impl Activity {
             return Some(Activity { retry: Some(retry), ..running });
         }
         // "Waiting for 2 background agents to finish"; workflows are waited for, too.
-        let what = line.strip_prefix("Waiting for ").and_then(|rest| rest.strip_suffix(" to finish"));
+        let what =
+            line.strip_prefix("Waiting for ").and_then(|rest| rest.strip_suffix(" to finish"));
         if let Some(what) = what {
             let count = what.split_once(" background agent").map(|(count, _)| count.parse());
             let background_agents = count.and_then(Result::ok);

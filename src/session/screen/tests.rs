@@ -154,7 +154,10 @@ fn a_usage_limit_is_told_with_its_reset() {
 #[test]
 fn the_heading_is_what_a_person_would_look_for() {
     let heading = |name| look(&screen(name)).heading;
-    assert_eq!(heading("permission-agent").unwrap(), "Bash command · from the general-purpose agent");
+    assert_eq!(
+        heading("permission-agent").unwrap(),
+        "Bash command · from the general-purpose agent"
+    );
     assert_eq!(heading("unknown-menu-model").unwrap(), "Select model");
     assert_eq!(heading("onboarding-offline").unwrap(), "Unable to connect to Anthropic services");
     assert_eq!(heading("question-chat-selected").unwrap(), "☐ Yes");

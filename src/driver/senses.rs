@@ -1,0 +1,419 @@
+//! What is looked at every few seconds: whether the session is alive, what it
+//! takes of the machine, and what stands on its screen. Nothing here decides.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+
+use crate::clock::Timestamp;
+use crate::cycle::event::{Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
+use crate::cycle::failure::Class;
+use crate::cycle::liveness::Sign;
+use crate::disk;
+use crate::error::Result;
+use crate::reset_time::{self, LimitKind};
+use crate::session::dialog::{self, Dialog};
+use crate::session::oom::{self, Evidence};
+use crate::session::screen::{self, Look, Retry};
+use crate::session::sink::{RateLimit, SinkEvent, Status};
+use crate::session::vitals::Sampler;
+use crate::session::waiting::waits_for;
+use crate::session::wire::KeeperCommand;
+use crate::transcript::ReadBytes;
+
+use super::Driver;
+
+/// Between two looks at a session's vitals and screen.
+const SENSE_MS: u64 = 2_000;
+/// Between two looks at the disks.
+const DISK_MS: u64 = 4_000;
+/// The signs of life are told at least this often.
+const SIGNS_MS: u64 = 5_000;
+/// Less than this of a processor is what an idle server or watcher uses: no sign
+/// of life.
+const BUSY_PERCENT: u64 = 5;
+/// Memory and files are told when they changed by this much.
+const GRAIN_MB: u64 = 64;
+/// Free room likewise.
+const FREE_GRAIN_MB: u64 = 256;
+/// Entries of the temporary folder that are counted, some 2 µs each.
+const SCRATCH_ENTRIES: usize = 10_000;
+/// A question the CLI's hook answers is gone from the screen by then.
+const HOOK_LEAD_MS: u64 = 8_000;
+/// The person's command may take so long to answer one, and some more.
+const COMMAND_LEAD_MS: u64 = crate::session::permission::COMMAND_LIMIT_MS + 10_000;
+/// A question that still stands is told again after this long.
+const ASK_AGAIN_MS: u64 = 15_000;
+/// Two resets closer together than this are one: texts give minutes.
+const SAME_RESET_MS: i64 = 120_000;
+
+/// What was seen of one live session.
+#[derive(Debug, Default)]
+pub struct Senses {
+    /// The process id and start time of the CLI.
+    pub cli: Option<(u32, u64)>,
+    sampler: Option<Sampler>,
+    sensed_at_ms: u64,
+    /// Signs of life not told yet, and when the last were.
+    signs: BTreeSet<Sign>,
+    signs_told_ms: u64,
+    read: ReadBytes,
+    /// The main transcript grew since the last look at the screen.
+    has_grown: bool,
+    /// Vitals as told last, in grains.
+    vitals_told: Option<(u64, u32, u64)>,
+    memory_mb: Option<u64>,
+    oom_kills: Option<u64>,
+    quota_told: Option<(Option<Quota>, Option<Quota>)>,
+    stream_tokens: Option<u64>,
+    retry_told: Option<(String, u32)>,
+    limit_told: Option<Option<i64>>,
+    watch: screen::Watch,
+    /// The known question that stands on the screen, since when, and when it was told.
+    question: Option<(Dialog, u64, Option<u64>)>,
+    /// When a waiting session was last told of by its own note.
+    note_told_ms: Option<u64>,
+    /// Until when the person's command may be thinking about a question.
+    command_until_ms: u64,
+    /// The trust dialog was answered.
+    trust_told: bool,
+}
+
+impl Senses {
+    /// A hook or the statusline was called.
+    pub fn hear(&mut self, event: &SinkEvent) {
+        self.signs.insert(match event {
+            SinkEvent::Statusline(_) => Sign::Statusline,
+            _ => Sign::Hook,
+        });
+    }
+
+    /// The person's command is being asked.
+    pub fn command_asked(&mut self, now: Timestamp) {
+        self.command_until_ms = now.boot_ms + COMMAND_LEAD_MS;
+    }
+
+    /// It has answered.
+    pub fn command_answered(&mut self) {
+        self.command_until_ms = 0;
+    }
+
+    fn is_command_asked(&self, now: Timestamp) -> bool {
+        now.boot_ms < self.command_until_ms
+    }
+}
+
+impl Driver {
+    /// What grew in the transcripts since the last read.
+    pub(super) fn note_growth(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let read = session.transcript.read_bytes();
+        let senses = &mut session.senses;
+        if read.main > senses.read.main {
+            senses.signs.insert(Sign::Transcript);
+            senses.has_grown = true;
+        }
+        if read.subagents > senses.read.subagents {
+            senses.signs.insert(Sign::Subagent);
+        }
+        senses.read = read;
+    }
+
+    /// Tells the signs of life that were seen, now and then; `at_once` before the
+    /// clock of the turn is looked at.
+    pub(super) fn tell_signs(&mut self, now: Timestamp, at_once: bool) {
+        let hang = &self.setup.config.hang;
+        let every_ms = SIGNS_MS.min(hang.warn_ms.min(hang.tool_ms) / 4);
+        let Some(session) = &mut self.session else { return };
+        let senses = &mut session.senses;
+        let is_due = now.boot_ms.saturating_sub(senses.signs_told_ms) >= every_ms;
+        if senses.signs.is_empty() || !(is_due || at_once) {
+            return;
+        }
+        senses.signs_told_ms = now.boot_ms;
+        let cycle = session.cycle;
+        for sign in std::mem::take(&mut senses.signs) {
+            let report = SessionReport::Alive { sign };
+            self.queue.push_back(Event::Session { cycle, report });
+        }
+    }
+
+    /// Looks at the live session's processes and asks for its screen.
+    pub(super) fn sense(&mut self, now: Timestamp) -> Result<()> {
+        self.look_at_disks(now);
+        let exact_from_mb = self.setup.config.limits.tree_memory_soft_mb;
+        let Some(session) = self.session.as_mut().filter(|s| s.exit.is_none()) else {
+            return Ok(());
+        };
+        let senses = &mut session.senses;
+        let since_ms = now.boot_ms.saturating_sub(senses.sensed_at_ms);
+        if since_ms < SENSE_MS {
+            return Ok(());
+        }
+        let (Some(keeper), Some((pid, ticks))) = (&session.keeper, senses.cli) else {
+            return Ok(());
+        };
+        senses.sensed_at_ms = now.boot_ms;
+        let sampler = senses
+            .sampler
+            .get_or_insert_with(|| Sampler::new(keeper.keeper_pid(), pid, ticks, exact_from_mb));
+        let vitals = sampler.sample();
+        if vitals.below_cli_cpu_ms.saturating_mul(100) >= since_ms.saturating_mul(BUSY_PERCENT) {
+            senses.signs.insert(Sign::Cpu);
+        }
+        senses.memory_mb = Some(vitals.tree_memory_mb);
+        senses.oom_kills = oom::kills();
+        let scratch_mb = disk::folder_mb(&self.setup.scratch, SCRATCH_ENTRIES).mb;
+        let (memory_mb, subagents) =
+            (vitals.tree_memory_mb, session.transcript.subagents_at_work());
+        let in_grains = (memory_mb / GRAIN_MB, subagents, scratch_mb / GRAIN_MB);
+        // Above a limit every look counts: the first may have come too early.
+        let limits = &self.setup.config.limits;
+        let is_over = memory_mb >= limits.tree_memory_soft_mb
+            || scratch_mb > limits.scratch_mb
+            || subagents > limits.max_subagents;
+        if is_over || senses.vitals_told != Some(in_grains) {
+            senses.vitals_told = Some(in_grains);
+            self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb });
+        }
+        self.send(&KeeperCommand::ScreenRequest { id: 0 })
+    }
+
+    fn look_at_disks(&mut self, now: Timestamp) {
+        if now.boot_ms.saturating_sub(self.disks_at_ms) < DISK_MS {
+            return;
+        }
+        self.disks_at_ms = now.boot_ms;
+        let setup = &self.setup;
+        let places = [setup.project.as_path(), setup.run.path(), setup.scratch.as_path()];
+        let Some(free) = disk::least_free(places) else { return };
+        let in_grains = free.mb / FREE_GRAIN_MB;
+        let is_low = free.mb < setup.config.limits.disk_floor_mb;
+        if is_low || self.free_told != Some(in_grains) {
+            self.free_told = Some(in_grains);
+            let place = free.path.display().to_string();
+            self.queue.push_back(Event::Disk { free_mb: free.mb, place });
+        }
+    }
+
+    /// Was the session that just ended killed for want of memory?
+    pub(super) fn out_of_memory(&self, exit: Exit) -> Option<String> {
+        let senses = &self.session.as_ref()?.senses;
+        let (code, signal) = match exit {
+            Exit::Code(code) => (Some(code), None),
+            Exit::Signal(number) => (None, Some(number)),
+            Exit::Unknown => (None, None),
+        };
+        let finding = oom::judge(&Evidence {
+            code,
+            signal,
+            kills_before: senses.oom_kills,
+            kills_after: oom::kills(),
+            tree_memory_mb: senses.memory_mb,
+            machine_memory_mb: oom::machine_memory_mb(),
+        });
+        finding.was_out_of_memory.then_some(finding.reason)
+    }
+
+    /// How much of the subscription is used, when that changed.
+    pub(super) fn look_at_quota(&mut self, status: &Status) {
+        let quota = |limit: Option<RateLimit>| {
+            let limit = limit?;
+            Some(Quota {
+                used_percent: limit.used_percent?,
+                resets_unix_ms: limit.resets_at_s.and_then(|s| s.checked_mul(1_000)),
+            })
+        };
+        let (five_hour, seven_day) = (quota(status.five_hour), quota(status.seven_day));
+        let Some(session) = &mut self.session else { return };
+        let now = Some((five_hour, seven_day));
+        if (five_hour.is_some() || seven_day.is_some()) && session.senses.quota_told != now {
+            session.senses.quota_told = now;
+            self.report(SessionReport::QuotaUsed { five_hour, seven_day });
+        }
+    }
+
+    /// What stands on the screen, as reports.
+    pub(super) fn on_screen(&mut self, text: String) -> Result<()> {
+        let now = Timestamp::now();
+        let look = screen::look(&text);
+        let Some(session) = &mut self.session else { return Ok(()) };
+        session.screen = text;
+        if session.exit.is_some() {
+            return Ok(());
+        }
+        let ready = session.ready;
+        let senses = &mut session.senses;
+        if let Some(tokens) = look.stream_tokens
+            && senses.stream_tokens.replace(tokens) != Some(tokens)
+        {
+            senses.signs.insert(Sign::Stream);
+        }
+        let grew = std::mem::take(&mut senses.has_grown);
+        let waiting = senses.watch.feed(now.boot_ms, &look, ready, grew);
+        if let Some(waiting) = waiting {
+            let what = match waiting.heading {
+                Some(heading) => format!("something longhaul does not know: {heading}"),
+                None => "something longhaul does not know".into(),
+            };
+            self.ask_person(QuestionKind::Unknown, what);
+        }
+        self.look_at_limit(now, &look);
+        self.look_at_retry(&look);
+        self.look_at_question(now, &look)
+    }
+
+    /// The limit as the screen tells it: for a login by API key nothing else does.
+    fn look_at_limit(&mut self, now: Timestamp, look: &Look) {
+        let Some(session) = &mut self.session else { return };
+        let Some(line) = &look.limit else {
+            return;
+        };
+        let resets = reset_time::reset_at(line, now.unix_ms, &TimeZone::system());
+        let is_told = match (session.senses.limit_told, resets) {
+            (Some(Some(told)), Some(new)) => (told - new).abs() <= SAME_RESET_MS,
+            (Some(told), new) => told == new,
+            (None, _) => false,
+        };
+        if is_told {
+            return;
+        }
+        session.senses.limit_told = Some(resets);
+        let which = LimitKind::of_text(line).map_or("usage_limit", LimitKind::as_str).to_owned();
+        let limit = UsageLimit { which, resets_unix_ms: resets };
+        self.report(SessionReport::Limited { limit });
+    }
+
+    /// The CLI tries a request again by itself; only the screen says so.
+    fn look_at_retry(&mut self, look: &Look) {
+        let Some(session) = &mut self.session else { return };
+        let Some(retry) = look.retry.as_ref().filter(|_| look.limit.is_none()) else {
+            if look.stream_tokens.is_some() {
+                session.senses.retry_told = None;
+            }
+            return;
+        };
+        let attempt = retry.attempt.unwrap_or(1);
+        let told = Some((retry.class.clone(), attempt));
+        // What is shown counts down; what is told is each attempt, once.
+        if session.senses.retry_told == told || retry.in_seconds.is_none() {
+            return;
+        }
+        let Some(class) = class_of(retry, look.connection_trouble) else { return };
+        session.senses.retry_told = told;
+        let after_ms = retry.in_seconds.unwrap_or(0).saturating_mul(1_000);
+        self.report(SessionReport::Retrying { class, attempt, after_ms });
+    }
+
+    fn look_at_question(&mut self, now: Timestamp, look: &Look) -> Result<()> {
+        let trusts = self.setup.config.claude.trust_workspace;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let ready = session.ready;
+        let known = look.dialog().filter(|dialog| *dialog != Dialog::Unknown);
+        let senses = &mut session.senses;
+        let Some(dialog) = known else {
+            senses.question = None;
+            return Ok(());
+        };
+        let (since_ms, told_ms) = match senses.question {
+            Some((same, since_ms, told_ms)) if same == dialog => (since_ms, told_ms),
+            _ => (now.boot_ms, None),
+        };
+        senses.question = Some((dialog, since_ms, told_ms));
+        let stood_ms = now.boot_ms - since_ms;
+        let kind = match dialog {
+            Dialog::Trust if trusts => return self.answer_trust(now),
+            // The error row says it better, and says until when.
+            Dialog::UsageLimitMenu => return Ok(()),
+            Dialog::Permission => QuestionKind::Permission,
+            Dialog::Question | Dialog::Plan => QuestionKind::Question,
+            _ => QuestionKind::Known,
+        };
+        let lead_ms = match kind {
+            QuestionKind::Permission | QuestionKind::Question => HOOK_LEAD_MS,
+            // Before the first turn nothing else can be meant.
+            _ if !ready => 0,
+            _ => SENSE_MS,
+        };
+        let is_again = told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
+        if stood_ms < lead_ms || !is_again || senses.is_command_asked(now) {
+            return Ok(());
+        }
+        senses.question = Some((dialog, since_ms, Some(now.boot_ms)));
+        let what = match (&look.heading, kind) {
+            (Some(heading), QuestionKind::Permission | QuestionKind::Question) => {
+                format!("{} ({heading})", dialog.question())
+            }
+            _ => dialog.question().to_owned(),
+        };
+        self.ask_person(kind, what);
+        Ok(())
+    }
+
+    fn answer_trust(&mut self, now: Timestamp) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let paused = now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
+        let Some(key) = dialog::answer_trust(&session.screen).filter(|_| paused) else {
+            return Ok(());
+        };
+        session.trust_key_ms = now.boot_ms;
+        tracing::info!(?key, "answering the trust dialog: claude.trust_workspace is set");
+        if key == crate::session::wire::Key::Enter
+            && !std::mem::replace(&mut session.senses.trust_told, true)
+        {
+            let what = Dialog::Trust.question().to_owned();
+            let (kind, answer) = ("trust".to_owned(), "yes".to_owned());
+            self.report(SessionReport::Answered { kind, what, answer });
+        }
+        self.send(&KeeperCommand::Press(key))
+    }
+
+    /// Reports that a person is waited for, with what the screen shows.
+    pub(super) fn ask_person(&mut self, kind: QuestionKind, what: String) {
+        let screen = self.session.as_ref().map_or_else(String::new, |s| s.screen.clone());
+        self.report(SessionReport::AsksPerson { kind, what, screen });
+    }
+
+    /// Sees that a person is waited for where neither hook nor screen tells it.
+    pub(super) fn look_at_note(&mut self, now: Timestamp) {
+        let pid = self.machine.live().and_then(|c| c.pid);
+        let alive = self.session.as_mut().filter(|s| s.exit.is_none());
+        let (Some(session), Some(pid)) = (alive, pid) else { return };
+        let id = session.session_id.to_string();
+        let Some(what) = waits_for(&self.setup.claude_dir, pid, &id, now) else {
+            session.senses.note_told_ms = None;
+            return;
+        };
+        let senses = &mut session.senses;
+        let is_menu = matches!(senses.question, Some((Dialog::UsageLimitMenu, ..)));
+        let is_again = senses.note_told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
+        // The screen has told it, in better words.
+        let is_told = matches!(senses.question, Some((_, _, Some(_))));
+        if is_menu || is_told || !is_again || senses.is_command_asked(now) {
+            return;
+        }
+        senses.note_told_ms = Some(now.boot_ms);
+        let kind = match what.as_str() {
+            "permission prompt" | "sandbox request" => QuestionKind::Permission,
+            "input needed" => QuestionKind::Question,
+            _ => QuestionKind::Unknown,
+        };
+        self.ask_person(kind, what);
+    }
+}
+
+/// What the CLI's words for a retry mean. Nothing for a refused login: its error
+/// row is final, and no attempt helps.
+fn class_of(retry: &Retry, is_connection: bool) -> Option<Class> {
+    let words = retry.class.to_ascii_lowercase();
+    let has = |word: &str| words.contains(word);
+    if is_connection {
+        Some(Class::Connection)
+    } else if has("401") || has("403") || has("api-key") || has("authenticat") {
+        None
+    } else if has("429") || has("rate limit") {
+        Some(Class::RateLimit)
+    } else {
+        Some(Class::Overloaded)
+    }
+}
