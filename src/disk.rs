@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +15,13 @@ const BLOCK_BYTES: u64 = 512;
 
 const BYTES_PER_MB: u64 = 1 << 20;
 
-/// Room left on a disk.
+/// Room on the disk that holds a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Free {
-    /// MiB that this user can still write.
-    pub mb: u64,
+pub struct Room {
+    /// MiB that this user can still write; 0 also when no more files can be made.
+    pub free_mb: u64,
+    /// MiB in all.
+    pub size_mb: u64,
     /// The path it was asked for.
     pub path: PathBuf,
 }
@@ -38,43 +39,26 @@ pub struct FolderSize {
     pub is_whole: bool,
 }
 
-/// MiB that this user can still write where `path` lies; 0 also when no more
-/// files can be made there.
-///
-/// # Errors
-/// The path is not there, or its file system does not know.
-pub fn free_mb(path: &Path) -> io::Result<u64> {
-    free_in(&rustix::fs::statvfs(path)?).ok_or_else(|| io::ErrorKind::Unsupported.into())
+/// The room where `path` lies; `None` when its file system does not say. A path
+/// that is not there yet, or any more, stands for the nearest folder above it
+/// that is.
+pub fn room(path: &Path) -> Option<Room> {
+    let there = path.ancestors().find(|at| at.exists())?;
+    let (free_mb, size_mb) = room_in(&rustix::fs::statvfs(there).ok()?)?;
+    Some(Room { free_mb, size_mb, path: path.to_owned() })
 }
 
-fn free_in(stat: &StatVfs) -> Option<u64> {
+fn room_in(stat: &StatVfs) -> Option<(u64, u64)> {
     // No size at all: one that is made of nothing, or does not tell.
     if stat.f_blocks == 0 {
         return None;
     }
+    let size_mb = stat.f_blocks.saturating_mul(stat.f_frsize) / BYTES_PER_MB;
     // Where files are not limited in number (btrfs), both are 0.
     if stat.f_files > 0 && stat.f_favail == 0 {
-        return Some(0);
+        return Some((0, size_mb));
     }
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize) / BYTES_PER_MB)
-}
-
-/// The fullest of the disks that hold `paths`, by the path that lies on it;
-/// `None` when none of them answers. A path that is not there yet, or any more,
-/// stands for the nearest folder above it that is.
-pub fn least_free<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Option<Free> {
-    least_of(paths, |path| {
-        let there = path.ancestors().find(|at| at.exists())?;
-        free_mb(there).ok()
-    })
-}
-
-fn least_of<'a>(
-    paths: impl IntoIterator<Item = &'a Path>,
-    free_mb: impl Fn(&Path) -> Option<u64>,
-) -> Option<Free> {
-    let free = |path: &Path| Some(Free { mb: free_mb(path)?, path: path.to_owned() });
-    paths.into_iter().filter_map(free).min_by_key(|free| free.mb)
+    Some((stat.f_bavail.saturating_mul(stat.f_frsize) / BYTES_PER_MB, size_mb))
 }
 
 /// The room that `folder` takes on its disk, itself included.
@@ -247,23 +231,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let gone = dir.path().join("not/there");
         assert_eq!(folder_mb(&gone, PLENTY), FolderSize { is_whole: true, ..Default::default() });
-        assert!(free_mb(&gone).is_err());
-        let least = least_free([gone.as_path()]).unwrap();
-        assert_eq!(least.path, gone);
-        assert!(least.mb > 0);
+        let room = room(&gone).unwrap();
+        assert_eq!(room.path, gone);
+        assert!(room.free_mb > 0 && room.size_mb >= room.free_mb, "{room:?}");
     }
 
     #[test]
-    fn the_fullest_disk_is_named() {
-        let room = |path: &Path| match path.to_str() {
-            Some("/state") => Some(70),
-            Some("/project") => Some(800),
-            _ => None,
-        };
-        let paths = ["/project", "/state", "/silent"].map(Path::new);
-        assert_eq!(least_of(paths, room), Some(Free { mb: 70, path: "/state".into() }));
-        assert_eq!(least_of([Path::new("/silent")], room), None);
-        assert_eq!(least_free([Path::new("/proc/self")]), None, "it is made of nothing");
+    fn what_is_made_of_nothing_says_nothing() {
+        assert_eq!(room(Path::new("/proc/self")), None);
     }
 
     #[test]
@@ -271,10 +246,10 @@ mod tests {
         let mut stat = rustix::fs::statvfs("/proc").unwrap();
         (stat.f_blocks, stat.f_bavail, stat.f_frsize) = (9_000, 1_000, 1 << 20);
         (stat.f_files, stat.f_favail) = (50, 3);
-        assert_eq!(free_in(&stat), Some(1_000));
+        assert_eq!(room_in(&stat), Some((1_000, 9_000)));
         stat.f_favail = 0;
-        assert_eq!(free_in(&stat), Some(0));
+        assert_eq!(room_in(&stat), Some((0, 9_000)));
         stat.f_files = 0;
-        assert_eq!(free_in(&stat), Some(1_000), "no fixed number of files");
+        assert_eq!(room_in(&stat), Some((1_000, 9_000)), "no fixed number of files");
     }
 }

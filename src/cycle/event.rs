@@ -42,12 +42,10 @@ pub enum Event {
         /// Why there is none; `None` as well where the project has no git.
         trouble: Option<String>,
     },
-    /// How much room there is on the fullest of the disks that matter.
-    Disk {
-        /// MiB that can still be written.
-        free_mb: u64,
-        /// Where.
-        place: String,
+    /// How much room there is on the disks that matter.
+    Disks {
+        /// One for each place.
+        rooms: Vec<DiskRoom>,
     },
     /// A report about the session of one cycle.
     Session {
@@ -111,6 +109,17 @@ pub enum Event {
         /// The epoch of the state that set it; an older one is ignored.
         epoch: u64,
     },
+}
+
+/// Room on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRoom {
+    /// MiB that can still be written.
+    pub free_mb: u64,
+    /// MiB in all.
+    pub size_mb: u64,
+    /// Where.
+    pub place: String,
 }
 
 /// Why a launch is refused.

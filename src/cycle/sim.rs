@@ -27,8 +27,8 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays, TurnEnd,
-    UsageLimit,
+    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays,
+    TurnEnd, UsageLimit,
 };
 use super::failure::Class;
 use super::judge::REREAD_MS;
@@ -66,7 +66,7 @@ pub(crate) fn params() -> Params {
         max_subagents: 32,
         tree_memory_soft_mb: 8_192,
         tree_memory_hard_mb: 16_384,
-        disk_floor_mb: 1_024,
+        disk_floor_mb: 0,
         scratch_mb: 20_480,
         hang: HangParams {
             warn_ms: 600_000,
@@ -534,7 +534,7 @@ impl World {
                     matches!(reading, TaskReading::Read { says: TaskSays::Open, .. });
             }
             Event::VerifyEnded { passed, .. } if !ours => self.watch.read_open |= !passed,
-            Event::Disk { .. } | Event::Session { report: SessionReport::Vitals { .. }, .. } => {
+            Event::Disks { .. } | Event::Session { report: SessionReport::Vitals { .. }, .. } => {
                 self.watch.flooded = true;
             }
             Event::CheckpointKept { .. } => self.watch.copying_since = None,
@@ -679,7 +679,8 @@ impl World {
         }
         if self.rng.below(1_000) < self.temper.floods {
             let free_mb = self.rng.below(100_000);
-            self.later(0, Event::Disk { free_mb, place: "/".into() });
+            let room = DiskRoom { free_mb, size_mb: 200_000, place: "/".into() };
+            self.later(0, Event::Disks { rooms: vec![room] });
         }
         if self.rng.below(1_000) < self.temper.floods {
             self.report(0, cycle, SessionReport::CompactionHeld);

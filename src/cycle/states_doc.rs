@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, Event, QuestionKind, Quota, Refusal, SessionReport, TaskSays, TurnEnd, UsageLimit,
+    Command, DiskRoom, Event, QuestionKind, Quota, Refusal, SessionReport, TaskSays, TurnEnd,
+    UsageLimit,
 };
 use super::failure::Class;
 use super::state::{AskPhase, Between, State};
@@ -142,7 +143,8 @@ fn groups() -> Vec<Group> {
                     s.prepared(Some(Refusal { class: Class::SettingsChanged, why }))
                 }),
                 sample("too little room on a disk", always, |s| {
-                    s.event(Event::Disk { free_mb: 1, place: "/".into() })
+                    let room = DiskRoom { free_mb: 1, size_mb: 90_000, place: "/".into() };
+                    s.event(Event::Disks { rooms: vec![room] })
                 }),
             ],
         },

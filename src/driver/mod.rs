@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::control::{Asked, Request};
+use crate::cycle::event::DiskRoom;
 use crate::cycle::{Command, Event, Machine, Outcome, Snapshot, Timer};
 use crate::error::Result;
 use crate::journal::Journal;
@@ -94,8 +95,9 @@ pub struct Driver {
     last_poll_ms: u64,
     last_look_ms: u64,
     disks_at_ms: u64,
-    /// Free room as told last.
-    free_told: Option<u64>,
+    /// Free room as told last, in grains and exactly.
+    free_told: Vec<u64>,
+    rooms_told: Vec<DiskRoom>,
     /// The second that is being counted in, and how many reports came in it.
     reports: (u64, u32),
     last_tick_ms: u64,
@@ -130,7 +132,8 @@ impl Driver {
             marks: BudgetMarks::default(),
             guard,
             disks_at_ms: 0,
-            free_told: None,
+            free_told: Vec::new(),
+            rooms_told: Vec::new(),
             hints: Hints::new(&setup.project, &setup.config),
             setup,
             machine,

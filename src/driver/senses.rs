@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
-use crate::cycle::event::{Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
+use crate::cycle::event::{DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
 use crate::cycle::failure::Class;
 use crate::cycle::liveness::Sign;
 use crate::disk;
@@ -36,6 +36,8 @@ const BUSY_PERCENT: u64 = 5;
 const GRAIN_MB: u64 = 64;
 /// Free room likewise.
 const FREE_GRAIN_MB: u64 = 256;
+/// Fewer than this many grains of room are scarce.
+const SCARCE_GRAINS: u64 = 16;
 /// Entries of the temporary folder that are counted, some 2 µs each.
 const SCRATCH_ENTRIES: usize = 10_000;
 /// A question the CLI's hook answers is gone from the screen by then.
@@ -186,13 +188,22 @@ impl Driver {
         self.disks_at_ms = now.boot_ms;
         let setup = &self.setup;
         let places = [setup.project.as_path(), setup.run.path(), setup.scratch.as_path()];
-        let Some(free) = disk::least_free(places) else { return };
-        let in_grains = free.mb / FREE_GRAIN_MB;
-        let is_low = free.mb < setup.config.limits.disk_floor_mb;
-        if is_low || self.free_told != Some(in_grains) {
-            self.free_told = Some(in_grains);
-            let place = free.path.display().to_string();
-            self.queue.push_back(Event::Disk { free_mb: free.mb, place });
+        let rooms: Vec<DiskRoom> = places
+            .into_iter()
+            .filter_map(disk::room)
+            .map(|room| DiskRoom {
+                free_mb: room.free_mb,
+                size_mb: room.size_mb,
+                place: room.path.display().to_string(),
+            })
+            .collect();
+        let in_grains: Vec<u64> = rooms.iter().map(|room| room.free_mb / FREE_GRAIN_MB).collect();
+        // Where there is little, every look counts.
+        let is_scarce = in_grains.iter().any(|grains| *grains < SCARCE_GRAINS);
+        if is_scarce && self.rooms_told != rooms || self.free_told != in_grains {
+            self.free_told = in_grains;
+            self.rooms_told.clone_from(&rooms);
+            self.queue.push_back(Event::Disks { rooms });
         }
     }
 

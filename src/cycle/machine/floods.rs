@@ -4,8 +4,14 @@
 use super::Machine;
 use crate::clock::Timestamp;
 use crate::cycle::action::Notice;
+use crate::cycle::event::DiskRoom;
 use crate::cycle::failure::Class;
 use crate::cycle::state::{Budget, EndReason, Outcome, State};
+
+/// The free room that is kept on a large disk where the person set none.
+const FLOOR_MB: u64 = 1_024;
+/// The part of a small one.
+const FLOOR_SHARE: u64 = 20;
 
 impl Machine {
     pub(super) fn on_vitals(
@@ -58,15 +64,27 @@ impl Machine {
         self.end_now(now, Outcome::Budget { which }, EndReason::Budget);
     }
 
-    pub(super) fn on_disk(&mut self, now: Timestamp, free_mb: u64, place: &str) {
-        let floor_mb = self.params.disk_floor_mb;
-        if free_mb >= floor_mb || matches!(self.verdict, Some(Outcome::Disk { .. })) {
+    pub(super) fn on_disks(&mut self, now: Timestamp, rooms: &[DiskRoom]) {
+        let is_low = |room: &&DiskRoom| room.free_mb < self.disk_floor_mb(room);
+        let Some(room) = rooms.iter().find(is_low) else { return };
+        if matches!(self.verdict, Some(Outcome::Disk { .. })) {
             return;
         }
-        let why =
-            format!("{free_mb} MB are free at {place}, and limits.disk_floor_mb is {floor_mb}");
+        let why = format!(
+            "{} MB are free at {}, and limits.disk_floor_mb is {}",
+            room.free_mb,
+            room.place,
+            self.disk_floor_mb(room)
+        );
         self.tell(Notice::Warning { text: why.clone() });
         self.end_now(now, Outcome::Disk { why }, EndReason::Disk);
+    }
+
+    fn disk_floor_mb(&self, room: &DiskRoom) -> u64 {
+        match self.params.disk_floor_mb {
+            0 => FLOOR_MB.min(room.size_mb / FLOOR_SHARE),
+            floor_mb => floor_mb,
+        }
     }
 }
 

@@ -217,7 +217,7 @@ impl Machine {
                 Event::TreeKept { cycle, git_ref, trouble } => {
                     self.on_tree_kept(cycle, git_ref, trouble);
                 }
-                Event::Disk { free_mb, place } => self.on_disk(now, free_mb, &place),
+                Event::Disks { rooms } => self.on_disks(now, &rooms),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
                 Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
