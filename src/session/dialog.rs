@@ -174,8 +174,7 @@ pub fn is_open(screen: &str) -> bool {
     let lowest = screen.lines().rev().find_map(|line| {
         line.trim_start_matches(|c: char| c.is_whitespace() || c == '│').strip_prefix(POINTER)
     });
-    lowest.is_some_and(is_like_an_option)
-        || matches!(screen::look(screen).kind, Kind::Dialog(_))
+    lowest.is_some_and(is_like_an_option) || matches!(screen::look(screen).kind, Kind::Dialog(_))
 }
 
 /// Whether `text` begins as a numbered option does: `1. Yes`.

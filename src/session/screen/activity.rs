@@ -84,17 +84,18 @@ impl Activity {
             return Some(Activity { retry: Some(retry), ..running });
         }
         // "Waiting for 2 background agents to finish"; workflows are waited for, too.
-        let what = line.strip_prefix("Waiting for ").and_then(|rest| rest.strip_suffix(" to finish"));
+        let what =
+            line.strip_prefix("Waiting for ").and_then(|rest| rest.strip_suffix(" to finish"));
         if let Some(what) = what {
             let count = what.split_once(" background agent").map(|(count, _)| count.parse());
             let background_agents = count.and_then(Result::ok);
             return Some(Activity { is_background: true, background_agents, ..running });
         }
         // "Forming… (3s · ↓ 50 tokens · thinking)"; an ended turn has no dots.
-        let (_, counters) = line.split_once('…')?;
-        let counters = counters.trim();
-        let counters = counters.strip_prefix('(').unwrap_or(counters);
-        let counters = counters.strip_suffix(')').unwrap_or(counters);
+        let counters = match line.rsplit_once("… (") {
+            Some((_, counters)) => counters.strip_suffix(')')?,
+            None => line.strip_suffix('…').map(|_| "")?,
+        };
         let parts = || counters.split(" · ").map(str::trim);
         Some(Activity {
             elapsed_s: parts().find_map(seconds),
@@ -188,6 +189,7 @@ mod tests {
     fn an_ended_turn_and_the_conversation_do_not_run() {
         for line in [
             "✻ Brewed for 9s · done 1:14 AM",
+            "✻ Conversation compacted… once (ctrl+o for the summary)",
             "● Wait… (3s · ↓ 50 tokens)",
             "❯ * do this… (3s)",
             "  ✻ Waiting… (12s · ↓ 999 tokens · esc to interrupt)",

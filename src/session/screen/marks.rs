@@ -25,11 +25,7 @@ const fn marks(
 const MARKS: &[Marks] = &[
     marks(Dialog::Trust, &["Accessingworkspace:"], &["Yes,Itrustthisfolder"]),
     marks(Dialog::ApiKey, &["DetectedacustomAPIkey"], &["DoyouwanttousethisAPIkey"]),
-    marks(
-        Dialog::Bypass,
-        &["WARNING:ClaudeCoderunninginBypassPermissionsmode"],
-        &["Yes,Iaccept"],
-    ),
+    marks(Dialog::Bypass, &["WARNING:ClaudeCoderunninginBypassPermissionsmode"], &["Yes,Iaccept"]),
     marks(
         Dialog::Theme,
         &["ThemeChoosethetextstyle", "Let'sgetstarted.Choosethetextstyle"],
@@ -66,11 +62,7 @@ const MARKS: &[Marks] = &[
         &["Thissessionis", "Resumesession"],
         &["Resumefullsession", "Entertoresume"],
     ),
-    marks(
-        Dialog::Survey,
-        &["HowisClaudedoingthissession?"],
-        &["0:Dismiss", "1:Bad"],
-    ),
+    marks(Dialog::Survey, &["HowisClaudedoingthissession?"], &["0:Dismiss", "1:Bad"]),
     marks(Dialog::FullscreenOffer, &["Trythenewfullscreenrenderer?"], &["Flicker-free", "Notnow"]),
     marks(Dialog::BrokenConfig, &["Configurationerror"], &["Resettodefaultconfiguration"]),
     marks(

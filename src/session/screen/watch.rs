@@ -48,7 +48,13 @@ impl Watch {
     /// the session goes on, and nothing on the screen holds it up.
     ///
     /// Known dialogs are never told of here: they can be acted on at once.
-    pub fn feed(&mut self, now_ms: u64, look: &Look, is_ready: bool, grew: bool) -> Option<Waiting> {
+    pub fn feed(
+        &mut self,
+        now_ms: u64,
+        look: &Look,
+        is_ready: bool,
+        grew: bool,
+    ) -> Option<Waiting> {
         let may_wait = match look.kind {
             Kind::Dialog(Dialog::Unknown) => true,
             Kind::Unrecognised => !is_ready,
