@@ -23,8 +23,8 @@ pub struct Retry {
     /// Seconds until the next attempt, or until it gives up waiting; `None`
     /// while the attempt is under way.
     pub in_seconds: Option<u64>,
-    /// All of the line.
-    line: String,
+    /// All of the line, without the spinner.
+    pub text: String,
 }
 
 impl Retry {
@@ -44,7 +44,7 @@ impl Retry {
         ];
         let class = self.class.to_lowercase();
         WORDS.iter().any(|word| class.contains(&word.to_lowercase()))
-            || self.line.contains("check your network")
+            || self.text.contains("check your network")
     }
 }
 
@@ -112,7 +112,7 @@ impl Activity {
     /// The line about a usage limit, without the spinner.
     pub(super) fn limit(&self) -> Option<String> {
         let retry = self.retry.as_ref()?;
-        retry.class.ends_with("limit reached").then(|| retry.line.clone())
+        retry.class.ends_with("limit reached").then(|| retry.text.clone())
     }
 }
 
@@ -135,7 +135,7 @@ fn read_retry(line: &str) -> Option<Retry> {
         Some((attempt, of)) => (attempt.parse().ok(), of.parse().ok()),
         None => (attempt.and_then(|count| count.parse().ok()), None),
     };
-    Some(Retry { class: class.to_owned(), attempt, of, in_seconds, line: line.to_owned() })
+    Some(Retry { class: class.to_owned(), attempt, of, in_seconds, text: line.to_owned() })
 }
 
 /// Seconds of "1m 20s".
