@@ -87,11 +87,7 @@ impl<'a> Layout<'a> {
 
 /// A rule over the screen's width, which may carry a name. `▔` is above menus.
 fn is_rule(line: &str) -> bool {
-    let line = line.trim_end();
-    ['─', '▔'].iter().any(|&dash| {
-        line.chars().take(RULE_MIN_CHARS).filter(|c| *c == dash).count() == RULE_MIN_CHARS
-            && line.ends_with(dash)
-    })
+    ['─', '▔'].iter().any(|&dash| line.chars().take_while(|c| *c == dash).count() >= RULE_MIN_CHARS)
 }
 
 /// The last line of the picture that the first start paints above what it asks.

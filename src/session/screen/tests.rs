@@ -166,6 +166,26 @@ fn the_heading_is_what_a_person_would_look_for() {
     assert_eq!(heading("idle-fresh"), None);
 }
 
+#[test]
+fn who_waits_for_an_unknown_answer_is_told_from_what_runs() {
+    let dialog = screen("synthetic-unknown-cost");
+    let (_, dialog) = dialog.split_once("\n─").unwrap();
+    let below = |line: &str| look(&format!("● ok\n\n{line}\n\n─{dialog}")).kind;
+    assert_eq!(below("✻ Waiting for 1 background agent to finish"), Kind::Dialog(Dialog::Unknown));
+    assert_eq!(below("✽ Forming… (3s)"), Kind::Working);
+    assert_eq!(below("✻ 529 Overloaded · retrying in 6s · attempt 5/10"), Kind::Working);
+}
+
+#[test]
+fn a_screen_without_any_rule_is_no_permission_by_what_was_said_on_it() {
+    let talk = screen("idle-fake-permission");
+    let (talk, _) = talk.split_once("✻").unwrap();
+    assert!(talk.contains("   ❯ 1. Yes"), "{talk}");
+    assert_eq!(look(talk).kind, Kind::Unrecognised, "an input line not yet painted");
+    let waits = format!("{talk}\n Press Enter to continue…\n");
+    assert_eq!(look(&waits).kind, Kind::Dialog(Dialog::Unknown));
+}
+
 /// Every kind that shows while a recorded session paints, looked at between any
 /// two writes of `step` bytes: half-painted screens, too.
 fn kinds_while_painting(recording: &str, step: usize) -> Vec<Kind> {
