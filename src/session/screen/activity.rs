@@ -23,8 +23,8 @@ pub struct Retry {
     /// Seconds until the next attempt, or until it gives up waiting; `None`
     /// while the attempt is under way.
     pub in_seconds: Option<u64>,
-    /// All of the line.
-    line: String,
+    /// All of the line, without the spinner.
+    pub text: String,
 }
 
 impl Retry {
@@ -44,7 +44,7 @@ impl Retry {
         ];
         let class = self.class.to_lowercase();
         WORDS.iter().any(|word| class.contains(&word.to_lowercase()))
-            || self.line.contains("check your network")
+            || self.text.contains("check your network")
     }
 }
 
@@ -92,10 +92,10 @@ impl Activity {
             return Some(Activity { is_background: true, background_agents, ..running });
         }
         // "Forming… (3s · ↓ 50 tokens · thinking)"; an ended turn has no dots.
-        let (_, counters) = line.split_once('…')?;
-        let counters = counters.trim();
-        let counters = counters.strip_prefix('(').unwrap_or(counters);
-        let counters = counters.strip_suffix(')').unwrap_or(counters);
+        let counters = match line.rsplit_once("… (") {
+            Some((_, counters)) => counters.strip_suffix(')')?,
+            None => line.strip_suffix('…').map(|_| "")?,
+        };
         let parts = || counters.split(" · ").map(str::trim);
         Some(Activity {
             elapsed_s: parts().find_map(seconds),
@@ -112,7 +112,7 @@ impl Activity {
     /// The line about a usage limit, without the spinner.
     pub(super) fn limit(&self) -> Option<String> {
         let retry = self.retry.as_ref()?;
-        retry.class.ends_with("limit reached").then(|| retry.line.clone())
+        retry.class.ends_with("limit reached").then(|| retry.text.clone())
     }
 }
 
@@ -135,7 +135,7 @@ fn read_retry(line: &str) -> Option<Retry> {
         Some((attempt, of)) => (attempt.parse().ok(), of.parse().ok()),
         None => (attempt.and_then(|count| count.parse().ok()), None),
     };
-    Some(Retry { class: class.to_owned(), attempt, of, in_seconds, line: line.to_owned() })
+    Some(Retry { class: class.to_owned(), attempt, of, in_seconds, text: line.to_owned() })
 }
 
 /// Seconds of "1m 20s".
@@ -189,6 +189,7 @@ mod tests {
     fn an_ended_turn_and_the_conversation_do_not_run() {
         for line in [
             "✻ Brewed for 9s · done 1:14 AM",
+            "✻ Conversation compacted… once (ctrl+o for the summary)",
             "● Wait… (3s · ↓ 50 tokens)",
             "❯ * do this… (3s)",
             "  ✻ Waiting… (12s · ↓ 999 tokens · esc to interrupt)",

@@ -6,7 +6,7 @@
 pub(super) const POINTER: char = '❯';
 
 /// Shorter runs of line characters are no rule.
-const RULE_MIN_CHARS: usize = 4;
+const RULE_MIN_CHARS: usize = 3;
 
 /// A screen, cut into its parts.
 pub(super) struct Layout<'a> {
@@ -30,7 +30,7 @@ impl<'a> Layout<'a> {
         let ends_above = |at: &usize| is_rule(lines[*at]) || picture_end == Some(*at);
         let mut rules = (0..lines.len()).rev().filter(ends_above);
         let part = match (rules.next(), rules.next()) {
-            (Some(bottom), Some(top)) if is_input(&lines[top + 1..bottom]) => {
+            (Some(bottom), Some(top)) if is_input(lines[top], &lines[top + 1..bottom]) => {
                 Part::Input { top, bottom }
             }
             // The last options of a question stand below a rule of their own.
@@ -87,11 +87,7 @@ impl<'a> Layout<'a> {
 
 /// A rule over the screen's width, which may carry a name. `▔` is above menus.
 fn is_rule(line: &str) -> bool {
-    let line = line.trim_end();
-    ['─', '▔'].iter().any(|&dash| {
-        line.chars().take(RULE_MIN_CHARS).filter(|c| *c == dash).count() == RULE_MIN_CHARS
-            && line.ends_with(dash)
-    })
+    ['─', '▔'].iter().any(|&dash| line.chars().take_while(|c| *c == dash).count() >= RULE_MIN_CHARS)
 }
 
 /// The last line of the picture that the first start paints above what it asks.
@@ -101,15 +97,20 @@ fn end_of_picture(lines: &[&str]) -> Option<usize> {
     first.starts_with("Welcome to Claude Code").then(|| lines.iter().rposition(is_frame))?
 }
 
-/// Whether these lines, found between two rules, are an input line: `!` stands
-/// there for a command of the shell.
-fn is_input(lines: &[&str]) -> bool {
-    lines.first().is_some_and(|line| line.starts_with([POINTER, '!']))
+/// Whether these lines, found below this rule and above another, are an input
+/// line: `!` stands there for a command of the shell. Of a long text only the
+/// end is shown, and the rule says how much is not: `─── ↑ 46 more ───`.
+fn is_input(rule: &str, lines: &[&str]) -> bool {
+    let is_cut = rule.contains(" ↑ ") && rule.contains(" more ");
+    is_cut || lines.first().is_some_and(|line| line.starts_with([POINTER, '!']))
 }
 
+/// Whether these lines are the end of a question's options, which has a rule of
+/// its own above it.
 fn begins_amid_options(lines: &[&str]) -> bool {
-    let first = lines.iter().find(|line| !line.trim().is_empty());
-    first.and_then(|line| option(line)).is_some_and(|option| option.number > 1)
+    let Some(first) = lines.iter().find(|line| !line.trim().is_empty()) else { return false };
+    let bare = first.trim().trim_start_matches(POINTER).trim_start();
+    option(first).is_some_and(|option| option.number > 1) || bare == "Chat about this"
 }
 
 /// A numbered option of a dialog.

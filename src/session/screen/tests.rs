@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::session::dialog::{answer_trust, is_open};
+use crate::session::wire::{COLS, ROWS};
 
 /// The corpus: `<kind>-<what>.txt`, in front of it `synthetic-` where the screen
 /// was made up from the words in the program.
@@ -16,6 +17,7 @@ fn corpus() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/screens");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, fs::read_to_string(&path).unwrap())
@@ -162,4 +164,120 @@ fn the_heading_is_what_a_person_would_look_for() {
     assert_eq!(heading("onboarding-offline").unwrap(), "Unable to connect to Anthropic services");
     assert_eq!(heading("question-chat-selected").unwrap(), "☐ Yes");
     assert_eq!(heading("idle-fresh"), None);
+}
+
+#[test]
+fn who_waits_for_an_unknown_answer_is_told_from_what_runs() {
+    let dialog = screen("synthetic-unknown-cost");
+    let (_, dialog) = dialog.split_once("\n─").unwrap();
+    let below = |line: &str| look(&format!("● ok\n\n{line}\n\n─{dialog}")).kind;
+    assert_eq!(below("✻ Waiting for 1 background agent to finish"), Kind::Dialog(Dialog::Unknown));
+    assert_eq!(below("✽ Forming… (3s)"), Kind::Working);
+    assert_eq!(below("✻ 529 Overloaded · retrying in 6s · attempt 5/10"), Kind::Working);
+}
+
+#[test]
+fn a_screen_without_any_rule_is_no_permission_by_what_was_said_on_it() {
+    let talk = screen("idle-fake-permission");
+    let (talk, _) = talk.split_once("✻").unwrap();
+    assert!(talk.contains("   ❯ 1. Yes"), "{talk}");
+    assert_eq!(look(talk).kind, Kind::Unrecognised, "an input line not yet painted");
+    let waits = format!("{talk}\n Press Enter to continue…\n");
+    assert_eq!(look(&waits).kind, Kind::Dialog(Dialog::Unknown));
+}
+
+/// Every kind that shows while a recorded session paints, looked at between any
+/// two writes of `step` bytes: half-painted screens, too.
+fn kinds_while_painting(recording: &str, step: usize) -> Vec<Kind> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/screens/recordings");
+    let bytes = fs::read(folder.join(recording)).unwrap();
+    let mut parser = vt100::Parser::new(ROWS, COLS, 0);
+    let mut kinds: Vec<Kind> = Vec::new();
+    for chunk in bytes.chunks(step) {
+        parser.process(chunk);
+        let kind = look(&parser.screen().contents()).kind;
+        if kinds.last() != Some(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+/// The session said and was told all it could think of to look like dialogs,
+/// spinners and limits.
+#[test]
+fn no_half_painted_conversation_is_a_dialog() {
+    for step in [64, 331, 4096] {
+        let kinds = kinds_while_painting("conversation.pty", step);
+        assert!(kinds.contains(&Kind::Working) && kinds.ends_with(&[Kind::Idle]), "{kinds:?}");
+        let dialog = kinds.iter().find(|kind| matches!(kind, Kind::Dialog(_)));
+        assert_eq!(dialog, None, "in steps of {step}");
+    }
+}
+
+#[test]
+fn a_dialog_is_taken_for_no_other_while_it_is_painted() {
+    for step in [64, 331] {
+        let kinds = kinds_while_painting("permission.pty", step);
+        assert!(kinds.contains(&Kind::Dialog(Dialog::Permission)), "{kinds:?}");
+        // Half of it is unknown, for as long as that lasts.
+        let own = [Dialog::Permission, Dialog::Unknown].map(Kind::Dialog);
+        let other = |kind: &&Kind| matches!(kind, Kind::Dialog(_)) && !own.contains(kind);
+        assert_eq!(kinds.iter().find(other), None, "in steps of {step}");
+        assert!(kinds.ends_with(&[Kind::Idle]), "{kinds:?}");
+    }
+}
+
+/// What a conversation can have in one line: a prompt or a reply begins in
+/// column 0, behind its sign; everything else two columns further right.
+fn conversation_line() -> impl Strategy<Value = String> {
+    let fakes: Vec<String> = corpus()
+        .iter()
+        .filter(|(name, _)| matches!(expected(name), Kind::Dialog(_)))
+        .flat_map(|(_, text)| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let words = prop_oneof![3 => prop::sample::select(fakes), 1 => "[^\\r\\n]{0,60}"];
+    let sign = prop::sample::select(vec!["  ", "  ", "  ", "● ", "❯ ", "  ⎿  "]);
+    (sign, words).prop_map(|(sign, words)| format!("{sign}{words}\n"))
+}
+
+fn conversation() -> impl Strategy<Value = String> {
+    prop::collection::vec(conversation_line(), 0..40).prop_map(|lines| lines.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_looked_at_without_a_panic(text in "\\PC{0,400}", lines in "[ ❯─▔●✻…·(0-9.km\n⚠]{0,400}") {
+        let _ = look(&text);
+        let _ = look(&lines);
+    }
+
+    #[test]
+    fn no_conversation_above_an_input_line_is_a_dialog(talk in conversation(), typed in "[^\\r\\n]{0,60}") {
+        let rule = "─".repeat(120);
+        let idle = format!("{talk}\n{rule}\n❯ {typed}\n{rule}\n  ⏵⏵ accept edits on\n");
+        prop_assert_eq!(look(&idle).kind, Kind::Idle, "{}", idle);
+        let spinner = "✽ Forming… (3s · ↓ 50 tokens)";
+        let working = format!("{talk}\n{spinner}\n\n{rule}\n❯ {typed}\n{rule}\n");
+        let working = look(&working);
+        prop_assert_eq!(working.kind, Kind::Working);
+        prop_assert_eq!((working.elapsed_s, working.stream_tokens), (Some(3), Some(50)));
+        prop_assert_eq!((working.retry, working.limit), (None, None));
+    }
+
+    #[test]
+    fn no_conversation_above_a_dialog_hides_or_changes_it(talk in conversation(), at in any::<prop::sample::Index>()) {
+        let rule = "─".repeat(120);
+        let screens: Vec<_> = corpus()
+            .into_iter()
+            .filter(|(name, _)| matches!(expected(name), Kind::Dialog(_)))
+            .collect();
+        let (name, text) = at.get(&screens);
+        // What was there before goes with the dialog's own rule, if it has one.
+        if let Some(from) = text.find(&rule).filter(|_| !text.starts_with("Welcome")) {
+            let screen = format!("{talk}{}", &text[from..]);
+            prop_assert_eq!(look(&screen).kind, expected(name), "{}", screen);
+        }
+    }
 }
