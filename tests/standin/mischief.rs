@@ -154,7 +154,9 @@ impl Session {
                 for _ in 0..amount {
                     self.transcript.subagent(1_000_000);
                     let usage = Usage::of_context(1_000_000, 10, 50);
-                    self.transcript.reply(&said, usage);
+                    for line in self.transcript.reply(&said, usage) {
+                        self.transcript.raw((line + "\n").as_bytes());
+                    }
                 }
             }
             Flood::Memory => {

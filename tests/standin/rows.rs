@@ -167,13 +167,10 @@ impl Transcript {
         }));
     }
 
-    /// One reply: a row for each block, the same id in each, and an output
-    /// count that grows.
-    pub fn reply(&mut self, blocks: &[Value], usage: Usage) {
-        let lines = self.reply_lines(blocks, usage, None);
-        for line in lines {
-            self.raw((line + "\n").as_bytes());
-        }
+    /// The rows of one reply: one for each block, the same id in each, and an
+    /// output count that grows.
+    pub fn reply(&mut self, blocks: &[Value], usage: Usage) -> Vec<String> {
+        self.reply_lines(blocks, usage, None)
     }
 
     fn reply_lines(&mut self, blocks: &[Value], usage: Usage, agent: Option<&str>) -> Vec<String> {

@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub output_tokens: u64,
     /// Before each reply.
     pub reply_ms: u64,
+    /// Between two rows of a reply.
+    pub row_ms: u64,
     /// Each tool call.
     pub tool_ms: u64,
     /// Each turn ticks the next box of the task file.
@@ -57,6 +59,7 @@ impl Default for Behaviour {
             step_tokens: 32_000,
             output_tokens: 50,
             reply_ms: 2,
+            row_ms: 0,
             tool_ms: 2,
             ticks: true,
             checkpoint: Checkpoint::Comply,

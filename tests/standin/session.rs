@@ -236,7 +236,12 @@ impl Session {
         };
         self.context_tokens += fresh;
         let usage = Usage::of_context(self.context_tokens, fresh, self.behaviour.output_tokens);
-        self.transcript.reply(blocks, usage);
+        for (index, line) in self.transcript.reply(blocks, usage).into_iter().enumerate() {
+            if index > 0 {
+                self.pause(self.behaviour.row_ms)?;
+            }
+            self.transcript.raw((line + "\n").as_bytes());
+        }
         self.ledger.note(What::Reply, self.transcript.replies());
         self.statusline();
         Ok(())

@@ -12,7 +12,7 @@ use crate::ledger::What;
 use crate::procfs::{Life, Now};
 use crate::script::Shape;
 use crate::support::{
-    Arena, Audit, Dice, GONE_WITHIN, Running, Seed, audit, count, kill, share, wait_until,
+    Arena, Audit, DEADLINE, Dice, GONE_WITHIN, Running, Seed, audit, count, kill, share, wait_for,
 };
 
 /// What a person has around longhaul: it is started again until it is done.
@@ -112,8 +112,8 @@ impl Trial {
             }
             self.shoot();
         }
-        let code = self.wrapper.wait();
-        assert_eq!(code, 0, "{}", self.arena.dump());
+        let code = self.wrapper.wait_at_most(DEADLINE);
+        assert_eq!(code, Some(0), "{}", self.arena.dump());
         self.arena.assert_gone(GONE_WITHIN);
         audit(&self.arena)
     }
@@ -125,9 +125,10 @@ impl Trial {
             let entries = self.arena.ledger().len() + self.dice.below(14) as usize;
             let arena = &self.arena;
             let wrapper = &mut self.wrapper;
-            wait_until("a moment", || {
+            let came = wait_for(|| {
                 (arena.ledger().len() >= entries || wrapper.ended().is_some()).then_some(())
             });
+            assert!(came.is_some(), "nothing happens any more\n{}", arena.dump());
             std::thread::sleep(Duration::from_micros(self.dice.below(20_000)));
         } else {
             std::thread::sleep(Duration::from_micros(self.dice.below(400_000)));

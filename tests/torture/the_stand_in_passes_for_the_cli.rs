@@ -33,3 +33,15 @@ fn five_boxes_take_three_sessions_with_two_proven_checkpoints() {
         }
     }
 }
+
+/// The rows of one reply come one by one, each with greater figures; the last
+/// one counts, also when nothing comes behind it but the end.
+#[test]
+fn a_reply_that_grows_is_counted_as_it_was_at_last() {
+    let usual = json!({"row_ms": 250});
+    let ends = json!({"faults": [{"at": "tool", "do": {"exit": 3}}]});
+    let arena = Arena::new(2, &json!({"usual": usual, "launches": [ends]}));
+    assert_eq!(Running::start(&mut arena.run()).wait(), 0, "{}", arena.dump());
+    arena.assert_gone(GONE_WITHIN);
+    assert_eq!(audit(&arena).sessions, 2);
+}

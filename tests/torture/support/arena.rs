@@ -15,7 +15,7 @@ use toml::Table;
 use crate::ledger::{self, Entry, LEDGER_VARIABLE, SCRIPT_VARIABLE, What};
 use crate::procfs::{Life, Now};
 
-use super::{kill, wait_until};
+use super::{kill, wait_for};
 
 /// Marks every process of one arena.
 const MARK_VARIABLE: &str = "LONGHAUL_TORTURE";
@@ -155,7 +155,8 @@ impl Arena {
 
     /// Waits for it.
     pub fn wait_nth(&self, what: What, nth: usize) -> Entry {
-        wait_until(&format!("{what:?} {nth}"), || self.nth(what, nth))
+        wait_for(|| self.nth(what, nth))
+            .unwrap_or_else(|| panic!("no {what:?} {nth}\n{}", self.dump()))
     }
 
     /// How many entries of this kind there are.

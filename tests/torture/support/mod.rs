@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use arena::Arena;
 pub use chance::{Dice, Seed, count, share};
 pub use oracle::{Audit, audit};
-pub use running::{Running, kill, wait_until};
+pub use running::{Running, kill, wait_for, wait_until};
 
 /// No fact a test waits for takes this long on a loaded two-core machine.
 pub const DEADLINE: Duration = Duration::from_secs(120);

@@ -15,15 +15,20 @@ use super::DEADLINE;
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Waits for a fact; `what` names it when it does not come.
-pub fn wait_until<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, fact: impl FnMut() -> Option<T>) -> T {
+    wait_for(fact).unwrap_or_else(|| panic!("{what} did not come"))
+}
+
+/// Waits for a fact; `None` if it does not come.
+pub fn wait_for<T>(mut fact: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
-    loop {
+    while begun.elapsed() < DEADLINE {
         if let Some(found) = fact() {
-            return found;
+            return Some(found);
         }
-        assert!(begun.elapsed() < DEADLINE, "{what} did not come");
         std::thread::sleep(LOOK_AGAIN);
     }
+    None
 }
 
 /// SIGKILL for exactly this process; false if it is gone.
