@@ -50,8 +50,8 @@ impl Keyboard {
             } else if rest.starts_with(PASTE_ENDS) {
                 self.in_paste = false;
                 rest = &rest[PASTE_ENDS.len()..];
-            } else if rest.len() > 1 && PASTE_BEGINS.starts_with(rest)
-                || PASTE_ENDS.starts_with(rest) && rest.len() > 1
+            } else if rest.len() > 1
+                && (PASTE_BEGINS.starts_with(rest) || PASTE_ENDS.starts_with(rest))
             {
                 // The rest of it comes with the next read.
                 self.pending = rest.to_vec();

@@ -30,13 +30,8 @@ enum Ending {
     BothShot,
 }
 
-const ENDINGS: [Ending; 5] = [
-    Ending::Polite,
-    Ending::CliShot,
-    Ending::KeeperShot,
-    Ending::LonghaulShot,
-    Ending::BothShot,
-];
+const ENDINGS: [Ending; 5] =
+    [Ending::Polite, Ending::CliShot, Ending::KeeperShot, Ending::LonghaulShot, Ending::BothShot];
 
 #[test]
 fn whatever_its_shape_and_end() {
