@@ -50,10 +50,10 @@ impl Keyboard {
             } else if rest.starts_with(PASTE_ENDS) {
                 self.in_paste = false;
                 rest = &rest[PASTE_ENDS.len()..];
-            } else if rest.len() > 1
+            } else if bytes.len() > 1
                 && (PASTE_BEGINS.starts_with(rest) || PASTE_ENDS.starts_with(rest))
             {
-                // The rest of it comes with the next read.
+                // Torn: the rest of it comes with the next read. An Esc comes alone.
                 self.pending = rest.to_vec();
                 break;
             } else if let Some(behind) = rest.strip_prefix(b"\x1b[A") {

@@ -42,6 +42,7 @@ pub fn grow(shapes: &[Shape], ledger: &Ledger) {
     ledger.note(What::Limbs, wanted);
 }
 
+#[expect(clippy::zombie_processes, reason = "left to whoever reaps: that is the test")]
 fn start(shape: Shape, ledger: &Path, session: &str) {
     let own = std::env::current_exe().expect("this program");
     let mut command = match shape {

@@ -111,19 +111,6 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The nine of the suite.
-    pub const ALL: [Shape; 9] = [
-        Shape::DoubleFork,
-        Shape::Setsid,
-        Shape::Nohup,
-        Shape::Deaf,
-        Shape::ForksOnTerm,
-        Shape::HoldsPty,
-        Shape::Cleared,
-        Shape::TwoHundred,
-        Shape::Stopped,
-    ];
-
     /// The name in scripts.
     pub fn name(self) -> String {
         let name = serde_json::to_value(self).expect("a name");
