@@ -181,9 +181,56 @@ impl Keeper {
         while !self.outgoing.is_empty() {
             match self.stream.try_write(&self.outgoing) {
                 Ok(count) => drop(self.outgoing.drain(..count)),
-                // A broken line shows when it is read.
-                Err(_) => return,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                // A broken line shows when it is read. Kept, what cannot be
+                // written would have `exchange` try again without a pause, and
+                // the runtime would never get to hear of the end.
+                Err(_) => self.outgoing.clear(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::sweep::Process;
+    use rustix::process::Signal;
+    use std::time::Duration;
+
+    #[test]
+    fn a_command_to_a_keeper_that_was_just_shot_does_not_hide_its_end() {
+        // In a thread of its own: a loop without a pause hears no time-out.
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let _ = tell.send(runtime.unwrap().block_on(shoot_and_speak()));
+        });
+        let event = told.recv_timeout(Duration::from_secs(20)).expect("it never came back");
+        assert!(matches!(event, KeeperEvent::Lost { .. }), "{event:?}");
+    }
+
+    async fn shoot_and_speak() -> KeeperEvent {
+        let launch = Launch {
+            program: "none".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".into(),
+            rows: 24,
+            cols: 80,
+        };
+        // Stays, and neither reads nor says anything.
+        let mut keeper = Keeper::spawn_program(Path::new("yes"), &launch).unwrap();
+        // The runtime gets to know that there is room to write.
+        let waited = tokio::time::timeout(Duration::from_millis(100), keeper.next()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        let process = Process::read(keeper.keeper_pid()).unwrap();
+        assert!(process.signal(Signal::KILL));
+        while process.alive() {
+            std::thread::yield_now();
+        }
+        keeper.send(&KeeperCommand::ScreenRequest { id: 1 }).unwrap();
+        keeper.next().await
     }
 }

@@ -280,12 +280,14 @@ fn pause(process: &Process, limit_ms: u64) {
     }
 }
 
-/// Ends what an earlier longhaul of this run left behind, if anything.
+/// Ends what a lost keeper or an earlier longhaul of this run left behind, if
+/// anything.
 ///
-/// Its keepers notice by themselves that it is gone and end their sessions;
-/// they see even processes that dropped every mark, so they get the time they
-/// need. What is still there afterwards and carries the run's mark is killed.
-/// Blocks at worst for [`KEEPER_LIMIT_MS`] and the kill rounds.
+/// The keepers of an earlier longhaul notice by themselves that it is gone and
+/// end their sessions; they see even processes that dropped every mark, so they
+/// get the time they need. What is still there afterwards and carries the run's
+/// mark, or came to us as an orphan, is killed. Blocks at worst for
+/// [`KEEPER_LIMIT_MS`] and the kill rounds.
 pub fn clear_run(run_id: &str) -> Swept {
     let start = Timestamp::now();
     while let Some(keeper) = marked(KEEPER_VARIABLE, run_id).first() {
@@ -297,8 +299,29 @@ pub fn clear_run(run_id: &str) -> Swept {
     kill_all(0, || {
         let mut found = marked(KEEPER_VARIABLE, run_id);
         found.extend(marked(RUN_VARIABLE, run_id));
+        for process in adopted() {
+            // Of one that is marked as well the other look may be older.
+            if found.iter().all(|other| other.pid != process.pid) {
+                found.push(process);
+            }
+        }
         found
     })
+}
+
+/// What a lost keeper left to this process, marked or not, and the zombies
+/// among it, if this process is the reaper of orphans. Everything below a
+/// keeper is in another session than this process, and nothing that this
+/// process starts itself is.
+fn adopted() -> Vec<Process> {
+    let is_reaper = matches!(rustix::process::child_subreaper(), Ok(Some(_)));
+    let own = rustix::process::getsid(None);
+    if !is_reaper || own.is_err() {
+        return Vec::new();
+    }
+    let mut found = descendants_of_self(&[]);
+    found.retain(|process| rustix::process::getsid(raw_pid(process.pid)) != own);
+    found
 }
 
 /// Whether a process is a descendant of another.
