@@ -133,9 +133,6 @@ fn can_trace() -> bool {
 }
 
 fn every_point(steps: &[Step], faults: &[Fault]) {
-    if !can_trace() {
-        return;
-    }
     let mut all = Vec::new();
     for step in steps {
         let points = points(*step);
@@ -188,6 +185,10 @@ fn main() -> std::process::ExitCode {
         words.is_empty() || words.iter().any(|word| step.name.contains(word.as_str()))
     };
     let steps: Vec<Step> = PATHS.iter().filter(is_asked).copied().collect();
+    if !can_trace() {
+        println!("test result: ok. 0 paths, all skipped");
+        return std::process::ExitCode::SUCCESS;
+    }
     let mut faults = vec![Fault::Kill, Fault::Fail("ENOSPC"), Fault::Fail("EIO")];
     if std::env::var_os("LONGHAUL_TORTURE").is_some_and(|value| value == "long") {
         faults.extend([Fault::Fail("EDQUOT"), Fault::Fail("EROFS")]);
