@@ -167,7 +167,7 @@ fn every_point(steps: &[Step], faults: &[Fault]) {
     all.iter().for_each(|(step, ..)| *by_step.entry(step.name).or_default() += 1);
     println!("crash points: {} in all, {by_step:?}", all.len());
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(failed.is_empty(), "replay: cargo test --test crash_points -- NAME; {failed:#?}");
 }
 
 fn main() -> std::process::ExitCode {
