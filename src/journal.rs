@@ -166,7 +166,7 @@ pub fn read(path: &Path) -> Result<Told> {
 
 /// As [`read`]; `see` gets the actions of every step, and the machine after it.
 pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine)) -> Result<Told> {
-    let file = File::open(path).map_err(|e| at(path, "cannot open the journal", e))?;
+    let file = open(path).map_err(|e| at(path, "cannot open the journal", e))?;
     let mut reader = BufReader::with_capacity(16 << 10, file);
     let mut line = Vec::new();
     let mut good_bytes = 0_u64;
@@ -205,6 +205,16 @@ pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine
     }
     let (header, machine) = told.ok_or_else(|| damaged(path, 0, "it is empty"))?;
     Ok(Told { header, machine, entries, good_bytes, chain })
+}
+
+/// A pipe in its place must not make anybody wait.
+fn open(path: &Path) -> std::io::Result<File> {
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")),
+    }
 }
 
 fn begin(path: &Path, json: &[u8]) -> Result<(Header, Machine)> {

@@ -126,7 +126,9 @@ impl Denied {
 /// run that starts at this moment is not turned away.
 pub fn is_held(path: &Path) -> Result<Option<Option<Holder>>> {
     let failed = |e| Error::io(ErrorKind::State, "cannot read the lock", e);
-    let mut file = match File::open(path) {
+    // A pipe in its place must not make anybody wait.
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(e)),

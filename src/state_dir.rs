@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -290,16 +290,17 @@ const PROJECT_FILE: &str = "project.json";
 /// [`ErrorKind::Disk`] when the disk is full or failing, else [`ErrorKind::State`].
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A name of its own in the same folder, removed again if anything fails.
+    let temp = dir.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
+    let fill = || -> io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(&temp)?;
+        file.write_all(bytes)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&temp, path)
+    };
     let write = || -> io::Result<()> {
-        // A name of its own in the same folder, removed again if anything fails.
-        let mut temp = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(Permissions::from_mode(FILE_MODE))
-            .tempfile_in(dir)?;
-        temp.write_all(bytes)?;
-        temp.as_file().set_permissions(Permissions::from_mode(mode))?;
-        temp.as_file().sync_all()?;
-        temp.persist(path).map_err(|err| err.error)?;
+        fill().inspect_err(|_| drop(fs::remove_file(&temp)))?;
         File::open(dir)?.sync_all()
     };
     write()

@@ -160,7 +160,12 @@ impl Kept {
     pub fn load(folder: &Path) -> Result<Kept> {
         let path = folder.join(MANIFEST);
         let what = || format!("cannot read the checkpoint copy {}", path.display());
-        let bytes = std::fs::read(&path).map_err(|err| Error::io(ErrorKind::State, what(), err))?;
+        let failed = |err| Error::io(ErrorKind::State, what(), err);
+        // A pipe in its place must not make anybody wait.
+        if !std::fs::metadata(&path).map_err(failed)?.is_file() {
+            return Err(Error::new(ErrorKind::State, what()));
+        }
+        let bytes = std::fs::read(&path).map_err(failed)?;
         let kept: Kept = serde_json::from_slice(&bytes)
             .map_err(|err| Error::new(ErrorKind::State, what()).caused_by(err))?;
         Ok(Kept { folder: folder.to_owned(), ..kept })

@@ -77,6 +77,11 @@ fn salvage(text: Cow<'_, str>, damage: &mut Damage, each: &mut impl FnMut(Row)) 
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
         let mut used = 0;
         while let Some(Ok(value)) = values.next() {
+            // The rest of a torn string, up to the first quote of the next row, is
+            // a value too; it would take that row's brace with it.
+            if !value.get().starts_with('{') {
+                break;
+            }
             match Row::read(value.get()) {
                 Some(row) => {
                     deliver(row, damage, each);
@@ -179,6 +184,15 @@ mod tests {
             assert_eq!(found.len(), 1, "{line}");
             assert!(matches!(found[0].body, Body::User(_)), "{line}");
             assert_eq!((damage.bad_rows, damage.salvaged_rows), (1, 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_torn_string_does_not_eat_the_next_row() {
+        for end in ["\"the end ", "\0\"the end ", "7", "null ", "[1] "] {
+            let (found, damage) = read(format!("{end}{ROW}"));
+            assert!(matches!(found[..], [Row { body: Body::User(_), .. }]), "{end:?}");
+            assert_eq!(damage.salvaged_rows, 1, "{end:?}");
         }
     }
 

@@ -5,6 +5,14 @@
 //! (device, inode, offset) with the last bytes before the offset, so that a
 //! file that was replaced, cut, or cut and written again is noticed and read
 //! anew. What is buffered is at most one unfinished line, up to a cap.
+//!
+//! What that promises (`tests/faults/tailer.rs` holds it to it):
+//! - of a file that only grows, each line once, whole, in order;
+//! - of one that takes the place of another, all from its beginning, after the
+//!   rest of the other if that was kept open; the other's unfinished line is dropped;
+//! - of one cut or written anew in place, all from its beginning, if it is
+//!   shorter than what was read or the last 64 bytes of that have changed. Else
+//!   it counts as grown. Lost is what was cut off before anybody polled.
 
 use std::fs::File;
 use std::io;

@@ -103,8 +103,11 @@ fn damage(root: &Path, rng: &mut Rng) {
     let path = root.join(name);
     let other = root.join(rng.pick(&names));
     // An earlier damage may have taken it away.
-    let Ok(mut bytes) = fs::read(&path) else { return };
-    match rng.below(14) {
+    if !path.is_file() {
+        return;
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    match rng.below(15) {
         0..4 if !bytes.is_empty() => {
             for _ in 0..1 + rng.below(4) {
                 let at = rng.below(bytes.len());
@@ -155,6 +158,12 @@ fn damage(root: &Path, rng: &mut Rng) {
             fs::remove_file(&path).unwrap();
             symlink("nowhere", &path).unwrap();
         }
+        13 => {
+            fs::remove_file(&path).unwrap();
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
+        }
         _ => {
             const NONSENSE: &[&[u8]] = &[b"", b"\n", b"{}", b"null", b"\0", b"\xff\xfe", b"[]\n"];
             fs::write(&path, rng.pick(NONSENSE)).unwrap();
@@ -165,7 +174,7 @@ fn damage(root: &Path, rng: &mut Rng) {
 /// Everything below `root`, as far as it must not change.
 fn snapshot(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let files = files_below(root).into_iter().filter(|f| !f.ends_with("lock"));
-    files.map(|file| (file.clone(), fs::read(&file).ok())).collect()
+    files.map(|file| (file.clone(), file.is_file().then(|| fs::read(&file).unwrap()))).collect()
 }
 
 /// What the commands have to do.
@@ -188,7 +197,7 @@ fn judge(root: &Path) -> Verdict {
             return Verdict { run_refuses: false, report_refuses: false };
         }
         Err(err) => {
-            is_state(&err, &ProjectState::dir_of(root, &project).join("project.json"));
+            is_state(&err, &ProjectState::dir_of(root, &project));
             assert_eq!(ProjectState::open(root, &project).unwrap_err().kind(), ErrorKind::State);
             assert_eq!(snapshot(root), before);
             return refuse;

@@ -383,12 +383,13 @@ impl Rows {
     fn of_line(&self, line: &[u8]) -> Vec<&Row> {
         let mut found = Vec::new();
         for part in line.split(|byte| *byte == 0) {
-            let mut places: Vec<(usize, &Row)> = self
-                .all
-                .iter()
-                .flat_map(|row| occurrences(part, row.text.as_bytes()).map(move |at| (at, row)))
-                .collect();
-            places.sort_by_key(|(at, _)| *at);
+            let mut places: Vec<(usize, &Row)> = Vec::new();
+            for at in 0..part.len() {
+                if part[at..].starts_with(ROW_START) {
+                    let whole = |row: &&Row| part[at..].starts_with(row.text.as_bytes());
+                    places.extend(self.all.iter().find(whole).map(|row| (at, row)));
+                }
+            }
             let mut good_to = 0;
             for (at, row) in places {
                 let end = at + row.text.len();
@@ -404,9 +405,8 @@ impl Rows {
     }
 }
 
-fn occurrences<'a>(text: &'a [u8], of: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    (0..(text.len() + 1).saturating_sub(of.len())).filter(move |at| text[*at..].starts_with(of))
-}
+/// How each row here begins.
+const ROW_START: &[u8] = b"{\"type\":\"assistant\"";
 
 /// RFC 3339; all of these times lie within a few seconds.
 fn stamp_of(unix_ms: u64) -> String {

@@ -218,7 +218,7 @@ enum Day {
     Unsaid,
     Tomorrow,
     Weekday(Weekday),
-    MonthDay { month: i8, day: i8, year: Option<i16> },
+    OfMonth { month: i8, day: i8, year: Option<i16> },
 }
 
 impl Now<'_> {
@@ -311,10 +311,10 @@ fn candidates(day: &Day, today: Date) -> Vec<Option<Date>> {
             let near = std::iter::successors(today.yesterday().ok(), |day| day.tomorrow().ok());
             near.take(9).filter(|day| day.weekday() == *weekday).map(Some).collect()
         }
-        Day::MonthDay { month, day, year: Some(year) } => {
+        Day::OfMonth { month, day, year: Some(year) } => {
             vec![Date::new(*year, *month, *day).ok()]
         }
-        Day::MonthDay { month, day, year: None } => {
+        Day::OfMonth { month, day, year: None } => {
             let years = today.year().saturating_sub(1)..=today.year().saturating_add(1);
             years.map(|year| Date::new(year, *month, *day).ok()).collect()
         }
@@ -332,7 +332,7 @@ fn ceil_ms(at: Timestamp) -> Option<i64> {
 }
 
 fn month_day(date: Date) -> Day {
-    Day::MonthDay { month: date.month(), day: date.day(), year: Some(date.year()) }
+    Day::OfMonth { month: date.month(), day: date.day(), year: Some(date.year()) }
 }
 
 /// `[mon | nov 21[, 2026]][,] [at] 8:30pm [(Europe/Berlin)]`
@@ -346,13 +346,13 @@ fn written(words: &mut Words<'_>) -> Option<Written> {
         }
         if let Some(month) = words.month() {
             let number = words.day_of_month()?;
-            day = Day::MonthDay { month, day: number, year: words.year() };
+            day = Day::OfMonth { month, day: number, year: words.year() };
         }
     }
     words.take_any(&["at"]);
     let utc_first = words.take_any(&["utc"]);
     let time = words.time();
-    if time.is_none() && !matches!(day, Day::MonthDay { .. }) {
+    if time.is_none() && !matches!(day, Day::OfMonth { .. }) {
         return None;
     }
     if matches!(day, Day::Unsaid) && words.take_any(&["tomorrow"]) {
