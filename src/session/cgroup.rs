@@ -16,6 +16,11 @@ use rustix::event::{Timespec, poll};
 
 use crate::clock::Timestamp;
 
+/// What the kernel takes for the id of the process that writes it.
+const THIS_PROCESS: u32 = 0;
+
+const PREFIX: &str = "longhaul-";
+
 /// Longest wait for the processes of a group that was told to end.
 const END_LIMIT_MS: u64 = 2_000;
 
@@ -28,32 +33,41 @@ pub(super) struct Group {
     dir: PathBuf,
 }
 
-impl Group {
-    /// Makes a group for the session of this keeper and moves the CLI into it;
-    /// `None` where that cannot be.
-    pub(super) fn around(pid: u32, run_id: Option<&str>) -> Option<Self> {
-        let own = own_dir()?;
-        let name = name(run_id.unwrap_or_default(), std::process::id());
-        match Self::make(&own.join(name), pid) {
-            Ok(group) => Some(group),
-            Err(err) => {
-                tracing::debug!(%err, own = %own.display(), "no control group for the session");
-                None
-            }
-        }
-    }
+/// Calls `spawn` so that what it starts is in a group of its own from its first
+/// moment on; without the group where there cannot be one.
+pub(super) fn spawn_grouped<T>(
+    run_id: Option<&str>,
+    spawn: impl FnOnce() -> T,
+) -> (T, Option<Group>) {
+    let own = own_dir();
+    let group = own.as_deref().and_then(|own| {
+        remove_left_over(own);
+        let dir = own.join(name(run_id.unwrap_or_default(), std::process::id()));
+        Group::make(&dir, THIS_PROCESS)
+            .inspect_err(|err| tracing::debug!(%err, dir = %dir.display(), "no control group"))
+            .ok()
+    });
+    let spawned = spawn();
+    // A group that this process cannot leave again must never be ended.
+    let group = group.filter(|_| own.is_some_and(|own| move_to(&own, THIS_PROCESS).is_ok()));
+    (spawned, group)
+}
 
+fn move_to(dir: &Path, pid: u32) -> io::Result<()> {
+    write_at(dir, "cgroup.procs", &pid.to_string())
+}
+
+impl Group {
+    /// Makes a group and moves a process into it, whose children are then born
+    /// there.
     fn make(dir: &Path, pid: u32) -> io::Result<Self> {
-        // An empty one may be left of a keeper with our id that was killed.
-        let _ = remove_tree(dir, 0);
         fs::create_dir(dir)?;
-        let group = Group { dir: dir.to_owned() };
         let entered = match dir.join("cgroup.kill").exists() {
-            true => write_at(dir, "cgroup.procs", &pid.to_string()),
+            true => move_to(dir, pid),
             false => Err(io::ErrorKind::Unsupported.into()),
         };
         entered.inspect_err(|_| drop(fs::remove_dir(dir)))?;
-        Ok(group)
+        Ok(Group { dir: dir.to_owned() })
     }
 
     /// Sends SIGKILL to all in the group; false when that failed.
@@ -84,12 +98,27 @@ impl Group {
 /// were ended. Unlike marks, groups hold also what cleared its environment.
 pub(super) fn end_run(run_id: &str) -> u32 {
     let Some(own) = own_dir() else { return 0 };
-    let prefix = name(run_id, 0);
-    let prefix = prefix.trim_end_matches('0');
-    let entries = fs::read_dir(&own).into_iter().flatten().flatten();
-    let ours = entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)));
-    ours.map(|entry| end(Group { dir: entry.path() })).sum()
+    let of_run = plain(run_id);
+    sessions_in(&own).filter(|(run, _)| *run == of_run).map(|(_, group)| end(group)).sum()
+}
+
+/// Removes the empty groups of keepers that were killed. One that was made just
+/// now may be hit; its keeper then does without.
+fn remove_left_over(own: &Path) {
+    for (_, group) in sessions_in(own).filter(|(_, group)| !group.has_processes()) {
+        group.remove();
+    }
+}
+
+/// The groups that keepers made in `own`, with their runs.
+fn sessions_in(own: &Path) -> impl Iterator<Item = (String, Group)> {
+    let entries = fs::read_dir(own).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let (run, keeper) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
+        keeper.parse::<u32>().ok()?;
+        Some((run.to_owned(), Group { dir: entry.path() }))
+    })
 }
 
 fn end(group: Group) -> u32 {
@@ -106,8 +135,11 @@ fn end(group: Group) -> u32 {
 
 /// A group's name: the keeper's id makes it unique, the run's makes it ours.
 fn name(run_id: &str, keeper: u32) -> String {
-    let plain: String = run_id.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("longhaul-{plain}-{keeper}")
+    format!("{PREFIX}{}-{keeper}", plain(run_id))
+}
+
+fn plain(run_id: &str) -> String {
+    run_id.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 fn write_at(dir: &Path, file: &str, text: &str) -> io::Result<()> {
@@ -187,21 +219,32 @@ mod tests {
     #[test]
     fn a_folder_that_is_no_group_is_not_taken_for_one_and_not_left_behind() {
         let own = tempfile::tempdir().unwrap();
-        assert!(Group::make(&own.path().join("longhaul-x-1"), std::process::id()).is_err());
+        assert!(Group::make(&own.path().join("longhaul-x-1"), THIS_PROCESS).is_err());
         assert_eq!(fs::read_dir(own.path()).unwrap().count(), 0);
-        assert!(Group::make(&own.path().join("not/there"), 1).is_err());
+        assert!(Group::make(&own.path().join("not/there"), THIS_PROCESS).is_err());
     }
 
     #[test]
-    fn nobody_elses_group_has_the_name_of_one_of_ours() {
-        assert_eq!(name("0c4e-77", 12), "longhaul-0c4e77-12");
-        assert_eq!(name("../..", 12), "longhaul--12");
+    fn only_groups_that_keepers_made_are_taken_for_ours() {
+        let own = tempfile::tempdir().unwrap();
+        let others = ["longhaul-x.slice", "longhaul-a-b", "longhaul", "init.scope"];
+        for dir in others.map(str::to_owned).into_iter().chain([name("0c4e-77", 12)]) {
+            fs::create_dir(own.path().join(dir)).unwrap();
+        }
+        let found: Vec<_> = sessions_in(own.path()).map(|(run, group)| (run, group.dir)).collect();
+        assert_eq!(found, [("0c4e77".to_owned(), own.path().join("longhaul-0c4e77-12"))]);
+        remove_left_over(own.path());
+        assert_eq!(fs::read_dir(own.path()).unwrap().count(), others.len());
+        assert_eq!(name("../..", 12), "longhaul--12", "it is one name, not a path");
     }
 
     /// A group where this machine allows one; elsewhere there is nothing to try.
+    /// `script` is one process: this one must not enter the group, in which
+    /// other tests' children would be born, so it is moved afterwards.
     fn group_of(run_id: &str, script: &str) -> Option<(Group, std::process::Child)> {
         let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
-        let group = Group::around(child.id(), Some(run_id));
+        let group = own_dir()
+            .and_then(|own| Group::make(&own.join(name(run_id, child.id())), child.id()).ok());
         if group.is_none() {
             child.kill().unwrap();
             child.wait().unwrap();

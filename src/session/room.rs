@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
 
-use super::cgroup::Group;
+use super::cgroup::{Group, spawn_grouped};
 use super::sweep::{self, DESCENDANT_GRACE_MS, KEEPER_VARIABLE, Process};
 use super::terminal::Terminal;
 use super::wire::{Ending, FrameBuffer, KeeperCommand, KeeperEvent, LAST_SCREEN, Launch};
@@ -227,10 +227,11 @@ impl Room {
         if !self.control.open || self.cli.is_some() {
             return if self.cli.is_some() { Continue(()) } else { Break(()) };
         }
-        match Terminal::spawn(launch) {
+        let run_id = std::env::var(KEEPER_VARIABLE).ok();
+        let (spawned, group) = spawn_grouped(run_id.as_deref(), || Terminal::spawn(launch));
+        self.group = group;
+        match spawned {
             Ok((terminal, pid)) => {
-                let run_id = std::env::var(KEEPER_VARIABLE).ok();
-                self.group = Group::around(pid, run_id.as_deref());
                 // Not waited for yet, so it is there even if it has ended.
                 let process = Process::read(pid).unwrap_or(Process {
                     pid,
@@ -244,6 +245,9 @@ impl Room {
                 Continue(())
             }
             Err(err) => {
+                if let Some(group) = self.group.take() {
+                    group.remove();
+                }
                 self.control.say(&KeeperEvent::SpawnFailed { message: err.to_string() });
                 Break(())
             }
