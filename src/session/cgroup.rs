@@ -242,14 +242,16 @@ mod tests {
     /// `script` is one process: this one must not enter the group, in which
     /// other tests' children would be born, so it is moved afterwards.
     fn group_of(run_id: &str, script: &str) -> Option<(Group, std::process::Child)> {
+        let own = own_dir()?;
         let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
-        let group = own_dir()
-            .and_then(|own| Group::make(&own.join(name(run_id, child.id())), child.id()).ok());
-        if group.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        match Group::make(&own.join(name(run_id, child.id())), child.id()) {
+            Ok(group) => Some((group, child)),
+            Err(_) => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                None
+            }
         }
-        Some((group?, child))
     }
 
     #[test]
