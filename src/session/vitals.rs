@@ -6,7 +6,7 @@
 //! stands in the line that is read anyway. Only when the sum reaches the figure
 //! from which somebody might act is the proportional share (PSS) taken instead,
 //! which the kernel has to walk the page tables for. Address space is no
-//! measure at all: the CLI maps seventy times what it uses.
+//! measure at all: the CLI maps twenty times what it uses.
 //!
 //! *CPU time* below the CLI is a sign of life, that of the CLI itself is none:
 //! its spinner goes on over a dead connection. A process that ended between two

@@ -660,6 +660,48 @@ fn the_program_and_its_children_die_first_and_write_no_file_without_end() {
     });
 }
 
+fn zombies_below(pid: u32) -> usize {
+    sweep::descendants_of(pid, &[]).iter().filter(|process| process.zombie).count()
+}
+
+#[test]
+fn orphans_that_end_are_reaped_while_the_session_goes_on() {
+    run(async {
+        // Each `sleep` outlives the shell that started it.
+        let mut room = Room::script(
+            "i=0; while [ $i -lt 50 ]; do (sleep 0.05 &); i=$((i+1)); done; echo READY; \
+             exec sleep TAG",
+        );
+        room.shows("READY").await;
+        let keeper = room.keeper.keeper_pid();
+        tokio::task::spawn_blocking(move || {
+            until("only the program is left", || sweep::descendants_of(keeper, &[]).len() == 1);
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn zombies_are_reaped_at_the_end_and_not_counted_as_ended() {
+    run(async {
+        // Neither the program nor what outlives it waits for its child.
+        let mut room = Room::script(
+            "sleep 0 & setsid sh -c 'sleep 0 & echo READY; exec sleep TAG' & exec sleep TAG",
+        );
+        room.shows("READY").await;
+        let keeper = room.keeper.keeper_pid();
+        tokio::task::spawn_blocking(move || {
+            until("two lie there dead", || zombies_below(keeper) == 2);
+        })
+        .await
+        .unwrap();
+        room.keeper.send(&KeeperCommand::End(Ending::Terminate)).unwrap();
+        assert_eq!(room.ends().await, (None, Some(15), 1, 0));
+        assert_eq!(zombies_below(keeper), 0);
+    });
+}
+
 /// The version 2 group of a process, as a path of its hierarchy.
 fn group_of(pid: u32) -> Option<String> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
