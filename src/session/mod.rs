@@ -12,9 +12,11 @@
 //! - [`oom`]: whether it was killed for want of memory.
 //! - [`sweep`]: making sure that nothing of it lives on.
 
+mod cgroup;
 pub mod dialog;
 pub mod env;
 mod keeper;
+mod limits;
 pub mod oom;
 pub mod permission;
 mod room;
@@ -28,6 +30,7 @@ pub mod waiting;
 pub mod wire;
 
 pub use keeper::{KEEPER_COMMAND, Keeper};
+pub use limits::{FILE_MAX_BYTES, OOM_SCORE_RISE};
 pub use room::{LEASH_GRACE_MS, keeper_main};
 pub use sink::{SINK_COMMAND, sink_main};
 pub use terminal::ENTER_DELAY_MS;

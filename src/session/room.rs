@@ -22,7 +22,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
 
-use super::sweep::{self, DESCENDANT_GRACE_MS, Process};
+use super::cgroup::{Group, spawn_grouped};
+use super::sweep::{self, DESCENDANT_GRACE_MS, KEEPER_VARIABLE, Process};
 use super::terminal::Terminal;
 use super::wire::{Ending, FrameBuffer, KeeperCommand, KeeperEvent, LAST_SCREEN, Launch};
 use crate::clock::Timestamp;
@@ -78,6 +79,8 @@ struct Room {
     signals: Signals,
     terminal: Option<Terminal>,
     cli: Option<Cli>,
+    /// Around the CLI and all it starts, where that can be.
+    group: Option<Group>,
     /// When the tree is killed because longhaul is gone; boot clock.
     kill_at_ms: Option<u64>,
     /// Not before this moment is the terminal read again; boot clock.
@@ -93,7 +96,15 @@ impl Room {
         sweep::become_subreaper()?;
         let signals = Signals::register()?;
         let control = Control::open()?;
-        Ok(Room { control, signals, terminal: None, cli: None, kill_at_ms: None, drain_at_ms: 0 })
+        Ok(Room {
+            control,
+            signals,
+            terminal: None,
+            cli: None,
+            group: None,
+            kill_at_ms: None,
+            drain_at_ms: 0,
+        })
     }
 
     /// Serves until the CLI has ended and nothing is left of it.
@@ -216,7 +227,10 @@ impl Room {
         if !self.control.open || self.cli.is_some() {
             return if self.cli.is_some() { Continue(()) } else { Break(()) };
         }
-        match Terminal::spawn(launch) {
+        let run_id = std::env::var(KEEPER_VARIABLE).ok();
+        let (spawned, group) = spawn_grouped(run_id.as_deref(), || Terminal::spawn(launch));
+        self.group = group;
+        match spawned {
             Ok((terminal, pid)) => {
                 // Not waited for yet, so it is there even if it has ended.
                 let process = Process::read(pid).unwrap_or(Process {
@@ -231,6 +245,9 @@ impl Room {
                 Continue(())
             }
             Err(err) => {
+                if let Some(group) = self.group.take() {
+                    group.remove();
+                }
                 self.control.say(&KeeperEvent::SpawnFailed { message: err.to_string() });
                 Break(())
             }
@@ -330,17 +347,23 @@ impl Room {
 
     /// Ends whatever is below, and says so.
     fn sweep(&mut self, grace_ms: u64) {
-        let (mut ended, left) = sweep::kill_rounds(grace_ms, || {
+        let group = self.group.take();
+        let find = || {
             // Whoever writes its last words must not block on a full pty.
             if let Some(terminal) = &mut self.terminal {
                 terminal.drain_up();
             }
             self.living_below()
-        });
+        };
+        let strike = || group.as_ref().is_some_and(Group::kill);
+        let (mut ended, left) = sweep::kill_rounds(grace_ms, find, strike);
         if let Some(cli) = &self.cli {
             ended.retain(|process| process.pid != cli.process.pid);
         }
         let unseen = u32::from(left.is_empty() && self.reap() == Below::Something);
+        if let Some(group) = group {
+            group.remove();
+        }
         self.control.say(&KeeperEvent::Swept {
             killed: ended.len() as u32,
             survivors: left.len() as u32 + unseen,

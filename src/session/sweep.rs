@@ -228,17 +228,21 @@ fn self_and_ancestors() -> HashSet<u32> {
 /// comply, then SIGKILL for up to [`KILL_LIMIT_MS`]. Zombies that are children
 /// of this process are reaped when `find` names them. Blocks that long at worst.
 pub fn kill_all(grace_ms: u64, find: impl FnMut() -> Vec<Process>) -> Swept {
-    let (ended, left) = kill_rounds(grace_ms, find);
+    let (ended, left) = kill_rounds(grace_ms, find, || false);
     Swept { killed: ended.len() as u32, survivors: left.len() as u32 }
 }
 
 /// As [`kill_all`]; gives the processes that were signalled and those left.
+/// When it comes to SIGKILL, `strike` is called first, once: it may send it to
+/// all of them in one stroke, and says whether it did.
 pub(super) fn kill_rounds(
     grace_ms: u64,
     mut find: impl FnMut() -> Vec<Process>,
+    strike: impl FnOnce() -> bool,
 ) -> (HashSet<Process>, Vec<Process>) {
     let start = Timestamp::now();
     let mut ended: HashSet<Process> = HashSet::new();
+    let mut strike = Some(strike);
     loop {
         let (zombies, living): (Vec<_>, Vec<_>) = find().into_iter().partition(|p| p.zombie);
         for pid in zombies.iter().filter_map(|zombie| raw_pid(zombie.pid)) {
@@ -249,10 +253,15 @@ pub(super) fn kill_rounds(
         if elapsed_ms > grace_ms + KILL_LIMIT_MS {
             return (ended, living);
         }
+        // A process may be adopted between two looks: compare without the parent.
+        let name_of = |process: &Process| Process { parent: 0, ..*process };
         let mut missed = true;
+        if elapsed_ms >= grace_ms && strike.take().is_some_and(|strike| strike()) {
+            ended.extend(living.iter().map(name_of));
+            missed = false;
+        }
         for process in &living {
-            // A process may be adopted between two looks: compare without the parent.
-            let name = Process { parent: 0, ..*process };
+            let name = name_of(process);
             if elapsed_ms >= grace_ms {
                 if process.signal(Signal::KILL) {
                     ended.insert(name);
@@ -296,7 +305,7 @@ pub fn clear_run(run_id: &str) -> Swept {
         }
         pause(keeper, 100);
     }
-    kill_all(0, || {
+    let mut find = || {
         let mut found = marked(KEEPER_VARIABLE, run_id);
         found.extend(marked(RUN_VARIABLE, run_id));
         for process in adopted() {
@@ -306,7 +315,10 @@ pub fn clear_run(run_id: &str) -> Swept {
             }
         }
         found
-    })
+    };
+    // A keeper that did not go by itself must not go on with what it has.
+    let swept = kill_all(0, &mut find);
+    Swept { killed: swept.killed + super::cgroup::end_run(run_id), ..swept }
 }
 
 /// What a lost keeper left to this process, marked or not, and the zombies

@@ -12,6 +12,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use super::dialog;
+use super::limits::spawn_limited;
 use super::wire::{KeeperEvent, Key, Launch};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -82,7 +83,7 @@ impl Terminal {
         for (name, value) in &launch.env {
             command.env(name, value);
         }
-        let child = pair.slave.spawn_command(command).map_err(|err| {
+        let child = spawn_limited(|| pair.slave.spawn_command(command)).map_err(|err| {
             Error::usage(format!("cannot start {}", launch.program.display())).caused_by(err)
         })?;
         let pid = child

@@ -6,7 +6,7 @@
 //! stands in the line that is read anyway. Only when the sum reaches the figure
 //! from which somebody might act is the proportional share (PSS) taken instead,
 //! which the kernel has to walk the page tables for. Address space is no
-//! measure at all: the CLI maps seventy times what it uses.
+//! measure at all: the CLI maps twenty times what it uses.
 //!
 //! *CPU time* below the CLI is a sign of life, that of the CLI itself is none:
 //! its spinner goes on over a dead connection. A process that ended between two
@@ -469,6 +469,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_process_that_was_overlooked_owes_nothing_once_it_is_back() {
+        let mut world = World::new();
+        let mut ledger = Ledger::default();
+        world.take(Step::Fork(0), true);
+        ledger.book(&world.rows(), KEEPER, CLI);
+        let child = world.tree.keys().next_back().copied().unwrap();
+        world.tree.get_mut(&child).unwrap().own += 100;
+        assert_eq!(ledger.book(&world.rows(), KEEPER, CLI).below_ticks, 100);
+        let without: Vec<Row> =
+            world.rows().into_iter().filter(|row| row.name.0 != child).collect();
+        assert_eq!(ledger.book(&without, KEEPER, CLI).below_ticks, 0);
+        // Back again, while the CLI has waited for something short.
+        world.tree.get_mut(&CLI.0).unwrap().waited += 50;
+        assert_eq!(ledger.book(&world.rows(), KEEPER, CLI).below_ticks, 50);
+    }
+
+    #[test]
+    fn a_child_is_found_whichever_thread_started_it() {
+        // A test is never the first thread of its process.
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let is_there = |walk: Walk| {
+            let rows = walk.tree(std::process::id()).rows;
+            rows.iter().any(|row| row.name.0 == child.id())
+        };
+        let found = (is_there(Walk::best()), is_there(Walk::Scan));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, (true, true));
     }
 
     /// A shell that stands for a keeper, with a shell below it that stands for

@@ -9,9 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use longhaul::session::sweep::{self, Process};
+use longhaul::session::vitals::Sampler;
 use longhaul::session::wire::{COLS, FrameBuffer, ROWS};
 use longhaul::session::{
-    ENTER_DELAY_MS, Ending, Keeper, KeeperCommand, KeeperEvent, Key, LAST_SCREEN, Launch,
+    ENTER_DELAY_MS, Ending, FILE_MAX_BYTES, Keeper, KeeperCommand, KeeperEvent, Key, LAST_SCREEN,
+    Launch, OOM_SCORE_RISE,
 };
 
 const LONGHAUL: &str = env!("CARGO_BIN_EXE_longhaul");
@@ -627,5 +629,241 @@ fn a_keeper_with_nothing_to_do_sleeps() {
         let before = wake_ups();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(wake_ups() - before <= 1, "it woke up {} times", wake_ups() - before);
+    });
+}
+
+/// The figure in a file of `/proc` that holds just one.
+fn figure(path: &str) -> i64 {
+    std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn the_program_and_its_children_die_first_and_write_no_file_without_end() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "cat /proc/$$/oom_score_adj; setsid sh -c 'cat /proc/$$/oom_score_adj; \
+             grep \"Max file size\" /proc/$$/limits; truncate -s 30G \"$0\"; echo code $?; \
+             echo READY' DIR/huge & exec sleep TAG";
+        let mut room = Room::script(&script.replace("DIR", dir.path().to_str().unwrap()));
+        let screen = room.shows("READY").await;
+        let ours = figure("/proc/self/oom_score_adj");
+        let theirs = (ours + i64::from(OOM_SCORE_RISE)).min(1_000).to_string();
+        let scores: Vec<&str> = screen.lines().filter(|line| line.parse::<i64>().is_ok()).collect();
+        assert_eq!(scores, [theirs.as_str(); 2], "{screen}");
+        let keeper = format!("/proc/{}/oom_score_adj", room.keeper.keeper_pid());
+        assert_eq!(figure(&keeper), ours, "the keeper itself is as before");
+        // SIGXFSZ, and nothing written.
+        assert!(screen.contains("code 153"), "{screen}");
+        let limit = screen.lines().find(|line| line.starts_with("Max file size")).unwrap();
+        let limits: Vec<u64> = limit.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+        assert_eq!(limits, [FILE_MAX_BYTES; 2], "soft and hard: {limit}");
+    });
+}
+
+fn zombies_below(pid: u32) -> usize {
+    sweep::descendants_of(pid, &[]).iter().filter(|process| process.zombie).count()
+}
+
+#[test]
+fn orphans_that_end_are_reaped_while_the_session_goes_on() {
+    run(async {
+        // Each `sleep` outlives the shell that started it.
+        let mut room = Room::script(
+            "i=0; while [ $i -lt 50 ]; do (sleep 0.05 &); i=$((i+1)); done; echo READY; \
+             exec sleep TAG",
+        );
+        room.shows("READY").await;
+        let keeper = room.keeper.keeper_pid();
+        tokio::task::spawn_blocking(move || {
+            until("only the program is left", || sweep::descendants_of(keeper, &[]).len() == 1);
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn zombies_are_reaped_at_the_end_and_not_counted_as_ended() {
+    run(async {
+        // Neither the program nor what outlives it waits for its child.
+        let mut room = Room::script(
+            "sleep 0 & setsid sh -c 'sleep 0 & echo READY; exec sleep TAG' & exec sleep TAG",
+        );
+        room.shows("READY").await;
+        let keeper = room.keeper.keeper_pid();
+        tokio::task::spawn_blocking(move || {
+            until("two lie there dead", || zombies_below(keeper) == 2);
+        })
+        .await
+        .unwrap();
+        room.keeper.send(&KeeperCommand::End(Ending::Terminate)).unwrap();
+        assert_eq!(room.ends().await, (None, Some(15), 1, 0));
+        assert_eq!(zombies_below(keeper), 0);
+    });
+}
+
+/// The version 2 group of a process, as a path of its hierarchy.
+fn group_of(pid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
+/// Folders below the one mounted at the usual places that end in `name`.
+fn folders_of_group(name: &str) -> Vec<std::path::PathBuf> {
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    roots
+        .map(|root| Path::new(root).join(name.trim_start_matches('/')))
+        .into_iter()
+        .filter(|dir| dir.exists())
+        .collect()
+}
+
+#[test]
+fn a_group_of_its_own_holds_the_program_where_there_can_be_one_and_goes_with_it() {
+    run(async {
+        for ending in [Ending::Kill, Ending::Terminate] {
+            let mut room =
+                Room::script("setsid sh -c 'echo READY; exec sleep TAG' & exec sleep TAG");
+            let pid = room.spawned().await;
+            room.shows("READY").await;
+            let keeper = room.keeper.keeper_pid();
+            assert_eq!(group_of(keeper), group_of(std::process::id()), "the keeper stays");
+            let run_id = room.run_id.replace('-', "");
+            let expected = format!("longhaul-{run_id}-{keeper}");
+            let group = group_of(pid).unwrap_or_default();
+            let is_held = group.ends_with(&expected);
+            assert!(is_held || group_of(pid) == group_of(keeper), "{group}");
+            if is_held {
+                assert_eq!(folders_of_group(&group).len(), 1);
+            }
+            room.keeper.send(&KeeperCommand::End(ending)).unwrap();
+            let (_, _, killed, survivors) = room.ends().await;
+            assert_eq!(survivors, 0);
+            assert_eq!(killed, 1, "what outlived the program, however it was ended: {ending:?}");
+            assert!(room.left_over().is_empty());
+            if is_held {
+                assert_eq!(folders_of_group(&group), [""; 0].map(std::path::PathBuf::from));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_cleared_its_marks_is_ended_even_when_its_keeper_was_killed() {
+    let tag = new_tag();
+    let run_id = uuid::Uuid::new_v4().to_string();
+    let script = format!("trap '' HUP; env -i setsid sleep {tag} & sleep {tag}; sleep {tag}");
+    let mut held = held(launch("sh", &["-c", &script], &run_id), &run_id);
+    until("the tree stands", || {
+        tagged(&tag).iter().filter(|l| l.starts_with("sleep")).count() == 2
+    });
+    let is_held = group_of(held.spawned.pid) != group_of(std::process::id());
+    held.keeper.kill().unwrap();
+    held.keeper.wait().unwrap();
+    held.holder.kill().unwrap();
+    held.holder.wait().unwrap();
+    assert_eq!(sweep::clear_run(&run_id).survivors, 0);
+    until("all is gone where a group held it", || !is_held || tagged(&tag).is_empty());
+    // Without a group nothing is left to find it by, except for this test.
+    sweep::kill_all(0, || {
+        let living = sweep::descendants_of(1, &[std::process::id()]);
+        living.into_iter().filter(|p| command_line(p.pid).contains(&tag)).collect()
+    });
+    assert_eq!(tagged(&tag), [""; 0]);
+}
+
+fn command_line(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+/// A question as the CLI paints it: its first option has the pointer.
+const QUESTION: &str =
+    "printf '\\n Do you want to proceed?\\n \\342\\235\\257 1. Yes\\n   2. No\\n'";
+
+#[test]
+fn a_text_is_withheld_from_a_question_and_that_is_told() {
+    run(async {
+        let script = format!(
+            "stty raw -echo; {QUESTION}; dd bs=1 count=1 >/dev/null 2>&1; echo TYPED; exec cat"
+        );
+        let mut room = Room::open("sh", &["-c", &script]);
+        room.shows("2. No").await;
+        room.keeper.send(&KeeperCommand::Submit { id: 9, text: "go on".into() }).unwrap();
+        match room.next().await {
+            KeeperEvent::Withheld { id: 9, screen } => {
+                assert!(screen.contains("1. Yes"), "{screen}")
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!room.shows("2. No").await.contains("TYPED"));
+        // Keys are pressed all the same: they are how a question is answered.
+        room.keeper.send(&KeeperCommand::Press(Key::Escape)).unwrap();
+        room.shows("TYPED").await;
+    });
+}
+
+#[test]
+fn the_enter_of_a_text_is_withheld_from_a_question_that_came_up_meanwhile() {
+    run(async {
+        // The question is there as soon as the text is.
+        let script = format!(
+            "stty raw -echo; echo READY; dd bs=65536 count=1 2>/dev/null | cat -v; {QUESTION}; \
+             dd bs=1 count=1 2>/dev/null; echo TYPED"
+        );
+        let mut room = Room::open("sh", &["-c", &script]);
+        room.shows("READY").await;
+        room.keeper.send(&KeeperCommand::Submit { id: 9, text: "go on".into() }).unwrap();
+        match room.next().await {
+            KeeperEvent::Withheld { id: 9, screen } => {
+                assert!(screen.contains("go on") && screen.contains("1. Yes"), "{screen}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!room.shows("2. No").await.contains("TYPED"));
+    });
+}
+
+#[test]
+fn the_vitals_of_a_session_follow_what_left_its_parents() {
+    run(async {
+        // The work is done by an orphan in a session of its own, which the
+        // keeper has adopted, and by the short-lived children of that one.
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("work");
+        let text =
+            "kill -STOP $$; i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done; exec sleep";
+        std::fs::write(&work, format!("{text} \"$1\"")).unwrap();
+        let work = work.display();
+        let mut room =
+            Room::script(&format!("(setsid sh {work} TAG &); echo READY; exec sleep TAG"));
+        let (cli, start_ticks) = match room.next().await {
+            KeeperEvent::Spawned { pid, start_ticks } => (pid, start_ticks),
+            other => panic!("{other:?}"),
+        };
+        room.shows("READY").await;
+        let keeper = room.keeper.keeper_pid();
+        let stopped = || {
+            sweep::descendants_of(keeper, &[]).into_iter().find(|process| {
+                process.parent == keeper
+                    && process.pid != cli
+                    && std::fs::read_to_string(format!("/proc/{}/stat", process.pid))
+                        .is_ok_and(|stat| stat.contains(") T "))
+            })
+        };
+        until("the orphan waits to begin", || stopped().is_some());
+        let mut sampler = Sampler::new(keeper, cli, start_ticks, u64::MAX);
+        let first = sampler.sample();
+        assert_eq!((first.below_cli_cpu_ms, first.processes, first.is_stopped), (0, 2, false));
+        stopped().unwrap().signal(rustix::process::Signal::CONT);
+        let tag = room.tag.clone();
+        let is_done = || tagged(&tag).iter().filter(|line| line.starts_with("sleep")).count() == 2;
+        let mut below_ms = 0;
+        while !is_done() {
+            below_ms += sampler.sample().below_cli_cpu_ms;
+        }
+        below_ms += sampler.sample().below_cli_cpu_ms;
+        assert!(below_ms >= 30, "{below_ms} ms for 200 processes");
+        assert_eq!(sampler.sample().below_cli_cpu_ms, 0, "it sleeps");
     });
 }
