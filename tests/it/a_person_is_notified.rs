@@ -566,8 +566,8 @@ fn nothing_outlives_a_longhaul_that_is_killed() {
     let (mut courier, mark) = courier();
     // What the kernel does for the one who held the leash.
     drop(courier.stdin.take());
-    assert!(courier.wait().unwrap().success());
     assert_eq!(wait_for_end(|| with_variable("LAB_ID", &mark), GONE_WITHIN), []);
+    assert!(courier.wait().unwrap().success());
 }
 
 #[test]
