@@ -303,6 +303,14 @@ fn the_end_of_the_run_is_not_held_up_by_a_server() {
 }
 
 #[test]
+fn at_the_end_nobody_waits_for_the_next_attempt() {
+    let server = Server::start([status("500 No", ""), ok()]);
+    let mut desk = Desk::webhook(server.url());
+    desk.patience.pauses = vec![Duration::from_secs(3_600)];
+    assert_eq!(desk.tells(&["x"]), tally(1, 0, 0));
+}
+
+#[test]
 fn a_second_interrupt_ends_it_at_once() {
     let server = Server::start([Answer::Stalls("")]);
     let desk = Desk::webhook(server.url());
