@@ -42,6 +42,7 @@ use crate::config::Occasion;
 
 pub use courier::{COURIER_COMMAND, courier_main};
 pub use notification::Notification;
+pub use order::problem_with_url;
 pub use patience::Patience;
 
 use lane::{Lane, Means};

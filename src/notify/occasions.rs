@@ -126,7 +126,7 @@ impl BudgetMark {
             | Budget::Scratch
             | Budget::Quota => format!("{spent:.0} of {limit:.0}"),
         };
-        format!("{percent} % of {} are spent: {amounts}", budget.key())
+        format!("{percent} % of {} is spent: {amounts}", budget.key())
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
             .filter(|n| n.budget.is_some_and(|b| b.budget == Budget::Cost))
             .collect();
         assert_eq!(cost.len(), 1);
-        assert_eq!(cost[0].text, "50 % of limits.max_cost_usd are spent: $2.60 of $5.00");
+        assert_eq!(cost[0].text, "50 % of limits.max_cost_usd is spent: $2.60 of $5.00");
         assert_eq!(cost[0].occasion, Occasion::Budget);
         let mut after = BudgetMarks::default();
         after.catch_up(stage.now, &stage.view());
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(marks.look(stage.now, &stage.view()), []);
         stage.exited(Exit::Code(1), 0, 0);
         let told = marks.look(stage.now, &stage.view());
-        assert_eq!(told[0].text, "50 % of limits.max_sessions are spent: 1 of 2 sessions");
+        assert_eq!(told[0].text, "50 % of limits.max_sessions is spent: 1 of 2 sessions");
     }
 
     #[test]

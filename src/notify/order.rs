@@ -44,6 +44,21 @@ fn origin(url: &str) -> String {
     }
 }
 
+/// Why nothing can ever be POSTed to this URL, if so; never repeats it.
+pub fn problem_with_url(url: &str) -> Option<&'static str> {
+    let Ok(uri) = url.parse::<Uri>() else { return Some("it is not a URL") };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Some("it begins with neither http:// nor https://");
+    }
+    let Some(authority) = uri.authority().filter(|a| !a.host().is_empty()) else {
+        return Some("it names no host");
+    };
+    // A port that is no number is no port to the parser.
+    let after_host = authority.as_str().rsplit_once(authority.host()).map_or("", |(_, rest)| rest);
+    let has_port = after_host.starts_with(':');
+    (has_port && authority.port_u16().is_none_or(|port| port == 0)).then_some("its port is wrong")
+}
+
 /// One attempt to be made. Goes over the courier's input and not its arguments,
 /// which every user of the machine can read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +104,34 @@ impl Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_known_before_it_is_needed() {
+        for url in [
+            "https://hooks.example/services/T0/B0/x",
+            "http://127.0.0.1:8080/x?y=z#w",
+            "HTTPS://Hooks.Example",
+            "http://me:pw@[::1]:9/",
+            "http://localhost",
+        ] {
+            assert_eq!(problem_with_url(url), None, "{url}");
+        }
+        for (url, why) in [
+            ("", "not a URL"),
+            ("https://a b/", "not a URL"),
+            ("http:///x", "not a URL"),
+            ("https://[/x", "not a URL"),
+            ("ftp://host/", "neither http"),
+            ("/just/a/path", "neither http"),
+            ("http://h:99999999/", "port"),
+            ("http://h:0/", "port"),
+            ("http://h:/", "port"),
+            ("http://me:pw@h:port/", "port"),
+        ] {
+            let problem = problem_with_url(url);
+            assert!(problem.is_some_and(|p| p.contains(why)), "{url}: {problem:?}");
+        }
+    }
 
     #[test]
     fn what_is_logged_of_a_way_holds_no_secret() {

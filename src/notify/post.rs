@@ -97,9 +97,9 @@ fn explain(err: &Error) -> Receipt {
         Error::ConnectionFailed => Receipt::later("no connection"),
         // rustls speaks through here: a certificate does not become better.
         Error::Io(err) if err.kind() == std::io::ErrorKind::InvalidData => {
-            Receipt::never(format!("no trust: {err}"))
+            Receipt::never(format!("no secure connection: {err}"))
         }
-        Error::Rustls(err) => Receipt::never(format!("no trust: {err}")),
+        Error::Rustls(err) => Receipt::never(format!("no secure connection: {err}")),
         Error::Io(err) => Receipt::later(format!("the connection failed: {err}")),
         Error::Protocol(_) => Receipt::later("its answer is not HTTP"),
         Error::InvalidProxyUrl | Error::ConnectProxyFailed(_) => {
