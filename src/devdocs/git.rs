@@ -424,6 +424,7 @@ async fn identity(root: &Path) -> Result<Vec<&'static str>, Problem> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     /// A repository with one commit.
     pub(crate) fn repository() -> tempfile::TempDir {
@@ -591,7 +592,9 @@ pub(crate) mod tests {
         let pid = std::fs::read_to_string(&told).unwrap();
         // Orphaned and dead, it waits for whoever reaps it.
         let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        let started = Timestamp::now();
         while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Timestamp::now().ms_since(started) < 20_000, "it lives on");
             std::thread::yield_now();
         }
     }

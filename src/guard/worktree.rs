@@ -538,6 +538,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_running_gives_the_commands_that_work() {
+        let page = include_str!("../../dev-docs/RUNNING.md");
+        assert!(page.contains(&restore_command("refs/longhaul/…/3")));
+        assert!(page.contains("git branch rescued refs/longhaul/…/3 "));
+        let dir = repository();
+        write(dir.path(), "new", "1");
+        let kept = kept(dir.path());
+        git(dir.path(), &["branch", "rescued", &kept.ref_name]);
+        assert!(page.contains("git show --stat refs/longhaul/…/3 "));
+        let shown = git(dir.path(), &["show", "--name-only", "--format=", &kept.ref_name]);
+        assert_eq!(shown, "new\n");
+    }
+
+    #[test]
     fn a_second_ref_of_a_cycle_replaces_the_first() {
         let dir = repository();
         let first = kept(dir.path());
