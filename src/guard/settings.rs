@@ -160,6 +160,9 @@ pub enum Moment {
     TakenUp,
     /// A session is about to be launched.
     Launch,
+    /// A session lives, and obeys changes at once. A file may be found half
+    /// written then: only what differs at two looks running is told.
+    Session,
 }
 
 /// Watches over the settings of one run.
@@ -169,6 +172,8 @@ pub struct Watch {
     baseline: Baseline,
     /// The configuration of which it was told already that it is another.
     told: Option<State>,
+    /// The last look at a live session found something.
+    suspected: bool,
 }
 
 impl Watch {
@@ -183,7 +188,7 @@ impl Watch {
         let baseline =
             Baseline { format: FORMAT, allowed: allowed != Allowed::No, files: observe(subject) };
         copy_originals(&run_dir.join(COPIES), subject)?;
-        let watch = Watch { run_dir: run_dir.to_owned(), baseline, told: None };
+        let watch = Watch { run_dir: run_dir.to_owned(), baseline, told: None, suspected: false };
         watch.save()?;
         Ok(watch)
     }
@@ -207,7 +212,7 @@ impl Watch {
         if baseline.format != FORMAT {
             return Err(damaged(format!("its format is {}", baseline.format)));
         }
-        Ok(Some(Watch { run_dir: run_dir.to_owned(), baseline, told: None }))
+        Ok(Some(Watch { run_dir: run_dir.to_owned(), baseline, told: None, suspected: false }))
     }
 
     /// Compares what is there now with what the run began with.
@@ -224,8 +229,12 @@ impl Watch {
         let now = observe(subject);
         let own = config_name(subject);
         let mut changes = compare(&self.baseline.files, &now);
+        let suspected = std::mem::replace(&mut self.suspected, !changes.is_empty());
+        if moment == Moment::Session && !suspected {
+            return Ok(Verdict::Same);
+        }
         let mut later = Vec::new();
-        if moment == Moment::Launch {
+        if moment != Moment::TakenUp {
             (later, changes) =
                 changes.into_iter().partition(|change| Some(&change.file) == own.as_ref());
         }
@@ -249,8 +258,8 @@ impl Watch {
         let before = own.as_ref().and_then(|own| self.baseline.files.remove_entry(own));
         self.baseline.files = now;
         // One that nobody has taken up yet is not accepted by the way.
-        if let (Moment::Launch, Some((name, found))) = (moment, before) {
-            self.baseline.files.insert(name, found);
+        if moment != Moment::TakenUp {
+            self.baseline.files.extend(before);
         }
         self.save()?;
         Ok(verdict)
@@ -645,6 +654,22 @@ mod tests {
         assert_eq!(changes.list()[0].file, own);
         assert!(matches!(taken_up(Allowed::ByPerson), Verdict::Allowed(_)));
         assert_eq!(taken_up(Allowed::No), Verdict::Same);
+    }
+
+    #[test]
+    fn in_a_live_session_only_what_stays_different_is_told() {
+        let world = World::new();
+        world.write(SHARED, r#"{"hooks":{"Stop":1},"theme":"dark"}"#);
+        let mut watch = world.begin();
+        let mut look = |text: &str| {
+            world.write(SHARED, text);
+            watch.check(world.subject(), Allowed::No, Moment::Session).unwrap()
+        };
+        // Somebody writes the file anew, bit by bit.
+        assert_eq!(look(""), Verdict::Same);
+        assert_eq!(look(r#"{"hooks":{"Stop":1}}"#), Verdict::Same);
+        assert_eq!(look(r#"{"hooks":"#), Verdict::Same);
+        assert!(matches!(look(r#"{"hooks":{"Stop":2}}"#), Verdict::Refused(_)));
     }
 
     #[test]
