@@ -48,6 +48,19 @@ const HARDENING: [&str; 8] = [
     "advice.addIgnoredFile=false",
 ];
 
+/// Events for which our commands would run a hook. Newer gits take hooks from
+/// the configuration too, and those are not found by `core.hooksPath`.
+const HOOK_EVENTS: [&str; 8] = [
+    "commit-msg",
+    "post-commit",
+    "post-index-change",
+    "post-rewrite",
+    "pre-auto-gc",
+    "pre-commit",
+    "prepare-commit-msg",
+    "reference-transaction",
+];
+
 /// Variables that may pass: who commits, and which configuration is the
 /// person's. Every other `GIT_*` is dropped.
 const PASSED: [&str; 10] = [
@@ -160,12 +173,15 @@ impl From<Problem> for CommitOutcome {
     }
 }
 
+/// A key of git's configuration, and its value.
+pub(crate) type Setting = (OsString, String);
+
 /// One git command, about to be run in a folder.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     root: &'a Path,
     args: Vec<OsString>,
-    settings: Vec<String>,
+    settings: Vec<Setting>,
     variables: Vec<(&'static str, OsString)>,
     input: Option<File>,
 }
@@ -176,8 +192,8 @@ impl<'a> Call<'a> {
         Self { root, args, settings: Vec::new(), variables: Vec::new(), input: None }
     }
 
-    /// Sets `key=value` for this command, over the repository's own.
-    pub(crate) fn settings(mut self, settings: impl IntoIterator<Item = String>) -> Self {
+    /// Settings for this command, over the repository's own.
+    pub(crate) fn settings(mut self, settings: impl IntoIterator<Item = Setting>) -> Self {
         self.settings.extend(settings);
         self
     }
@@ -214,8 +230,15 @@ impl<'a> Call<'a> {
             .env("GIT_NO_LAZY_FETCH", "1")
             .envs(self.variables)
             .arg("--no-pager");
-        for setting in HARDENING.map(str::to_owned).into_iter().chain(self.settings) {
+        let events = HOOK_EVENTS.map(|event| format!("hook.{event}.enabled=false"));
+        for setting in HARDENING.map(str::to_owned).into_iter().chain(events) {
             command.args(["-c", &setting]);
+        }
+        // A key of the repository's choosing may hold a "=", so not with "-c".
+        command.env("GIT_CONFIG_COUNT", self.settings.len().to_string());
+        for (number, (key, value)) in self.settings.iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{number}"), key);
+            command.env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
         command.args(self.args).current_dir(self.root);
         command.stdin(self.input.map_or_else(Stdio::null, Stdio::from));
@@ -289,6 +312,40 @@ pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Proble
     Call::new(root, args.to_vec()).run().await
 }
 
+/// What git starts by a name of the configuration's own choosing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// Hooks alone: a filter decides what is committed.
+    Hooks,
+    /// Filters as well: the bytes are taken as they lie there.
+    HooksAndFilters,
+}
+
+/// Settings that switch off every one of `programs` that the configuration
+/// names: the session can write any into `.git/config`.
+pub(crate) async fn switched_off(root: &Path, programs: Programs) -> Result<Vec<Setting>, Problem> {
+    let words = ["config", "--null", "--name-only", "--get-regexp", r"^(hook|filter)\."];
+    let named = run(root, &args(&words, &[])).await?;
+    let mut off = std::collections::BTreeSet::new();
+    for key in named.paths() {
+        let key = key.as_os_str().as_bytes();
+        let Some(dot) = key.iter().rposition(|byte| *byte == b'.') else { continue };
+        let name = &key[..dot];
+        let settings: &[(&str, &str)] = if name.starts_with(b"hook.") {
+            &[("enabled", "false"), ("event", "")]
+        } else if name.starts_with(b"filter.") && programs == Programs::HooksAndFilters {
+            &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]
+        } else {
+            &[]
+        };
+        for (setting, value) in settings {
+            let key = [name, b".", setting.as_bytes()].concat();
+            off.insert((OsStr::from_bytes(&key).to_owned(), (*value).to_owned()));
+        }
+    }
+    Ok(off.into_iter().collect())
+}
+
 /// Arguments from words and paths; the paths stand after `--`.
 pub(crate) fn args(words: &[&str], paths: &[PathBuf]) -> Vec<OsString> {
     let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -343,15 +400,17 @@ async fn commit(
         let ignored = run(root, &args(&words, &files)).await?.paths().collect();
         return Ok(CommitOutcome::NothingToCommit { ignored });
     }
+    let off = switched_off(root, Programs::Hooks).await?;
     // A file that git does not know cannot be named to `commit --only`.
-    let added = run_unlocked(root, patience, &args(&["add", "--intent-to-add"], &touched)).await?;
+    let add = args(&["add", "--intent-to-add"], &touched);
+    let added = run_unlocked(root, patience, &add, &off).await?;
     if let Some(outcome) = failure(&added) {
         return Ok(outcome);
     }
     let mut words = identity(root).await?;
     words.extend(["commit", "--only", "--no-verify", "--no-gpg-sign", "--quiet"]);
     words.extend(["--cleanup=whitespace", "-m", message]);
-    let committed = run_unlocked(root, patience, &args(&words, &touched)).await?;
+    let committed = run_unlocked(root, patience, &args(&words, &touched), &off).await?;
     if let Some(outcome) = failure(&committed) {
         return Ok(outcome);
     }
@@ -374,10 +433,11 @@ async fn run_unlocked(
     root: &Path,
     patience: Patience,
     args: &[OsString],
+    settings: &[Setting],
 ) -> Result<Output, Problem> {
     let mut tries = 1;
     loop {
-        let output = run(root, args).await?;
+        let output = Call::new(root, args.to_vec()).settings(settings.to_vec()).run().await?;
         if tries >= patience.tries || !is_locked(&output) {
             return Ok(output);
         }
@@ -424,6 +484,7 @@ async fn identity(root: &Path) -> Result<Vec<&'static str>, Problem> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     /// A repository with one commit.
     pub(crate) fn repository() -> tempfile::TempDir {
@@ -519,6 +580,35 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn programs_that_the_configuration_names_are_switched_off() {
+        let dir = repository();
+        for (key, value) in [
+            ("hook.my.lint.command", "x"),
+            ("hook.my.lint.event", "pre-commit"),
+            ("hook.a=b.command", "x"),
+            ("filter.lfs.clean", "x"),
+            ("other.key", "x"),
+        ] {
+            git(dir.path(), &["config", key, value]);
+        }
+        let off = |programs| {
+            let off = block_on(switched_off(dir.path(), programs)).unwrap();
+            let text = |(key, value): Setting| format!("{}={value}", key.to_str().unwrap());
+            off.into_iter().map(text).collect::<Vec<_>>()
+        };
+        // Filters of whoever runs this test are listed as well.
+        let hooks = off(Programs::Hooks);
+        for setting in ["hook.my.lint.enabled=false", "hook.my.lint.event=", "hook.a=b.event="] {
+            assert!(hooks.iter().any(|off| off == setting), "{setting}: {hooks:?}");
+        }
+        assert!(hooks.iter().all(|setting| setting.starts_with("hook.")), "{hooks:?}");
+        let all = off(Programs::HooksAndFilters);
+        for setting in ["hook.my.lint.event=", "filter.lfs.clean=", "filter.lfs.required=false"] {
+            assert!(all.iter().any(|off| off == setting), "{setting}: {all:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_committed_is_an_outcome() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "x").unwrap();
@@ -575,10 +665,10 @@ pub(crate) mod tests {
     fn what_git_started_ends_with_it() {
         let dir = repository();
         let told = dir.path().join("pid");
-        let alias =
-            format!("alias.hang=!echo $$ > {0}.new; mv {0}.new {0}; sleep 3600", told.display());
+        let alias = format!("!echo $$ > {0}.new; mv {0}.new {0}; sleep 3600", told.display());
         block_on(async {
-            let hanging = Call::new(dir.path(), args(&["hang"], &[])).settings([alias]);
+            let hanging = Call::new(dir.path(), args(&["hang"], &[]))
+                .settings([("alias.hang".into(), alias)]);
             let mut hanging = Box::pin(hanging.run());
             while !told.exists() {
                 let tick = tokio::time::sleep(Duration::from_millis(5));
@@ -591,7 +681,9 @@ pub(crate) mod tests {
         let pid = std::fs::read_to_string(&told).unwrap();
         // Orphaned and dead, it waits for whoever reaps it.
         let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        let started = Timestamp::now();
         while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Timestamp::now().ms_since(started) < 20_000, "it lives on");
             std::thread::yield_now();
         }
     }
@@ -615,6 +707,8 @@ pub(crate) mod tests {
         let command = Call::new(Path::new("/"), Vec::new()).command(&names);
         let removed: Vec<_> =
             command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
-        assert_eq!(removed, ["GIT_CONFIG_COUNT", "GIT_DIR", "GIT_INDEX_FILE"]);
+        assert_eq!(removed, ["GIT_DIR", "GIT_INDEX_FILE"]);
+        let count = command.get_envs().find(|(name, _)| *name == "GIT_CONFIG_COUNT");
+        assert_eq!(count.and_then(|(_, value)| value), Some(OsStr::new("0")), "set anew");
     }
 }

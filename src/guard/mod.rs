@@ -9,6 +9,8 @@
 //! Nothing here decides what to do about it; that is the machine's.
 
 pub mod global;
+mod headers;
+mod look;
 pub mod program;
 pub mod settings;
 pub mod worktree;

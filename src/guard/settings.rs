@@ -11,25 +11,27 @@
 //!   changes nothing;
 //! - `.mcp.json` of the project and the folders above;
 //! - the files of `.claude/hooks/`;
+//! - the headers of `.claude/commands`, `.claude/agents` and `.claude/skills`,
+//!   as far as they give power: `allowed-tools`, `hooks`, `mcpServers`;
 //! - longhaul's own configuration, where it lies in the project.
 //!
-//! Not compared: `CLAUDE.md`, `.claude/commands`, `.claude/agents` and
-//! `.claude/skills`, which are the session's working material, and scripts
-//! elsewhere in the project that a hook happens to call.
+//! Not compared: `CLAUDE.md` and the texts of commands, agents and skills, which
+//! are the session's working material, and scripts elsewhere in the project that
+//! a hook happens to call.
 //!
 //! Only digests are kept to compare with, and values are never shown: they may
 //! be secrets. The person's files themselves are copied beside, to be had back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::claude_json::{Json, project_servers, project_settings, read_regular, trust_chain};
+pub use super::look::Subject;
+use super::look::{
+    APPROVALS, Found, HEADERS, HOOK_FILES, State, config_name, config_path, copy_originals, observe,
+};
+use crate::claude_json::read_regular;
 use crate::state_dir::{FILE_MODE, write_atomic};
 use crate::text::safe;
 use crate::{Error, ErrorKind, Result};
@@ -40,53 +42,12 @@ const FILE: &str = "started-with.json";
 const COPIES: &str = "started-with";
 /// Its format.
 const FORMAT: u32 = 1;
-/// Settings are a page of text.
-const MAX_BYTES: u64 = 1 << 20;
 /// Most of what is kept of [`FILE`].
 const STATE_MAX_BYTES: u64 = 16 << 20;
-/// Most entries looked at in `.claude/hooks`.
-const MAX_HOOK_FILES: usize = 256;
 /// Most keys named for one file.
 const MAX_NAMED: usize = 5;
 /// Most of each.
 const MAX_NAME_CHARS: usize = 80;
-
-/// Keys that change nothing but looks.
-const LOOKS: [&str; 12] = [
-    "$schema",
-    "theme",
-    "verbose",
-    "editorMode",
-    "prefersReducedMotion",
-    "showMessageTimestamps",
-    "showTurnDuration",
-    "spinnerTipsEnabled",
-    "spinnerVerbs",
-    "syntaxHighlightingDisabled",
-    "terminalProgressBarEnabled",
-    "terminalTitleFromRename",
-];
-
-/// Approvals of shared servers: compared by their effect, in all files together.
-const ENABLE_ALL: &str = "enableAllProjectMcpServers";
-const ENABLED: &str = "enabledMcpjsonServers";
-const DISABLED: &str = "disabledMcpjsonServers";
-const APPROVAL_KEYS: [&str; 3] = [ENABLE_ALL, ENABLED, DISABLED];
-/// What stands for that.
-const APPROVALS: &str = "MCP server approvals";
-/// What stands for the folder.
-const HOOK_FILES: &str = ".claude/hooks";
-
-/// What is looked at.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The real path of the project.
-    pub project: &'a Path,
-    /// The configuration file given by `--config`, if one was.
-    pub config_file: Option<&'a Path>,
-    /// The CLI's `.claude.json`.
-    pub global: &'a Json,
-}
 
 /// Whether changes are allowed, and by whose word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,39 +78,6 @@ impl Allowed {
         }
     }
 }
-
-/// One file as found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-enum Found {
-    /// There is none.
-    Missing,
-    /// It was read: digests of its parts by their names.
-    Read { parts: BTreeMap<String, String> },
-    /// It is not what it should be; a digest of its bytes.
-    Garbled { digest: String },
-    /// It cannot be read; why.
-    Unusable { why: String },
-}
-
-impl Found {
-    /// The parts that have an effect.
-    fn parts(&self) -> BTreeMap<&str, &str> {
-        match self {
-            Found::Read { parts } => {
-                parts.iter().map(|(name, digest)| (name.as_str(), digest.as_str())).collect()
-            }
-            Found::Missing | Found::Garbled { .. } | Found::Unusable { .. } => BTreeMap::new(),
-        }
-    }
-
-    fn is_readable(&self) -> bool {
-        matches!(self, Found::Missing | Found::Read { .. })
-    }
-}
-
-/// All files, by the name they are shown with.
-type State = BTreeMap<String, Found>;
 
 /// What is written into the run's folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +160,9 @@ pub enum Moment {
     TakenUp,
     /// A session is about to be launched.
     Launch,
+    /// A session lives, and obeys changes at once. A file may be found half
+    /// written then: only what differs at two looks running is told.
+    Session,
 }
 
 /// Watches over the settings of one run.
@@ -241,6 +172,8 @@ pub struct Watch {
     baseline: Baseline,
     /// The configuration of which it was told already that it is another.
     told: Option<State>,
+    /// The last look at a live session found something.
+    suspected: bool,
 }
 
 impl Watch {
@@ -255,7 +188,7 @@ impl Watch {
         let baseline =
             Baseline { format: FORMAT, allowed: allowed != Allowed::No, files: observe(subject) };
         copy_originals(&run_dir.join(COPIES), subject)?;
-        let watch = Watch { run_dir: run_dir.to_owned(), baseline, told: None };
+        let watch = Watch { run_dir: run_dir.to_owned(), baseline, told: None, suspected: false };
         watch.save()?;
         Ok(watch)
     }
@@ -279,7 +212,7 @@ impl Watch {
         if baseline.format != FORMAT {
             return Err(damaged(format!("its format is {}", baseline.format)));
         }
-        Ok(Some(Watch { run_dir: run_dir.to_owned(), baseline, told: None }))
+        Ok(Some(Watch { run_dir: run_dir.to_owned(), baseline, told: None, suspected: false }))
     }
 
     /// Compares what is there now with what the run began with.
@@ -296,8 +229,12 @@ impl Watch {
         let now = observe(subject);
         let own = config_name(subject);
         let mut changes = compare(&self.baseline.files, &now);
+        let suspected = std::mem::replace(&mut self.suspected, !changes.is_empty());
+        if moment == Moment::Session && !suspected {
+            return Ok(Verdict::Same);
+        }
         let mut later = Vec::new();
-        if moment == Moment::Launch {
+        if moment != Moment::TakenUp {
             (later, changes) =
                 changes.into_iter().partition(|change| Some(&change.file) == own.as_ref());
         }
@@ -321,8 +258,8 @@ impl Watch {
         let before = own.as_ref().and_then(|own| self.baseline.files.remove_entry(own));
         self.baseline.files = now;
         // One that nobody has taken up yet is not accepted by the way.
-        if let (Moment::Launch, Some((name, found))) = (moment, before) {
-            self.baseline.files.insert(name, found);
+        if moment != Moment::TakenUp {
+            self.baseline.files.extend(before);
         }
         self.save()?;
         Ok(verdict)
@@ -333,161 +270,6 @@ impl Watch {
             .map_err(|err| Error::internal("cannot write the settings' state").caused_by(err))?;
         write_atomic(&self.run_dir.join(FILE), &text, FILE_MODE)
     }
-}
-
-/// Where longhaul's configuration is, if it lies in the project.
-fn config_path(subject: Subject<'_>) -> Option<PathBuf> {
-    let Some(given) = subject.config_file else {
-        return Some(subject.project.join(crate::config::FILE_NAME));
-    };
-    let real = fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
-    real.starts_with(subject.project).then_some(real)
-}
-
-fn config_name(subject: Subject<'_>) -> Option<String> {
-    config_path(subject).map(|path| name_of(subject.project, &path))
-}
-
-fn name_of(project: &Path, path: &Path) -> String {
-    safe(&path.strip_prefix(project).unwrap_or(path).to_string_lossy()).into_owned()
-}
-
-fn observe(subject: Subject<'_>) -> State {
-    let project = subject.project;
-    let mut state = State::new();
-    let mut approvals = Approvals::default();
-    for path in project_settings(project) {
-        let (mut found, mut json) = read(&path, parse_json);
-        approvals.add(json.as_ref());
-        if let Some(Value::Object(map)) = &mut json {
-            map.retain(|key, _| !LOOKS.contains(&&**key) && !APPROVAL_KEYS.contains(&&**key));
-            found = Found::Read { parts: parts(&Value::Object(map.clone())) };
-        }
-        state.insert(name_of(project, &path), found);
-    }
-    for dir in trust_chain(project) {
-        approvals.add(subject.global.at(&["projects", &dir.to_string_lossy()]));
-    }
-    state.insert(APPROVALS.into(), Found::Read { parts: approvals.parts() });
-    for path in project_servers(project) {
-        state.insert(name_of(project, &path), read(&path, parse_json).0);
-    }
-    state.insert(HOOK_FILES.into(), hook_files(&project.join(HOOK_FILES)));
-    if let Some(path) = config_path(subject) {
-        state.insert(name_of(project, &path), read(&path, parse_toml).0);
-    }
-    state
-}
-
-/// Which shared servers start unasked.
-#[derive(Default)]
-struct Approvals {
-    all: bool,
-    enabled: BTreeSet<String>,
-    disabled: BTreeSet<String>,
-}
-
-impl Approvals {
-    fn add(&mut self, layer: Option<&Value>) {
-        let Some(layer) = layer else { return };
-        self.all |= layer.get(ENABLE_ALL).and_then(Value::as_bool) == Some(true);
-        for (key, set) in [(ENABLED, &mut self.enabled), (DISABLED, &mut self.disabled)] {
-            let names = layer.get(key).and_then(Value::as_array).into_iter().flatten();
-            set.extend(names.filter_map(Value::as_str).map(str::to_owned));
-        }
-    }
-
-    fn parts(&self) -> BTreeMap<String, String> {
-        let all = self.all.then(|| ENABLE_ALL.to_owned());
-        let enabled = self.enabled.iter().map(|name| format!("{name} approved"));
-        let disabled = self.disabled.iter().map(|name| format!("{name} rejected"));
-        all.into_iter().chain(enabled).chain(disabled).map(|name| (name, String::new())).collect()
-    }
-}
-
-/// Reads a file; its content as well if it is what it should be.
-fn read(path: &Path, parse: fn(&[u8]) -> Option<Value>) -> (Found, Option<Value>) {
-    match read_regular(path, MAX_BYTES) {
-        Ok(None) => (Found::Missing, None),
-        Err(why) => (Found::Unusable { why }, None),
-        Ok(Some(bytes)) => match parse(&bytes) {
-            Some(value) => (Found::Read { parts: parts(&value) }, Some(value)),
-            None => (Found::Garbled { digest: digest(&bytes) }, None),
-        },
-    }
-}
-
-fn parse_json(bytes: &[u8]) -> Option<Value> {
-    match Json::parse(bytes) {
-        Json::Object(map) => Some(Value::Object(map)),
-        // No settings to the CLI, and no mistake.
-        Json::Empty => Some(Value::Object(serde_json::Map::new())),
-        Json::Missing | Json::Bad(_) => None,
-    }
-}
-
-fn parse_toml(bytes: &[u8]) -> Option<Value> {
-    let table: toml::Table = std::str::from_utf8(bytes).ok()?.parse().ok()?;
-    serde_json::to_value(table).ok()
-}
-
-/// Digests of the values, one or two levels deep, by their keys as a JSON
-/// array: a key may hold any character. What is empty has no effect.
-fn parts(value: &Value) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    let mut put = |keys: &[&str], value: &Value| {
-        out.insert(Value::from(keys).to_string(), digest(value.to_string().as_bytes()));
-    };
-    for (key, value) in value.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(inner) => {
-                inner.iter().for_each(|(name, value)| put(&[key, name], value));
-            }
-            other => put(&[key], other),
-        }
-    }
-    out
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The programs in `.claude/hooks`, where people put what their hooks call.
-fn hook_files(dir: &Path) -> Found {
-    let mut parts = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound && folder == dir => {
-                return Found::Missing;
-            }
-            Err(err) => return Found::Unusable { why: format!("it cannot be read: {err}") },
-        };
-        for entry in entries.flatten() {
-            seen += 1;
-            if seen > MAX_HOOK_FILES {
-                return Found::Unusable {
-                    why: format!("it holds more than {MAX_HOOK_FILES} files"),
-                };
-            }
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-                continue;
-            }
-            let digest = match read_regular(&path, MAX_BYTES) {
-                Ok(Some(bytes)) => digest(&bytes),
-                Ok(None) => continue,
-                Err(why) => why,
-            };
-            let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-            parts.insert(name, digest);
-        }
-    }
-    Found::Read { parts }
 }
 
 fn compare(before: &State, now: &State) -> Vec<Change> {
@@ -548,6 +330,9 @@ fn in_words(file: &str, part: &str) -> String {
     };
     let called = match key {
         _ if file == HOOK_FILES || file == APPROVALS => part.to_owned(),
+        _ if HEADERS.iter().any(|folder| file.ends_with(folder)) => {
+            format!("the header of {part}")
+        }
         "mcpServers" => format!("MCP server {name}"),
         "hooks" => format!("hooks of {name}"),
         "env" => format!("environment variable {name}"),
@@ -571,37 +356,15 @@ fn in_words(file: &str, part: &str) -> String {
     safe(&short).into_owned()
 }
 
-/// Copies what can be read, as it lies: below `project/` and `above/`.
-fn copy_originals(copies: &Path, subject: Subject<'_>) -> Result<()> {
-    let project = subject.project;
-    let mut files = project_settings(project);
-    files.extend(project_servers(project));
-    files.extend(config_path(subject));
-    if let Found::Read { parts } = hook_files(&project.join(HOOK_FILES)) {
-        files.extend(parts.keys().map(|name| project.join(HOOK_FILES).join(name)));
-    }
-    for path in files {
-        let Ok(Some(bytes)) = read_regular(&path, MAX_BYTES) else { continue };
-        let copy = match path.strip_prefix(project) {
-            Ok(inside) => copies.join("project").join(inside),
-            Err(_) => copies.join("above").join(path.strip_prefix("/").unwrap_or(&path)),
-        };
-        let folder = copy.parent().unwrap_or(copies);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|err| {
-            Error::io(ErrorKind::State, format!("cannot create {}", folder.display()), err)
-        })?;
-        write_atomic(&copy, &bytes, FILE_MODE)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::claude_json::Json;
 
     const LOCAL: &str = ".claude/settings.local.json";
     const SHARED: &str = ".claude/settings.json";
@@ -698,6 +461,18 @@ mod tests {
             (SHARED, r#"{"model":"opus"}"#, "{sk-very-secret", "it is damaged now"),
             (".claude/hooks/lint.sh", "a", "sk-very-secret", "lint.sh"),
             (
+                ".claude/commands/team/go.md",
+                "---\ndescription: a\n---\nGo.",
+                "---\nallowed-tools: Bash(sk-very-secret)\n---\nGo.",
+                "the header of team/go.md",
+            ),
+            (
+                ".claude/agents/a.md",
+                "---\nhooks: a\n---\n",
+                "---\nhooks: b\n---\n",
+                "the header of a.md",
+            ),
+            (
                 LOCAL,
                 r#"{"enabledMcpjsonServers":["a"]}"#,
                 r#"{"enabledMcpjsonServers":["a","b"],"disabledMcpjsonServers":["a"]}"#,
@@ -730,8 +505,9 @@ mod tests {
         world.write(LOCAL, "");
         world.write(".mcp.json", r#"{"mcpServers":{}}"#);
         world.write("CLAUDE.md", "obey");
-        world.write(".claude/commands/x.md", "x");
-        world.write(".claude/agents/x.md", "x");
+        world.write(".claude/commands/x.md", "---\ndescription: x\n---\nx");
+        world.write(".claude/agents/x.md", "---\nname: x\ntools: Bash\n---\nx");
+        world.write(".claude/skills/x/notes.txt", "---\nhooks: x\n---\n");
         fs::create_dir(world.project.join(HOOK_FILES)).unwrap();
         world.same();
     }
@@ -881,6 +657,22 @@ mod tests {
     }
 
     #[test]
+    fn in_a_live_session_only_what_stays_different_is_told() {
+        let world = World::new();
+        world.write(SHARED, r#"{"hooks":{"Stop":1},"theme":"dark"}"#);
+        let mut watch = world.begin();
+        let mut look = |text: &str| {
+            world.write(SHARED, text);
+            watch.check(world.subject(), Allowed::No, Moment::Session).unwrap()
+        };
+        // Somebody writes the file anew, bit by bit.
+        assert_eq!(look(""), Verdict::Same);
+        assert_eq!(look(r#"{"hooks":{"Stop":1}}"#), Verdict::Same);
+        assert_eq!(look(r#"{"hooks":"#), Verdict::Same);
+        assert!(matches!(look(r#"{"hooks":{"Stop":2}}"#), Verdict::Refused(_)));
+    }
+
+    #[test]
     fn whose_word_it_is() {
         let mut world = World::new();
         let set = ["claude.allow_settings_changes=true".to_owned()];
@@ -900,11 +692,13 @@ mod tests {
         let world = World::new();
         world.write(SHARED, r#"{"env":{"KEY":"secret"}}"#);
         world.write(".claude/hooks/a/lint.sh", "lint");
+        world.write(".claude/commands/session-init.md", "go");
         world.write("longhaul.toml", "[limits]\n");
         world.begin();
         let copies = world.run.join(COPIES).join("project");
         for (file, text) in [
             (SHARED, r#"{"env":{"KEY":"secret"}}"#),
+            (".claude/commands/session-init.md", "go"),
             (".claude/hooks/a/lint.sh", "lint"),
             ("longhaul.toml", "[limits]\n"),
         ] {
@@ -943,9 +737,9 @@ mod tests {
         assert!(told.contains("95 more") && told.len() < 1000, "{told}");
         assert!(!told.contains('\u{1b}'));
         world.write(SHARED, "{}");
-        for n in 0..=MAX_HOOK_FILES {
+        for n in 0..=512 {
             world.write(&format!(".claude/hooks/{n}"), "x");
         }
-        assert!(world.refused().contains("more than 256 files"));
+        assert!(world.refused().contains("more than 512 files"));
     }
 }

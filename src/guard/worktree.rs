@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 
-use crate::devdocs::git::{Call, Output, Problem, args};
+use crate::devdocs::git::{Call, Output, Problem, Programs, Setting, args, switched_off};
 use crate::session::sweep::RUN_VARIABLE;
 
 /// Where the refs are.
@@ -31,6 +31,10 @@ const MAX_BYTES: u64 = 512 << 20;
 const MAX_FILES: usize = 50_000;
 /// Runs whose refs stay.
 const RUNS_KEPT: usize = 5;
+
+/// A whole index of our own, no reflog, and no complaint about line ends.
+const SETTINGS: [(&str, &str); 3] =
+    [("core.splitIndex", "false"), ("core.logAllRefUpdates", "false"), ("core.safecrlf", "false")];
 
 /// Who made the commits.
 const IDENTITY: [(&str, &str); 4] = [
@@ -122,12 +126,10 @@ async fn keep_within(cycle: Cycle<'_>, bounds: Bounds) -> Result<Outcome, String
         .prefix("index-")
         .tempdir_in(cycle.scratch)
         .map_err(|err| format!("no room for a copy of the index: {err}"))?;
-    let index = Index {
-        cycle,
-        filters: no_filters(cycle.project).await?,
-        file: private.path().join("index"),
-        bounds,
-    };
+    let off = switched_off(cycle.project, Programs::HooksAndFilters).await;
+    let mut settings = off.map_err(|problem| problem.to_string())?;
+    settings.extend(SETTINGS.map(|(key, value)| (key.into(), value.into())));
+    let index = Index { cycle, settings, file: private.path().join("index"), bounds };
     let (copied, file) = (seed.clone(), index.file.clone());
     blocking(move || copy_index(&copied, &file)).await??;
     let tree = match index.tree().await {
@@ -178,37 +180,10 @@ fn copy_index(from: &Path, to: &Path) -> Result<(), String> {
     copy().map_err(|err| format!("the index cannot be copied: {err}"))
 }
 
-/// Settings that switch off every filter driver: those are programs, and the
-/// session can name any. The bytes are kept as they lie there.
-async fn no_filters(project: &Path) -> Result<Vec<String>, String> {
-    let words = ["config", "--null", "--name-only", "--get-regexp", r"^filter\."];
-    let told = Call::new(project, args(&words, &[])).run().await;
-    let told = told.map_err(|problem| problem.to_string())?;
-    let mut settings: Vec<String> = told
-        .paths()
-        .filter_map(|name| {
-            let driver = name.to_str()?.rsplit_once('.')?.0.to_owned();
-            // A name with "=" in it cannot be set on the command line.
-            (!driver.contains('=')).then_some(driver)
-        })
-        .flat_map(|driver| {
-            ["clean=", "smudge=", "process=", "required=false"]
-                .map(|setting| format!("{driver}.{setting}"))
-        })
-        .collect();
-    settings.sort();
-    settings.dedup();
-    settings.extend(
-        ["core.splitIndex=false", "core.logAllRefUpdates=false", "core.safecrlf=false"]
-            .map(str::to_owned),
-    );
-    Ok(settings)
-}
-
 /// The copy of the index, on its way to a tree.
 struct Index<'a> {
     cycle: Cycle<'a>,
-    filters: Vec<String>,
+    settings: Vec<Setting>,
     file: PathBuf,
     bounds: Bounds,
 }
@@ -222,7 +197,7 @@ struct Tree {
 impl Index<'_> {
     fn call(&self, words: &[&str]) -> Call<'_> {
         let call = Call::new(self.cycle.project, args(words, &[]))
-            .settings(self.filters.iter().cloned())
+            .settings(self.settings.iter().cloned())
             .variable("GIT_INDEX_FILE", &self.file)
             .variable(RUN_VARIABLE, self.cycle.run_id);
         IDENTITY.iter().fold(call, |call, (name, value)| call.variable(name, *value))
@@ -538,6 +513,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_running_gives_the_commands_that_work() {
+        let page = include_str!("../../dev-docs/RUNNING.md");
+        assert!(page.contains(&restore_command("refs/longhaul/…/3")));
+        assert!(page.contains("git branch rescued refs/longhaul/…/3 "));
+        let dir = repository();
+        write(dir.path(), "new", "1");
+        let kept = kept(dir.path());
+        git(dir.path(), &["branch", "rescued", &kept.ref_name]);
+        assert!(page.contains("git show --stat refs/longhaul/…/3 "));
+        let shown = git(dir.path(), &["show", "--name-only", "--format=", &kept.ref_name]);
+        assert_eq!(shown, "new\n");
+    }
+
+    #[test]
     fn a_second_ref_of_a_cycle_replaces_the_first() {
         let dir = repository();
         let first = kept(dir.path());
@@ -660,19 +649,19 @@ mod tests {
         for key in ["core.fsmonitor", "gpg.program", "core.editor"] {
             git(root, &["config", key, text]);
         }
-        for driver in ["evil", "two words", "dotted.name", "long"] {
+        for driver in ["evil", "two words", "dotted.name", "long", "a=b"] {
             git(root, &["config", &format!("filter.{driver}.clean"), text]);
             git(root, &["config", &format!("filter.{driver}.required"), "true"]);
         }
         git(root, &["config", "filter.long.process", text]);
         git(root, &["config", "commit.gpgSign", "true"]);
-        write(root, ".gitattributes", "*.rs filter=evil\n*.md filter=long\n");
+        write(root, ".gitattributes", "*.rs filter=evil\n*.md filter=long\n*.sh filter=a=b\n");
         write(root, ".git/info/attributes", "*.txt filter=dotted.name\n");
-        for file in ["a.rs", "b.md", "c.txt"] {
+        for file in ["a.rs", "b.md", "c.txt", "d.sh"] {
             write(root, file, "raw\r\n");
         }
         let kept = kept(root);
-        for file in ["a.rs", "b.md", "c.txt"] {
+        for file in ["a.rs", "b.md", "c.txt", "d.sh"] {
             assert_eq!(content(root, &kept, file), "raw\r\n");
         }
         assert!(!trace.exists(), "{}", fs::read_to_string(&trace).unwrap());
