@@ -91,7 +91,7 @@ pub struct Machine {
     typed: Option<Typed>,
     /// Progress counts from here when a turn is judged.
     judged_at: Timestamp,
-    no_progress_in_a_row: u32,
+    pub(super) no_progress_in_a_row: u32,
     /// The same before the live cycle: it may be judged more than once.
     no_progress_before: u32,
     dead_starts_in_a_row: u32,
