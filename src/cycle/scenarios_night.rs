@@ -201,6 +201,27 @@ fn a_reset_that_is_moved_is_waited_for_anew() {
 }
 
 #[test]
+fn a_limit_told_again_and_again_is_one_limit_one_wait_and_one_attempt() {
+    let mut s = working();
+    s.is_limited(hours(2));
+    let resets = s.now().unix_ms - 10 + hours(2);
+    for _ in 0..30 {
+        let left = resets - s.now().unix_ms;
+        s.tells_limit(left).stands_in("cooling");
+    }
+    assert_eq!(s.times_told(is_waiting), 1);
+    assert_eq!(s.failures(Class::UsageLimit), 1);
+    assert!(
+        matches!(s.m.state(), State::Cooling { attempt: 1, .. }),
+        "waiting is no attempt: {:?}",
+        s.m.state()
+    );
+    // What comes after it begins with the first pauses, and in the same session.
+    s.waits_for("working").arrives(false).overloads().stands_in("cooling");
+    assert_eq!(s.launched(), 1);
+}
+
+#[test]
 fn a_limit_that_holds_still_after_its_reset_is_probed_at_most_once_for_each_pause() {
     let mut s = working();
     s.is_limited(hours(1));

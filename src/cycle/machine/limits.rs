@@ -40,6 +40,7 @@ impl Machine {
 
     /// The model answered: whatever was waited for is over.
     pub(super) fn api_answers(&mut self, now: Timestamp) {
+        self.failures_in_a_row = 0;
         self.api_failures_in_a_row = 0;
         self.dead_starts_in_a_row = 0;
         self.hung_in_a_row = 0;
@@ -116,9 +117,12 @@ impl Machine {
     pub(super) fn wait_for_limit(&mut self, now: Timestamp) {
         self.begin_outage(now);
         self.cli_retries = None;
-        self.api_failures_in_a_row += 1;
-        let attempt = self.api_failures_in_a_row;
-        let until = self.limit_until_ms(now).unwrap_or_else(|| {
+        let until = self.limit_until_ms(now);
+        if until.is_none() {
+            self.failures_in_a_row += 1;
+        }
+        let attempt = self.failures_in_a_row.max(1);
+        let until = until.unwrap_or_else(|| {
             // No time is known, or it has passed and the limit still holds.
             let pause_ms = Class::UsageLimit.pause_ms(self.run_id, attempt);
             now.unix_ms.saturating_add(i64::try_from(pause_ms).unwrap_or(i64::MAX))
