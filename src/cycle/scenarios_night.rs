@@ -455,6 +455,52 @@ fn a_rate_limit_that_is_no_usage_limit_is_followed_by_a_pause_in_the_same_sessio
 }
 
 #[test]
+fn a_storm_of_overload_pauses_ever_longer_across_sessions_and_ends_at_the_bound() {
+    let mut s = working();
+    let begun = s.now();
+    let mut pauses = Vec::new();
+    let mut in_session = 0;
+    while !s.is("finished") {
+        match s.m.state().name() {
+            "cooling" => {
+                s.deadline(Timer::Cool).stands_in("working").arrives(false);
+            }
+            "starting" | "working" => {
+                in_session += 1;
+                s.overloads();
+                assert!(in_session <= API_FAILURES + 1, "{in_session} failures in one session");
+            }
+            "ending" => {
+                in_session = 0;
+                is_followed(&mut s, false);
+            }
+            _ => {
+                s.waits_for("starting");
+            }
+        }
+        for action in &s.last {
+            if let Action::Tell(Notice::Retrying { class: Class::Overloaded, after_ms, .. }) =
+                action
+            {
+                pauses.push(*after_ms);
+            }
+        }
+        assert!(pauses.len() < 1_000);
+    }
+    let policy = Class::Overloaded.policy();
+    for (n, ms) in pauses.iter().enumerate() {
+        let full = policy.first_ms.saturating_mul(1 << n.min(20)).min(policy.cap_ms);
+        assert!(*ms * 2 >= full && *ms <= full, "pause {n} of {full}: {pauses:?}");
+    }
+    assert_eq!(code(&s), Some(31), "{:?}", s.m.outcome());
+    let took = s.now().ms_since(begun);
+    let max = s.m.params.max_wait_ms;
+    assert!(took <= max + MINUTE && took + policy.cap_ms + MINUTE >= max, "{took} of {max}");
+    assert!(s.launched() > 2, "a fresh session after {API_FAILURES} failures");
+    assert_eq!(s.m.no_progress_in_a_row, 1, "only the session that had worked can be blamed");
+}
+
+#[test]
 fn sessions_without_a_reply_are_no_progress_when_there_is_no_outage() {
     let mut s = story();
     for _ in 0..30 {

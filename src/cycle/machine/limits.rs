@@ -183,8 +183,9 @@ impl Machine {
         if self.cli_retries.take().is_none() {
             self.fail(class);
         }
+        self.failures_in_a_row += 1;
         self.api_failures_in_a_row += 1;
-        let attempt = self.api_failures_in_a_row;
+        let attempt = self.failures_in_a_row;
         let most = match class {
             Class::Refused => REFUSALS,
             _ => API_FAILURES,
@@ -192,7 +193,7 @@ impl Machine {
         if class.is_outage() {
             self.begin_outage(now);
         }
-        if attempt > most {
+        if self.api_failures_in_a_row > most {
             self.failed = Some(class);
             return self.end_session(EndReason::ApiFailure);
         }
