@@ -270,6 +270,27 @@ fn a_machine_that_slept_through_the_reset_goes_on_when_it_wakes() {
 }
 
 #[test]
+fn a_clock_set_back_for_a_day_does_not_make_the_wait_longer_than_allowed() {
+    for between in [false, true] {
+        let mut s = working();
+        let begun = s.now();
+        s.is_limited(hours(2));
+        if between {
+            s.exits().brief_written().reads_open().weighs(true).stands_in("between");
+        }
+        s.sits_for(MINUTE).clock_is_moved(hours(-24)).sits_for(7 * HOUR);
+        if !between {
+            is_over(&mut s);
+        }
+        assert_eq!(code(&s), Some(31), "{:?}", s.m.state());
+        let ended = s.m.ended_at.expect("over");
+        let max = s.m.params.max_wait_ms;
+        assert!(between || s.now().ms_since(begun) >= max);
+        assert!(ended.ms_since(begun) <= 7 * HOUR + MINUTE);
+    }
+}
+
+#[test]
 fn a_wait_longer_than_allowed_ends_the_run_at_once_with_a_brief() {
     let mut s = working();
     let max = s.m.params.max_wait_ms as i64;
