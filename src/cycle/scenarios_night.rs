@@ -435,6 +435,14 @@ fn a_limit_met_in_mid_checkpoint_is_waited_for_between_sessions() {
 }
 
 #[test]
+fn a_limit_told_while_the_run_is_stopping_does_not_change_how_it_ends() {
+    let mut s = working();
+    s.person(Command::Stop).stands_in("checkpointing").tells_limit(hours(30));
+    is_over(&mut s);
+    assert_eq!(s.m.outcome(), Some(&STOPPED));
+}
+
+#[test]
 fn a_limit_at_the_first_request_of_a_session_is_no_dead_start() {
     let mut s = story();
     s.launches().is_limited(hours(2)).stands_in("cooling").waits_for("working");

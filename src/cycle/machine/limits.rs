@@ -74,6 +74,10 @@ impl Machine {
         self.note_limit(now, limit);
         let Some(until) = self.limit_until_ms(now) else { return };
         let Some(ms) = left_ms(now, Some(until)) else { return };
+        if self.verdict.is_some() {
+            // The run ends anyway, and why is settled.
+            return;
+        }
         match &self.state {
             State::Starting | State::Working | State::Checkpointing { .. } => {}
             State::Cooling { class: Class::UsageLimit, .. } => {
