@@ -713,6 +713,32 @@ fn what_waits_for_a_limit_or_is_idle_does_not_hang() {
     assert_eq!(s.hang_steps(), []);
 }
 
+#[test]
+fn a_machine_that_slept_in_mid_turn_gives_the_session_time_whatever_was_done_before() {
+    let hang = super::sim::params().hang;
+    // Before any step, after the warning, in a tool call, and in one warned about.
+    for (in_tool, quiet) in [(false, 5), (false, 11), (true, 20), (true, 31), (true, 39)] {
+        let mut s = working();
+        if in_tool {
+            s.calls("build");
+        }
+        s.sits_for(quiet * MINUTE).passes(8 * HOUR);
+        let woke = s.now();
+        let rest = if in_tool { 40 - quiet } else { 9 };
+        s.sits_for(rest * MINUTE);
+        assert!(!s.hang_steps().contains(&HangStep::Interrupt), "{in_tool} {quiet}: a false Esc");
+        s.shows(Sign::Transcript).replies(21_000).stands_in("working");
+        // One that stays dead is found all the same.
+        let mut s = working();
+        if in_tool {
+            s.calls("build");
+        }
+        s.sits_for(quiet * MINUTE).passes(8 * HOUR).sits_for(hang.tool_ms + hang.end_ms);
+        assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::Interrupt, HangStep::End]);
+        assert!(s.now().ms_since(woke) <= 2 * HOUR);
+    }
+}
+
 // ---- questions -----------------------------------------------------------------------
 
 #[test]
