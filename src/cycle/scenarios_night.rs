@@ -1036,6 +1036,18 @@ fn a_program_that_comes_back_is_waited_for() {
 }
 
 #[test]
+fn a_program_that_never_comes_back_needs_a_person() {
+    let mut s = looking();
+    for _ in 1..MISSING_LOOKS {
+        s.prepared(refusal(Class::CliMissing)).deadline(Timer::Backoff);
+    }
+    s.prepared(refusal(Class::CliMissing)).needs_person("it is not as it was");
+    assert_eq!(s.launched(), 0);
+    assert_eq!(s.count(|a| *a == Action::Prepare) as u32, MISSING_LOOKS);
+    assert_eq!(s.times_told(is_needs_person), 1);
+}
+
+#[test]
 fn changed_settings_and_an_unreadable_configuration_launch_nothing() {
     for class in [Class::SettingsChanged, Class::ConfigCorrupt] {
         let mut s = looking();
