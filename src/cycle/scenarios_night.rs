@@ -575,6 +575,22 @@ fn retries_of_the_cli_are_told_and_counted_once_a_request() {
 }
 
 #[test]
+fn a_cli_that_tries_again_for_ever_is_not_waited_for_longer_than_allowed() {
+    let mut s = working();
+    let begun = s.now();
+    for attempt in 1..1_000 {
+        s.shows(Sign::Transcript).tries_again(Class::Overloaded, attempt);
+        if s.is("ending") {
+            break;
+        }
+        s.sits_for(5 * MINUTE);
+    }
+    is_over(&mut s);
+    assert_eq!(code(&s), Some(31));
+    assert!(s.now().ms_since(begun) <= s.m.params.max_wait_ms + 5 * MINUTE);
+}
+
+#[test]
 fn a_first_request_the_cli_still_tries_is_no_dead_start() {
     let mut s = story();
     s.launches().tries_again(Class::Overloaded, 1);

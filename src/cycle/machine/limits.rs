@@ -229,6 +229,9 @@ impl Machine {
         }
         if class.is_outage() {
             self.begin_outage(now);
+            if self.verdict.is_none() && self.is_past_waiting(now, after_ms) {
+                return self.give_up_waiting(now);
+            }
         }
         if self.cli_retries.replace(class).is_none() {
             self.fail(class);
