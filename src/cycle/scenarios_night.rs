@@ -866,6 +866,16 @@ fn a_person_is_told_once_why_also_by_dead_starts_and_blocked_tasks() {
     assert_eq!(s.times_told(is_needs_person), 1);
 }
 
+#[test]
+fn what_a_lost_process_asked_for_is_asked_for_again() {
+    let mut s = working();
+    s.asks(QuestionKind::Unknown, "press a key").recovers().brief_written().reads_open();
+    assert_eq!(Snapshot::of(&s.m).asked(), None, "a fresh session may not be asked that again");
+    s.weighs(true).waits_for("starting");
+    s.replies(20_000).asks(QuestionKind::Unknown, "press a key");
+    assert!(s.told(is_needs_person));
+}
+
 // ---- floods --------------------------------------------------------------------------
 
 #[test]
