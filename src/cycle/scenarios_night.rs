@@ -684,6 +684,19 @@ fn a_turn_in_which_nothing_moves_is_told_then_interrupted_then_ended() {
 }
 
 #[test]
+fn an_esc_that_helps_keeps_the_session_and_tells_it_why() {
+    let mut s = working();
+    s.sits_for(s.m.params.hang.interrupt_ms + SECOND).interrupted();
+    s.reads_open().weighs(false).stands_in("working");
+    assert!(s.typed().contains("Nothing moved in your last turn for 20 min"), "{}", s.typed());
+    assert!(s.typed().contains(&s.m.params.continue_prompt));
+    s.arrives(false).replies(21_000);
+    assert_eq!(s.launched(), 1);
+    s.turn_ends().reads_open().weighs(false);
+    assert_eq!(s.typed(), s.m.params.continue_prompt, "told once");
+}
+
+#[test]
 fn a_session_that_hangs_again_after_esc_is_ended_at_once() {
     let mut s = working();
     let hang = s.m.params.hang;
@@ -700,6 +713,31 @@ fn a_session_that_hangs_again_after_esc_is_ended_at_once() {
         s.arrives(false).replies(21_000);
         assert_eq!(s.count(|a| *a == Action::PressEscape), n);
     }
+}
+
+#[test]
+fn a_tool_call_in_flight_has_a_limit_of_its_own() {
+    let mut s = working();
+    let hang = s.m.params.hang;
+    s.calls("build").sits_for(hang.end_ms - SECOND);
+    assert_eq!(s.hang_steps(), [], "40 minutes of a build are no hang");
+    s.sits_for(hang.tool_ms - hang.end_ms + 2 * SECOND);
+    assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::Interrupt]);
+    assert!(s.all.iter().any(
+        |a| matches!(a, Action::Tell(Notice::Hang { signal, .. }) if signal.as_str() == "tool")
+    ));
+    s.interrupted().reads_open().weighs(false);
+    assert!(
+        s.typed().contains("Your last tool call did not come back for 60 min"),
+        "{}",
+        s.typed()
+    );
+    // When it comes back, the turn's own limit holds again.
+    let mut s = working();
+    s.calls("build").sits_for(10 * MINUTE).shows(Sign::Transcript);
+    s.report(SessionReport::ToolEnded { id: "build".into() });
+    s.sits_for(hang.interrupt_ms + SECOND);
+    assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::Interrupt]);
 }
 
 #[test]
