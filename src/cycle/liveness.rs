@@ -53,6 +53,9 @@ impl Sign {
     }
 }
 
+/// A look that comes later than this was slept through.
+const SLEPT_MS: u64 = 60_000;
+
 /// How far the answer to a hang has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,10 +159,27 @@ impl Liveness {
         if left_ms > 0 {
             return Pulse::Later(left_ms);
         }
+        if let Some(gap_ms) = self.overslept(now, step, limits) {
+            self.stepped_at = now;
+            return Pulse::Later(gap_ms);
+        }
         let (flat_ms, signal, _) = self.flat(now, limits);
         self.step = Some(step);
         self.stepped_at = now;
         Pulse::Hung { step, signal, flat_ms }
+    }
+
+    /// The step is long overdue, so nobody looked when it was due: the machine was
+    /// suspended, or longhaul stopped. The session slept as well, and gets all the
+    /// time since the step before it once more; how much.
+    fn overslept(&self, now: Timestamp, next: HangStep, limits: &HangParams) -> Option<u64> {
+        let step = self.step?;
+        let (flat_ms, _, at) = self.flat(now, limits);
+        let gap_ms = at(next).saturating_sub(at(step));
+        let late_ms = flat_ms
+            .saturating_sub(at(next))
+            .min(now.ms_since(self.stepped_at).saturating_sub(gap_ms));
+        (late_ms > SLEPT_MS && gap_ms > 0).then_some(gap_ms)
     }
 
     fn next(&self, now: Timestamp, limits: &HangParams) -> (HangStep, u64) {

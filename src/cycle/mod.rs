@@ -40,6 +40,8 @@ pub mod record;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod scenarios_night;
+#[cfg(test)]
 pub(crate) mod sim;
 pub mod snapshot;
 pub mod state;

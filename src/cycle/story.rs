@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays, TurnEnd,
-    UsageLimit,
+    Command, Event, Exit, QuestionKind, Quota, Refusal, SessionReport, TaskReading, TaskSays,
+    TurnEnd, UsageLimit,
 };
+use super::failure::Class;
+use super::liveness::{HangStep, Sign};
 use super::machine::Machine;
 use super::params::Params;
 use super::record::Spend;
@@ -284,6 +286,82 @@ impl Story {
         })
     }
 
+    /// The CLI (its screen) tells of a limit that is reset after that time.
+    pub(super) fn tells_limit(&mut self, resets_in_ms: i64) -> &mut Self {
+        let resets_unix_ms = Some(self.now.unix_ms + resets_in_ms);
+        let limit = UsageLimit { which: "five_hour".into(), resets_unix_ms };
+        self.report(SessionReport::Limited { limit })
+    }
+
+    /// The turn fails at a usage limit of which no time is known.
+    pub(super) fn is_limited_for_unknown_time(&mut self) -> &mut Self {
+        let limit = UsageLimit { which: "usage_limit".into(), resets_unix_ms: None };
+        self.report(SessionReport::TurnEnded {
+            end: TurnEnd::ApiError {
+                error: "rate_limit".into(),
+                status: Some(429),
+                text: "limit reached".into(),
+                limit: Some(limit),
+            },
+        })
+    }
+
+    /// The statusline tells how much of the five hours is used.
+    pub(super) fn has_used(&mut self, used_percent: f64, resets_in_ms: i64) -> &mut Self {
+        let resets_unix_ms = Some(self.now.unix_ms + resets_in_ms);
+        let five_hour = Some(Quota { used_percent, resets_unix_ms });
+        self.report(SessionReport::QuotaUsed { five_hour, seven_day: None })
+    }
+
+    /// The CLI tries a failed request again by itself.
+    pub(super) fn tries_again(&mut self, class: Class, attempt: u32) -> &mut Self {
+        self.report(SessionReport::Retrying { class, attempt, after_ms: 1_000 })
+    }
+
+    /// The API is overloaded.
+    pub(super) fn overloads(&mut self) -> &mut Self {
+        self.turn_fails("server_error", 529, "overloaded")
+    }
+
+    pub(super) fn interrupted(&mut self) -> &mut Self {
+        self.report(SessionReport::TurnEnded { end: TurnEnd::Interrupted })
+    }
+
+    pub(super) fn shows(&mut self, sign: Sign) -> &mut Self {
+        self.report(SessionReport::Alive { sign })
+    }
+
+    pub(super) fn calls(&mut self, id: &str) -> &mut Self {
+        self.shows(Sign::Transcript)
+            .report(SessionReport::Tool { id: id.into(), summary: "Bash".into() })
+    }
+
+    pub(super) fn takes(&mut self, memory_mb: u64, subagents: u32, scratch_mb: u64) -> &mut Self {
+        self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb })
+    }
+
+    pub(super) fn has_free(&mut self, free_mb: u64) -> &mut Self {
+        self.event(Event::Disk { free_mb, place: "/state".into() })
+    }
+
+    /// Somebody sets the wall clock.
+    pub(super) fn clock_is_moved(&mut self, by_ms: i64) -> &mut Self {
+        self.now.unix_ms += by_ms;
+        self
+    }
+
+    /// One deadline after the other for that long.
+    pub(super) fn sits_for(&mut self, ms: u64) -> &mut Self {
+        let end = self.now.boot_ms + ms;
+        while let Some((at, timer)) = self.timers.iter().map(|(t, (at, _))| (*at, *t)).min() {
+            if at > end || self.is("finished") {
+                break;
+            }
+            self.deadline(timer);
+        }
+        self.passes(end.saturating_sub(self.now.boot_ms))
+    }
+
     /// One deadline after the other, until that state is reached.
     pub(super) fn waits_for(&mut self, state: &str) -> &mut Self {
         for _ in 0..10_000 {
@@ -389,6 +467,41 @@ impl Story {
 
     pub(super) fn count(&self, wanted: impl Fn(&Action) -> bool) -> usize {
         self.all.iter().filter(|a| wanted(a)).count()
+    }
+
+    /// How often something was told.
+    pub(super) fn times_told(&self, wanted: impl Fn(&Notice) -> bool) -> usize {
+        self.count(|a| matches!(a, Action::Tell(n) if wanted(n)))
+    }
+
+    /// The steps that were taken against hangs.
+    pub(super) fn hang_steps(&self) -> Vec<HangStep> {
+        let step = |a: &Action| match a {
+            Action::Tell(Notice::Hang { step, .. }) => Some(*step),
+            _ => None,
+        };
+        self.all.iter().filter_map(step).collect()
+    }
+
+    /// Texts typed into sessions.
+    pub(super) fn prompts(&self) -> usize {
+        self.count(|a| matches!(a, Action::Type { .. }))
+    }
+
+    /// How long the last event set that timer for; the later setting counts.
+    pub(super) fn set_for(&self, timer: Timer) -> Option<u64> {
+        self.last.iter().rev().find_map(|a| match a {
+            Action::SetTimer { timer: t, after_ms, .. } if *t == timer => Some(*after_ms),
+            _ => None,
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn failures(&self, class: Class) -> u32 {
+        self.m.failures.get(&class).map_or(0, |f| f.count)
     }
 
     pub(super) fn launched(&self) -> usize {

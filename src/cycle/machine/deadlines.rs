@@ -95,7 +95,7 @@ impl Machine {
             return;
         };
         if let Some(left_ms) = left_ms(now, *until_unix_ms) {
-            return self.timer(Timer::Backoff, left_ms.min(LOOK_AT_CLOCK_MS));
+            return self.wait_on(now, Timer::Backoff, left_ms);
         }
         if self.paused {
             self.enter(State::Between { step: Between::Held });
@@ -104,12 +104,21 @@ impl Machine {
         }
     }
 
+    /// The time of day is still to come. Somebody may have set the clock back: what
+    /// bounds the wait is how long it really took.
+    fn wait_on(&mut self, now: Timestamp, timer: Timer, left_ms: u64) {
+        if self.is_past_waiting(now, 0) {
+            return self.give_up_waiting(now);
+        }
+        self.timer(timer, left_ms.min(LOOK_AT_CLOCK_MS));
+    }
+
     pub(super) fn on_cool_deadline(&mut self, now: Timestamp) {
         let State::Cooling { until_unix_ms, .. } = &self.state else {
             return;
         };
         if let Some(left_ms) = left_ms(now, *until_unix_ms) {
-            return self.timer(Timer::Cool, left_ms.min(LOOK_AT_CLOCK_MS));
+            return self.wait_on(now, Timer::Cool, left_ms);
         }
         if let Some(pressure) = self.pressure().filter(|p| p.is_over(&self.params)) {
             // The window became known in the meantime.

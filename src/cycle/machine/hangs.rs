@@ -65,7 +65,7 @@ impl Machine {
 
 /// What the session is told after Esc.
 fn note(signal: &str, flat_ms: u64, go_on: &str) -> String {
-    let minutes = flat_ms.div_ceil(60_000);
+    let minutes = ((flat_ms + 30_000) / 60_000).max(1);
     let what = match signal {
         "tool" => "Your last tool call did not come back",
         _ => "Nothing moved in your last turn",

@@ -40,6 +40,7 @@ impl Machine {
 
     /// The model answered: whatever was waited for is over.
     pub(super) fn api_answers(&mut self, now: Timestamp) {
+        self.failures_in_a_row = 0;
         self.api_failures_in_a_row = 0;
         self.dead_starts_in_a_row = 0;
         self.hung_in_a_row = 0;
@@ -73,6 +74,10 @@ impl Machine {
         self.note_limit(now, limit);
         let Some(until) = self.limit_until_ms(now) else { return };
         let Some(ms) = left_ms(now, Some(until)) else { return };
+        if self.verdict.is_some() {
+            // The run ends anyway, and why is settled.
+            return;
+        }
         match &self.state {
             State::Starting | State::Working | State::Checkpointing { .. } => {}
             State::Cooling { class: Class::UsageLimit, .. } => {
@@ -116,9 +121,12 @@ impl Machine {
     pub(super) fn wait_for_limit(&mut self, now: Timestamp) {
         self.begin_outage(now);
         self.cli_retries = None;
-        self.api_failures_in_a_row += 1;
-        let attempt = self.api_failures_in_a_row;
-        let until = self.limit_until_ms(now).unwrap_or_else(|| {
+        let until = self.limit_until_ms(now);
+        if until.is_none() {
+            self.failures_in_a_row += 1;
+        }
+        let attempt = self.failures_in_a_row.max(1);
+        let until = until.unwrap_or_else(|| {
             // No time is known, or it has passed and the limit still holds.
             let pause_ms = Class::UsageLimit.pause_ms(self.run_id, attempt);
             now.unix_ms.saturating_add(i64::try_from(pause_ms).unwrap_or(i64::MAX))
@@ -179,8 +187,9 @@ impl Machine {
         if self.cli_retries.take().is_none() {
             self.fail(class);
         }
+        self.failures_in_a_row += 1;
         self.api_failures_in_a_row += 1;
-        let attempt = self.api_failures_in_a_row;
+        let attempt = self.failures_in_a_row;
         let most = match class {
             Class::Refused => REFUSALS,
             _ => API_FAILURES,
@@ -188,7 +197,7 @@ impl Machine {
         if class.is_outage() {
             self.begin_outage(now);
         }
-        if attempt > most {
+        if self.api_failures_in_a_row > most {
             self.failed = Some(class);
             return self.end_session(EndReason::ApiFailure);
         }
@@ -220,6 +229,9 @@ impl Machine {
         }
         if class.is_outage() {
             self.begin_outage(now);
+            if self.verdict.is_none() && self.is_past_waiting(now, after_ms) {
+                return self.give_up_waiting(now);
+            }
         }
         if self.cli_retries.replace(class).is_none() {
             self.fail(class);

@@ -91,10 +91,14 @@ pub struct Machine {
     typed: Option<Typed>,
     /// Progress counts from here when a turn is judged.
     judged_at: Timestamp,
-    no_progress_in_a_row: u32,
+    pub(super) no_progress_in_a_row: u32,
     /// The same before the live cycle: it may be judged more than once.
     no_progress_before: u32,
     dead_starts_in_a_row: u32,
+    /// Failures of the API since it answered last, in whatever session: pauses
+    /// grow by it. Waiting for a known time is no attempt.
+    failures_in_a_row: u32,
+    /// Turns in a row that failed in the live session: by it a fresh one is tried.
     api_failures_in_a_row: u32,
     /// Sessions in a row whose first reply was already over the threshold.
     born_full_in_a_row: u32,
@@ -174,6 +178,7 @@ impl Machine {
             no_progress_in_a_row: 0,
             no_progress_before: 0,
             dead_starts_in_a_row: 0,
+            failures_in_a_row: 0,
             api_failures_in_a_row: 0,
             born_full_in_a_row: 0,
             failed: None,

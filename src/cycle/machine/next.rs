@@ -201,9 +201,15 @@ impl Machine {
                 let attempt = match class {
                     Class::DeadStart => self.dead_starts_in_a_row,
                     Class::Hang => self.hung_in_a_row,
+                    Class::Refused => self.failures_in_a_row,
+                    class if class.is_outage() => self.failures_in_a_row,
                     _ => self.no_progress_in_a_row,
                 };
                 let attempt = attempt.max(1);
+                let ms = class.pause_ms(self.run_id, attempt);
+                if class.is_outage() && self.is_past_waiting(now, ms) {
+                    return self.give_up_waiting(now);
+                }
                 let after_ms = self.pause_after(class, attempt);
                 self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });
                 self.timer(Timer::Backoff, after_ms);

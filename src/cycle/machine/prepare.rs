@@ -49,8 +49,8 @@ impl Machine {
 
     fn on_refused(&mut self, now: Timestamp, Refusal { class, why }: Refusal) {
         self.fail(class);
+        self.missing_in_a_row += u32::from(class == Class::CliMissing);
         if class == Class::CliMissing && self.missing_in_a_row < MISSING_LOOKS {
-            self.missing_in_a_row += 1;
             let attempt = self.missing_in_a_row;
             let after_ms = self.pause_after(class, attempt);
             self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });

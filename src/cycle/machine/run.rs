@@ -33,6 +33,8 @@ impl Machine {
         self.clock_base = now;
         self.paused = false;
         self.verdict = None;
+        // Nobody may have heard of it; and the fresh session may not ask again.
+        self.asked = None;
         self.signals = 0;
         let lost_cycle = self.live.as_ref().filter(|_| self.alive).map(|c| c.cycle);
         self.tell(Notice::RunResumed { lost_cycle, killed });
