@@ -1,26 +1,19 @@
 //! `longhaul run`: settles what a run needs, takes up the last one if it was
 //! cut off, and supervises to the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use uuid::Uuid;
-
-use crate::claude_json::{Env, Json, Places};
+use crate::claude_json::Env;
+use crate::cli::begin::{self, Begun, CutOff, Ground};
 use crate::cli::target::TargetArgs;
-use crate::clock::Timestamp;
 use crate::config::{Config, PermissionPolicy};
-use crate::cycle::{Event, Machine, Params};
-use crate::driver::{self, Driver, Guard, Setup};
-use crate::error::{Error, ErrorKind, Result};
+use crate::driver::Driver;
+use crate::error::{Error, Result};
 use crate::guard;
-use crate::guard::program::Identity;
-use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
-use crate::journal::{self, Header, Journal};
 use crate::lock::ProjectLock;
 use crate::runs::RunFolder;
 use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
-use crate::transcript::SessionTranscript;
 use crate::{control, doctor, show, signals};
 
 /// Shown below `longhaul run --help`.
@@ -70,6 +63,14 @@ pub fn start(
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
+    let ground = Ground::of(project, &config, target, &env)?;
+    let cut_off = CutOff::find(state.dir())?;
+    // Before anything is started that a session may have written there: doctor
+    // asks the CLI for its version.
+    let watch = match &cut_off {
+        Some(cut_off) => Some(cut_off.compare_settings(&ground)?),
+        None => None,
+    };
     let findings = doctor::examine(&config, project, &env);
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);
@@ -78,7 +79,11 @@ pub fn start(
         *argv = doctor::find_decider(argv, &env)?;
     }
     sweep::become_subreaper()?;
-    let begun = begin(state.dir(), project, &config, target, &env)?;
+    let program = doctor::find_program(&config.claude.command, project, &ground.child_env)?;
+    let begun = match cut_off.zip(watch) {
+        Some((cut_off, watch)) => cut_off.take_up(config, program, ground, watch)?,
+        None => begin::begin(state.dir(), config, program, ground)?,
+    };
     let run_dir = begun.setup.run.path().to_owned();
     log_to(&begun.setup.run);
     let outcome = supervise(begun, state.dir(), json);
@@ -88,121 +93,6 @@ pub fn start(
     }
     drop(lock);
     outcome
-}
-
-/// A run about to be supervised.
-struct Begun {
-    setup: Setup,
-    guard: Guard,
-    machine: Machine,
-    journal: Journal,
-    first: Event,
-    lost: Option<driver::Lost>,
-}
-
-/// Takes up the newest run if it was cut off, else begins a new one.
-fn begin(
-    state: &Path,
-    project: &Path,
-    config: &Config,
-    target: &TargetArgs,
-    env: &Env,
-) -> Result<Begun> {
-    let params = Params::from(config);
-    let child_env = env.for_child(config);
-    let program = doctor::find_program(&config.claude.command, project, &child_env)?;
-    let places = Places::of(&child_env)
-        .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
-    let claude_dir = places.config_dir.clone();
-    let config_file =
-        target.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
-            Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
-        })?;
-    let global = Json::read(&places.global_file);
-    let subject = Subject { project, config_file: config_file.as_deref(), global: &global };
-    let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, subject);
-    let identity = Identity::of(&program)
-        .map_err(|why| Error::usage(format!("the Claude Code CLI cannot be used: {why}")))?;
-    let guard = |settings| Guard {
-        settings,
-        program: identity.clone(),
-        places: places.clone(),
-        config_file: config_file.clone(),
-        allowed,
-    };
-    let setup = |run: RunFolder, run_id: Uuid| -> Result<Setup> {
-        Ok(Setup {
-            config: config.clone(),
-            project: project.to_owned(),
-            program: program.clone(),
-            claude_dir: claude_dir.clone(),
-            scratch: scratch(run_id)?,
-            run,
-        })
-    };
-    if let Some(run) = RunFolder::newest(state)? {
-        let told = journal::read(&run.journal())?;
-        if told.machine.outcome().is_none() {
-            let run_id = told.header.run_id;
-            // Before anything is started that a session may have written there.
-            let settings = take_up_settings(&run, subject, allowed)?;
-            let journal = Journal::resume(&run.journal(), &told)?;
-            let setup = setup(run, run_id)?;
-            let (first, lost) = take_up(&told.machine, params, &setup);
-            let guard = guard(settings);
-            return Ok(Begun { setup, guard, machine: told.machine, journal, first, lost });
-        }
-    }
-    let (run_id, now) = (Uuid::new_v4(), Timestamp::now());
-    let run = RunFolder::create(state, run_id, now)?;
-    let header = Header {
-        format: journal::FORMAT,
-        run_id,
-        project: project.to_owned(),
-        started_at: now,
-        params: params.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    };
-    let guard = guard(settings::Watch::begin(run.path(), subject, allowed)?);
-    guard::global::keep_copy(&places, run.path())?;
-    let journal = Journal::create(&run.journal(), &header)?;
-    let machine = Machine::new(run_id, params, now);
-    let setup = setup(run, run_id)?;
-    Ok(Begun { setup, guard, machine, journal, first: Event::Started, lost: None })
-}
-
-/// What the interrupted run began with, compared with what is there now.
-fn take_up_settings(
-    run: &RunFolder,
-    subject: Subject<'_>,
-    allowed: Allowed,
-) -> Result<settings::Watch> {
-    let Some(mut watch) = settings::Watch::resume(run.path())? else {
-        return settings::Watch::begin(run.path(), subject, allowed);
-    };
-    match watch.check(subject, allowed, Moment::TakenUp)? {
-        Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_) => Ok(watch),
-        Verdict::Refused(changes) => Err(changes.into_error()),
-    }
-}
-
-/// What became of the session that was live when longhaul was killed: ended by
-/// its keeper; its transcript has the last word on what it used.
-fn take_up(machine: &Machine, params: Params, setup: &Setup) -> (Event, Option<driver::Lost>) {
-    let swept = sweep::clear_run(&machine.run_id().to_string());
-    let live = machine.live().filter(|_| machine.is_alive() || machine.owes_brief());
-    let lost = live.map(|cycle| {
-        let transcript =
-            SessionTranscript::new(&setup.claude_dir, &setup.project, cycle.session_id);
-        driver::Lost::read(cycle.cycle, cycle.session_id, transcript)
-    });
-    let first = Event::Recovered {
-        params: Box::new(params),
-        spend: lost.as_ref().and_then(|l| l.spend.clone()),
-        bill: lost.as_ref().and_then(|l| l.bill),
-        killed: swept.killed,
-    };
-    (first, lost)
 }
 
 fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
@@ -243,22 +133,6 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
         tracing::warn!(%err, folder = %scratch.display(), "cannot remove the run's temporary folder");
     }
     outcome.map(|(outcome, _)| outcome.exit_code())
-}
-
-/// A folder for the run's sockets and temporary files. Short, because the CLI
-/// puts sockets into it, and a socket's address holds 108 bytes.
-fn scratch(run_id: Uuid) -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let name = format!("longhaul-{}", &run_id.simple().to_string()[..12]);
-    let path = std::env::temp_dir().join(name);
-    // One left behind by a killed longhaul of this run is ours to replace; the
-    // name of a new run cannot be guessed.
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
-        Error::io(ErrorKind::Disk, format!("cannot create {}", path.display()), e)
-            .hint("TMPDIR names another place for temporary files")
-    })?;
-    Ok(path)
 }
 
 /// longhaul's own log goes to the run's folder: standard error stays the person's.

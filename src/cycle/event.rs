@@ -280,6 +280,11 @@ pub enum SessionReport {
     },
     /// The CLI was about to compact the context and was kept from it.
     CompactionHeld,
+    /// It changed what the CLI obeys unasked, which the CLI does at once.
+    SettingsChanged {
+        /// What, for a person.
+        why: String,
+    },
     /// A turn ended. Whatever the transcript holds from before that moment has
     /// been reported first: a hook may be faster than the file.
     TurnEnded {

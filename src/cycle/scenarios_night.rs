@@ -2,7 +2,9 @@
 //! questions, floods, and what stands in the way of a launch.
 
 use super::action::{Action, Notice, Timer};
-use super::event::{Command, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, Warning};
+use super::event::{
+    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, Warning,
+};
 use super::failure::{API_FAILURES, Class, LIMIT_MARGIN_MS, MISSING_LOOKS, REFUSALS};
 use super::liveness::{HangStep, Sign};
 use super::params::Answering;
@@ -1030,6 +1032,19 @@ fn what_stays_within_its_rates_goes_on() {
         s.takes(1, s.m.params.max_subagents, s.m.params.scratch_mb).stands_in("working");
         s.shows(Sign::Transcript).sits_for(MINUTE);
     }
+}
+
+#[test]
+fn the_floor_of_a_disk_goes_by_its_size_unless_it_was_set() {
+    let looks = |set_mb, size_mb, free_mb| {
+        let mut s = working_with(|p| p.disk_floor_mb = set_mb);
+        let room = DiskRoom { free_mb, size_mb, place: "/state".into() };
+        s.event(Event::Disks { rooms: vec![room] });
+        s.is("ending")
+    };
+    assert!(looks(0, 500_000, 1_023) && !looks(0, 500_000, 1_024));
+    assert!(looks(0, 200, 9) && !looks(0, 200, 10));
+    assert!(looks(5_000, 6_000, 4_999) && !looks(5_000, 6_000, 5_000));
 }
 
 #[test]

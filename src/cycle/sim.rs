@@ -66,7 +66,7 @@ pub(crate) fn params() -> Params {
         max_subagents: 32,
         tree_memory_soft_mb: 8_192,
         tree_memory_hard_mb: 16_384,
-        disk_floor_mb: 0,
+        disk_floor_mb: 1_024,
         scratch_mb: 20_480,
         hang: HangParams {
             warn_ms: 600_000,

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, Event, Exit, QuestionKind, Quota, Refusal, SessionReport, TaskReading, TaskSays,
-    TurnEnd, UsageLimit,
+    Command, DiskRoom, Event, Exit, QuestionKind, Quota, Refusal, SessionReport, TaskReading,
+    TaskSays, TurnEnd, UsageLimit,
 };
 use super::failure::Class;
 use super::liveness::{HangStep, Sign};
@@ -341,7 +341,8 @@ impl Story {
     }
 
     pub(super) fn has_free(&mut self, free_mb: u64) -> &mut Self {
-        self.event(Event::Disk { free_mb, place: "/state".into() })
+        let room = DiskRoom { free_mb, size_mb: 500_000, place: "/state".into() };
+        self.event(Event::Disks { rooms: vec![room] })
     }
 
     /// Somebody sets the wall clock.

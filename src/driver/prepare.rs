@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::claude_json::{Json, Places};
-use crate::cycle::event::{Event, Refusal, Warning};
+use crate::cycle::event::{Event, Refusal, SessionReport, Warning};
 use crate::cycle::failure::Class;
 use crate::guard::program::{Identity, Program};
 use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
@@ -26,6 +26,8 @@ pub struct Guard {
     pub config_file: Option<PathBuf>,
     /// May the settings change?
     pub allowed: Allowed,
+    /// The CLI's own file, as last read sound.
+    pub global: Json,
 }
 
 impl Driver {
@@ -66,10 +68,11 @@ impl Driver {
             Ok(global) => global,
             Err(err) => return refuse(Class::ConfigCorrupt, in_one(&err)),
         };
+        self.guard.global = global;
         let subject = Subject {
             project: &self.setup.project,
             config_file: self.guard.config_file.as_deref(),
-            global: &global,
+            global: &self.guard.global,
         };
         match self.guard.settings.check(subject, self.guard.allowed, Moment::Launch) {
             Ok(Verdict::Same) => None,
@@ -90,6 +93,23 @@ impl Driver {
                 refuse(Class::SettingsChanged, in_one(&changes.into_error()))
             }
             Err(err) => refuse(Class::SettingsChanged, in_one(&err)),
+        }
+    }
+
+    /// Has the live session changed what the CLI obeys at once?
+    pub(super) fn look_at_settings(&mut self) {
+        let subject = Subject {
+            project: &self.setup.project,
+            config_file: self.guard.config_file.as_deref(),
+            global: &self.guard.global,
+        };
+        match self.guard.settings.check(subject, self.guard.allowed, Moment::Session) {
+            Ok(Verdict::Refused(changes)) => {
+                let why = in_one(&changes.into_error());
+                self.report(SessionReport::SettingsChanged { why });
+            }
+            Ok(Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_)) => {}
+            Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
         }
     }
 

@@ -178,6 +178,7 @@ impl Driver {
             senses.vitals_told = Some(in_grains);
             self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb });
         }
+        self.look_at_settings();
         self.send(&KeeperCommand::ScreenRequest { id: 0 })
     }
 

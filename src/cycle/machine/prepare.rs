@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::{Refusal, Warning};
 use crate::cycle::failure::{Class, MISSING_LOOKS};
-use crate::cycle::state::{Between, Outcome, State};
+use crate::cycle::state::{Between, EndReason, Outcome, State};
 
 impl Machine {
     /// Work is left: waits for a limit that still holds, else looks at all that
@@ -45,6 +45,17 @@ impl Machine {
             }
             Some(refusal) => self.on_refused(now, refusal),
         }
+    }
+
+    /// The CLI obeys changed settings at once, so waiting for the next launch would
+    /// be too late.
+    pub(super) fn on_settings_changed(&mut self, now: Timestamp, why: String) {
+        if matches!(self.state, State::Ending { .. }) {
+            return;
+        }
+        self.fail(Class::SettingsChanged);
+        self.needs_person(why.clone(), String::new());
+        self.end_now(now, Outcome::NeedsPerson { why }, EndReason::NeedsPerson);
     }
 
     fn on_refused(&mut self, now: Timestamp, Refusal { class, why }: Refusal) {

@@ -70,6 +70,7 @@ impl Machine {
                 self.on_answered(kind, what, answer);
             }
             SessionReport::CompactionHeld => self.on_compaction_held(),
+            SessionReport::SettingsChanged { why } => self.on_settings_changed(now, why),
             SessionReport::TurnEnded { end } => self.on_turn_ended(now, end),
             SessionReport::AsksPerson { kind, what, screen } => {
                 self.on_asks_person(now, kind, &what, &screen);

@@ -1,0 +1,202 @@
+//! How a run begins: on new ground, or where the last one was cut off.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::claude_json::{Env, Json, Places};
+use crate::cli::target::TargetArgs;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::cycle::{Event, Machine, Params};
+use crate::driver::{self, Guard, Setup};
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
+use crate::guard::program::Identity;
+use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
+use crate::journal::{self, Header, Journal};
+use crate::runs::RunFolder;
+use crate::session::sweep;
+use crate::transcript::SessionTranscript;
+
+/// A run about to be supervised.
+pub(super) struct Begun {
+    pub setup: Setup,
+    pub guard: Guard,
+    pub machine: Machine,
+    pub journal: Journal,
+    pub first: Event,
+    pub lost: Option<driver::Lost>,
+}
+
+/// What a run stands on, before anything of the project was started.
+pub(super) struct Ground {
+    project: PathBuf,
+    /// The environment of the CLI.
+    pub child_env: Env,
+    places: Places,
+    /// The file `--config` named.
+    config_file: Option<PathBuf>,
+    /// The CLI's own file.
+    global: Json,
+    /// May the project's settings change?
+    allowed: Allowed,
+}
+
+impl Ground {
+    pub fn of(project: &Path, config: &Config, target: &TargetArgs, env: &Env) -> Result<Self> {
+        let child_env = env.for_child(config);
+        let places = Places::of(&child_env)
+            .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
+        let config_file =
+            target.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
+                Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
+            })?;
+        let global = Json::read(&places.global_file);
+        let subject = Subject { project, config_file: config_file.as_deref(), global: &global };
+        let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, subject);
+        let project = project.to_owned();
+        Ok(Self { project, child_env, places, config_file, global, allowed })
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            project: &self.project,
+            config_file: self.config_file.as_deref(),
+            global: &self.global,
+        }
+    }
+
+    fn setup_and_guard(
+        self,
+        config: Config,
+        program: PathBuf,
+        run: RunFolder,
+        run_id: Uuid,
+        settings: settings::Watch,
+    ) -> Result<(Setup, Guard)> {
+        let identity = Identity::of(&program)
+            .map_err(|why| Error::usage(format!("the Claude Code CLI cannot be used: {why}")))?;
+        let setup = Setup {
+            config,
+            project: self.project,
+            program,
+            claude_dir: self.places.config_dir.clone(),
+            scratch: scratch(run_id)?,
+            run,
+        };
+        let guard = Guard {
+            settings,
+            program: identity,
+            places: self.places,
+            config_file: self.config_file,
+            allowed: self.allowed,
+            global: self.global,
+        };
+        Ok((setup, guard))
+    }
+}
+
+/// The newest run, if it was cut off.
+pub(super) struct CutOff {
+    run: RunFolder,
+    told: journal::Told,
+}
+
+impl CutOff {
+    pub fn find(state: &Path) -> Result<Option<Self>> {
+        let Some(run) = RunFolder::newest(state)? else { return Ok(None) };
+        let told = journal::read(&run.journal())?;
+        Ok(told.machine.outcome().is_none().then_some(Self { run, told }))
+    }
+
+    /// What the run began with, compared with what is there now.
+    pub fn compare_settings(&self, ground: &Ground) -> Result<settings::Watch> {
+        let (subject, allowed) = (ground.subject(), ground.allowed);
+        let Some(mut watch) = settings::Watch::resume(self.run.path())? else {
+            return settings::Watch::begin(self.run.path(), subject, allowed);
+        };
+        match watch.check(subject, allowed, Moment::TakenUp)? {
+            Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_) => Ok(watch),
+            Verdict::Refused(changes) => Err(changes.into_error()),
+        }
+    }
+
+    pub fn take_up(
+        self,
+        config: Config,
+        program: PathBuf,
+        ground: Ground,
+        watch: settings::Watch,
+    ) -> Result<Begun> {
+        let Self { run, told } = self;
+        let params = Params::from(&config);
+        let journal = Journal::resume(&run.journal(), &told)?;
+        let run_id = told.header.run_id;
+        let (setup, guard) = ground.setup_and_guard(config, program, run, run_id, watch)?;
+        let (first, lost) = take_up(&told.machine, params, &setup);
+        Ok(Begun { setup, guard, machine: told.machine, journal, first, lost })
+    }
+}
+
+/// Begins a new run.
+pub(super) fn begin(
+    state: &Path,
+    config: Config,
+    program: PathBuf,
+    ground: Ground,
+) -> Result<Begun> {
+    let (run_id, now) = (Uuid::new_v4(), Timestamp::now());
+    let params = Params::from(&config);
+    let run = RunFolder::create(state, run_id, now)?;
+    let header = Header {
+        format: journal::FORMAT,
+        run_id,
+        project: ground.project.clone(),
+        started_at: now,
+        params: params.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    // Before the journal, so that a run that can be taken up always has them.
+    let watch = settings::Watch::begin(run.path(), ground.subject(), ground.allowed)?;
+    guard::global::keep_copy(&ground.places, run.path())?;
+    let journal = Journal::create(&run.journal(), &header)?;
+    let machine = Machine::new(run_id, params, now);
+    let (setup, guard) = ground.setup_and_guard(config, program, run, run_id, watch)?;
+    Ok(Begun { setup, guard, machine, journal, first: Event::Started, lost: None })
+}
+
+/// What became of the session that was live when longhaul was killed: ended by
+/// its keeper; its transcript has the last word on what it used.
+fn take_up(machine: &Machine, params: Params, setup: &Setup) -> (Event, Option<driver::Lost>) {
+    let swept = sweep::clear_run(&machine.run_id().to_string());
+    let live = machine.live().filter(|_| machine.is_alive() || machine.owes_brief());
+    let lost = live.map(|cycle| {
+        let transcript =
+            SessionTranscript::new(&setup.claude_dir, &setup.project, cycle.session_id);
+        driver::Lost::read(cycle.cycle, cycle.session_id, transcript)
+    });
+    let first = Event::Recovered {
+        params: Box::new(params),
+        spend: lost.as_ref().and_then(|l| l.spend.clone()),
+        bill: lost.as_ref().and_then(|l| l.bill),
+        killed: swept.killed,
+    };
+    (first, lost)
+}
+
+/// A folder for the run's sockets and temporary files. Short, because the CLI
+/// puts sockets into it, and a socket's address holds 108 bytes.
+fn scratch(run_id: Uuid) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let name = format!("longhaul-{}", &run_id.simple().to_string()[..12]);
+    let path = std::env::temp_dir().join(name);
+    // One left behind by a killed longhaul of this run is ours to replace; the
+    // name of a new run cannot be guessed.
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
+        Error::io(ErrorKind::Disk, format!("cannot create {}", path.display()), e)
+            .hint("TMPDIR names another place for temporary files")
+    })?;
+    Ok(path)
+}
