@@ -843,7 +843,7 @@ fn by_the_policy_stop_a_question_ends_the_run_with_the_screen() {
     is_over(&mut s);
     s.needs_person("may I?");
     let asked = Snapshot::of(&s.m).asked();
-    assert_eq!(asked, Some(("the CLI asks: may I?", "the screen asks: may I?")));
+    assert_eq!(asked, Some(("the CLI asks may I?", "the screen asks: may I?")));
 }
 
 #[test]

@@ -410,7 +410,7 @@ impl Driver {
             "input needed" => QuestionKind::Question,
             _ => QuestionKind::Unknown,
         };
-        self.ask_person(kind, what);
+        self.ask_person(kind, format!("for a person ({what})"));
     }
 }
 

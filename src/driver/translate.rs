@@ -91,8 +91,8 @@ impl Driver {
                 // A permission is answered by the hook for it. This one is of auto
                 // mode, whose safety check the API does not serve.
                 if notification_type.as_deref() == Some("agent_needs_input") {
-                    let what = message.unwrap_or_else(|| "a permission".into());
-                    self.ask_person(QuestionKind::Permission, what);
+                    let what = message.map_or_else(String::new, |text| format!(" ({text})"));
+                    self.ask_person(QuestionKind::Permission, format!("for a permission{what}"));
                 }
             }
             SinkEvent::PreCompact { trigger } => {
@@ -120,7 +120,13 @@ impl Driver {
         let Some(session) = &mut self.session else { return };
         let answer = match told.answer {
             Answer::Asked => return session.senses.command_asked(Timestamp::now()),
-            Answer::Stopped => return self.ask_person(kind, what),
+            Answer::Stopped => {
+                let asked = match kind {
+                    QuestionKind::Question => format!("a question of the session's own ({what})"),
+                    _ => format!("for a permission ({what})"),
+                };
+                return self.ask_person(kind, asked);
+            }
             Answer::Denied => "deny",
             Answer::Allowed => "allow",
         };

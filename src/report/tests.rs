@@ -200,7 +200,7 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
     STOPPED by SIGTERM or `longhaul stop` before the task was done (6 of 12 tasks ticked). Look at the
     warnings below.
 
-    NOT DONE, YOU ARE NEEDED: the CLI asks: Do you want to proceed?\u{1b}[0m (6 of 12 tasks ticked).
+    NOT DONE, YOU ARE NEEDED: the CLI asks Do you want to proceed?\u{1b}[0m (6 of 12 tasks ticked).
 
     NOT DONE, YOU ARE NEEDED: the API refused the login: OAuth token revoked (6 of 12 tasks ticked). Log
     in again, then go on.

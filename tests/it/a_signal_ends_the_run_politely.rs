@@ -123,7 +123,7 @@ fn between_two_sessions_the_run_just_ends() {
     lab.program("broken", script);
     lab.set("claude.command", lab.root().join("broken").to_str().unwrap());
     let run = lab.run();
-    run.wait_event("waiting");
+    run.wait_event("retrying");
     let asked = Instant::now();
     run.signal(Signal::TERM);
     run.wait_exit();

@@ -43,8 +43,9 @@ fn an_overload_is_waited_out() {
         _ => ticks_at_once(request),
     });
     let run = lab.run();
-    let waiting = run.wait_event("waiting");
-    assert!(waiting["ms"].as_u64().unwrap() >= 1_000, "{waiting}");
+    let retrying = run.wait_event("retrying");
+    assert_eq!((&retrying["class"], &retrying["attempt"]), (&"overloaded".into(), &1.into()));
+    assert!(retrying["after_seconds"].as_f64().unwrap() >= 1.0, "{retrying}");
     let finished = run.finished().ended(0, "done");
     assert_eq!(finished.count("session_started"), 1, "it went on in the same session");
 }

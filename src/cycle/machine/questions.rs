@@ -44,7 +44,7 @@ impl Machine {
             });
             return self.watch_turn(now);
         }
-        let why = format!("the CLI asks: {what}");
+        let why = format!("the CLI asks {what}");
         if self.verdict.is_none() {
             self.needs_person(why.clone(), screen.to_owned());
         }

@@ -271,6 +271,9 @@ impl Machine {
                     if failure == Some(Class::ContextFull) =>
                 {
                     self.fail(Class::ContextFull);
+                    if self.verdict.is_none() {
+                        self.reason = Some(EndReason::ContextFull);
+                    }
                     self.give_up_asking("the context is full: no request is answered any more");
                 }
                 AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
