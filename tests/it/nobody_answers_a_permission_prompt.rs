@@ -201,10 +201,11 @@ fn a_compaction_is_held_while_longhaul_listens() {
     });
     let args = ["--autocompact", "100000", "--allowedTools=Bash"];
     let session = Session::start(lab, &PermissionPolicy::Deny, &args);
-    session.told(|event| match event {
-        SinkEvent::PreCompact { trigger } => Some(assert_eq!(trigger.as_deref(), Some("auto"))),
+    let trigger = session.told(|event| match event {
+        SinkEvent::PreCompact { trigger } => trigger,
         _ => None,
     });
+    assert_eq!(trigger, "auto");
     let last = session.lab.api.wait_for(DEADLINE, |r| r.index_in_session == 3).unwrap();
     assert_eq!(last.tool_results[0].text, "more", "the conversation is whole");
     let session_rows = session.lab.transcript(SESSION);
