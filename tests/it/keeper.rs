@@ -19,7 +19,7 @@ use longhaul::session::{
 const LONGHAUL: &str = env!("CARGO_BIN_EXE_longhaul");
 
 /// A process of a test may take this long to do what it must do.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program under a keeper, with a tag that is in the command line of
 /// everything it starts and a run mark that is in the environment.
