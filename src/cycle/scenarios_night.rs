@@ -436,6 +436,16 @@ fn a_limit_met_in_mid_checkpoint_is_waited_for_between_sessions() {
 }
 
 #[test]
+fn a_limit_met_in_mid_checkpoint_is_known_by_the_statusline_as_well() {
+    let mut s = working();
+    s.has_used(100.0, hours(2)).is_full().arrives(false);
+    s.turn_fails("rate_limit", 429, "429").stands_in("ending");
+    s.exits().brief_written().reads_open().weighs(true).stands_in("between");
+    assert!(s.told(is_waiting));
+    assert_eq!((s.launched(), s.prompts()), (1, 1));
+}
+
+#[test]
 fn a_limit_told_while_the_run_is_stopping_does_not_change_how_it_ends() {
     let mut s = working();
     s.person(Command::Stop).stands_in("checkpointing").tells_limit(hours(30));
