@@ -966,6 +966,7 @@ impl Night {
         // A request for a checkpoint has its own time, also while the CLI waits.
         let asked = if known == Known::Screen { t.waits } else { 0 };
         assert!(t.escapes <= asked, "a wait is no hang: {}", t.escapes);
+        assert!(!t.steps.contains(&HangStep::Interrupt), "a wait is no hang");
         assert!(self.m.failures.contains_key(&Class::UsageLimit));
         if holds_ms > self.p.max_wait_ms {
             self.ends_with(31);
