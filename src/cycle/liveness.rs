@@ -53,8 +53,10 @@ impl Sign {
     }
 }
 
-/// A look that comes later than this was slept through.
+/// A look that comes so much later than it was due was slept through.
 const SLEPT_MS: u64 = 60_000;
+/// A turn is looked at this often, so that no longer sleep can hide in it.
+const LOOK_MS: u64 = 5 * 60_000;
 
 /// How far the answer to a hang has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +111,8 @@ pub struct Liveness {
     step: Option<HangStep>,
     /// When it was taken.
     stepped_at: Timestamp,
+    /// When the next look is due, by the clock of the boot.
+    look_due_ms: Option<u64>,
 }
 
 impl Liveness {
@@ -121,6 +125,7 @@ impl Liveness {
             tools: BTreeSet::new(),
             step: None,
             stepped_at: now,
+            look_due_ms: None,
         }
     }
 
@@ -148,20 +153,19 @@ impl Liveness {
         self.tools.remove(id);
     }
 
-    /// After how many milliseconds the next step is due, if nothing moves.
-    pub fn due_in_ms(&self, now: Timestamp, limits: &HangParams) -> u64 {
-        self.next(now, limits).1
+    /// After how many milliseconds to look again.
+    pub fn due_in_ms(&mut self, now: Timestamp, limits: &HangParams) -> u64 {
+        let left_ms = self.next(now, limits).1.min(LOOK_MS);
+        self.look_due_ms = Some(now.boot_ms.saturating_add(left_ms));
+        left_ms
     }
 
     /// What is due at `now`; a step that is given counts as taken.
     pub fn look(&mut self, now: Timestamp, limits: &HangParams) -> Pulse {
+        self.allow_for_sleep(now);
         let (step, left_ms) = self.next(now, limits);
         if left_ms > 0 {
-            return Pulse::Later(left_ms);
-        }
-        if let Some(gap_ms) = self.overslept(now, step, limits) {
-            self.stepped_at = now;
-            return Pulse::Later(gap_ms);
+            return Pulse::Later(self.due_in_ms(now, limits));
         }
         let (flat_ms, signal, _) = self.flat(now, limits);
         self.step = Some(step);
@@ -169,17 +173,16 @@ impl Liveness {
         Pulse::Hung { step, signal, flat_ms }
     }
 
-    /// The step is long overdue, so nobody looked when it was due: the machine was
-    /// suspended, or longhaul stopped. The session slept as well, and gets all the
-    /// time since the step before it once more; how much.
-    fn overslept(&self, now: Timestamp, next: HangStep, limits: &HangParams) -> Option<u64> {
-        let step = self.step?;
-        let (flat_ms, _, at) = self.flat(now, limits);
-        let gap_ms = at(next).saturating_sub(at(step));
-        let late_ms = flat_ms
-            .saturating_sub(at(next))
-            .min(now.ms_since(self.stepped_at).saturating_sub(gap_ms));
-        (late_ms > SLEPT_MS && gap_ms > 0).then_some(gap_ms)
+    /// Nobody looked when it was due: the machine was suspended, or longhaul stopped.
+    /// The session slept as well, and may have worked on until then: its clock
+    /// begins anew, whatever had been done about it.
+    fn allow_for_sleep(&mut self, now: Timestamp) {
+        let due_ms = self.look_due_ms.take();
+        if due_ms.is_some_and(|due| now.boot_ms.saturating_sub(due) > SLEPT_MS) {
+            self.moved_at = now;
+            self.computed_at = None;
+            self.stepped_at = now;
+        }
     }
 
     fn next(&self, now: Timestamp, limits: &HangParams) -> (HangStep, u64) {
@@ -189,8 +192,8 @@ impl Liveness {
             Some(HangStep::Warn) => HangStep::Interrupt,
             Some(HangStep::Interrupt | HangStep::End) => HangStep::End,
         };
-        // After a suspension more than one may be due: the mildest comes first, and
-        // the session has all the time between them to come back to life.
+        // More than one may be due at once (what computes is taken for a sign only
+        // for so long): the mildest comes first, and between them is all their time.
         let since_step_ms = now.ms_since(self.stepped_at);
         let gap_ms = self.step.map_or(0, |step| at(next).saturating_sub(at(step)));
         (next, at(next).saturating_sub(flat_ms).max(gap_ms.saturating_sub(since_step_ms)))
@@ -334,16 +337,52 @@ mod tests {
         clock.look(at(10 * MIN), &LIMITS);
         clock.look(at(20 * MIN), &LIMITS);
         clock.sign(at(21 * MIN), Sign::Subagent);
-        assert_eq!(clock.look(at(22 * MIN), &LIMITS), Pulse::Later(9 * MIN));
+        assert_eq!(clock.look(at(22 * MIN), &LIMITS), Pulse::Later(LOOK_MS));
+        assert_eq!(clock.look(at(27 * MIN), &LIMITS), Pulse::Later(4 * MIN));
     }
 
     #[test]
-    fn a_machine_that_slept_gives_the_session_time_to_wake() {
+    fn a_machine_that_slept_gives_the_session_all_its_time_again() {
+        // Before any step, and after each of them.
+        for (quiet, step) in [
+            (5, HangStep::Warn),
+            (10, HangStep::Interrupt),
+            (15, HangStep::Interrupt),
+            (20, HangStep::End),
+        ] {
+            let mut clock = Liveness::new(at(0));
+            let mut now = 0;
+            while now <= quiet * MIN {
+                now += match clock.look(at(now), &LIMITS) {
+                    Pulse::Later(ms) => ms,
+                    Pulse::Hung { .. } => clock.due_in_ms(at(now), &LIMITS),
+                };
+            }
+            let woke = now + 8 * 60 * MIN;
+            let due = match step {
+                HangStep::Warn => 10,
+                HangStep::Interrupt => 20,
+                HangStep::End => 30,
+            };
+            let mut now = woke;
+            let seen = loop {
+                match clock.look(at(now), &LIMITS) {
+                    Pulse::Later(ms) => now += ms,
+                    Pulse::Hung { step, .. } => break step,
+                }
+            };
+            assert_eq!((now - woke, seen), (due * MIN, step), "asleep after {quiet} min");
+        }
+    }
+
+    #[test]
+    fn a_nap_too_short_to_be_seen_is_shorter_than_the_time_between_two_looks() {
         let mut clock = Liveness::new(at(0));
-        let woke = 8 * 60 * MIN;
-        assert!(matches!(clock.look(at(woke), &LIMITS), Pulse::Hung { step: HangStep::Warn, .. }));
-        assert_eq!(clock.look(at(woke), &LIMITS), Pulse::Later(10 * MIN));
-        clock.sign(at(woke + MIN), Sign::Transcript);
-        assert_eq!(clock.look(at(woke + 2 * MIN), &LIMITS), Pulse::Later(9 * MIN));
+        assert!(matches!(clock.look(at(0), &LIMITS), Pulse::Later(LOOK_MS)));
+        let woke = LOOK_MS + SLEPT_MS + 1;
+        assert_eq!(clock.look(at(woke), &LIMITS), Pulse::Later(LOOK_MS));
+        assert_eq!(clock.look(at(woke + LOOK_MS), &LIMITS), Pulse::Later(LOOK_MS));
+        let warned = clock.look(at(woke + 10 * MIN), &LIMITS);
+        assert!(matches!(warned, Pulse::Hung { step: HangStep::Warn, flat_ms: 600_000, .. }));
     }
 }

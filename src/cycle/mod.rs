@@ -33,6 +33,8 @@ mod failures_doc;
 pub mod judge;
 pub mod liveness;
 pub mod machine;
+#[cfg(test)]
+mod nights;
 pub mod params;
 pub mod pressure;
 pub mod rates;

@@ -438,6 +438,16 @@ fn a_limit_met_in_mid_checkpoint_is_waited_for_between_sessions() {
 }
 
 #[test]
+fn a_limit_met_in_mid_checkpoint_is_known_by_the_statusline_as_well() {
+    let mut s = working();
+    s.has_used(100.0, hours(2)).is_full().arrives(false);
+    s.turn_fails("rate_limit", 429, "429").stands_in("ending");
+    s.exits().brief_written().reads_open().weighs(true).stands_in("between");
+    assert!(s.told(is_waiting));
+    assert_eq!((s.launched(), s.prompts()), (1, 1));
+}
+
+#[test]
 fn a_limit_told_while_the_run_is_stopping_does_not_change_how_it_ends() {
     let mut s = working();
     s.person(Command::Stop).stands_in("checkpointing").tells_limit(hours(30));
@@ -796,6 +806,46 @@ fn a_machine_that_slept_in_mid_turn_gives_the_session_time_whatever_was_done_bef
         assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::Interrupt, HangStep::End]);
         assert!(s.now().ms_since(woke) <= 2 * HOUR);
     }
+}
+
+#[test]
+fn the_time_a_machine_slept_is_no_wait() {
+    let mut s = working_with(|p| p.max_ms = 100 * HOUR);
+    for _ in 0..3 {
+        s.overloads().stands_in("cooling").passes(8 * HOUR).waits_for("working").arrives(false);
+    }
+    s.tries_again(Class::Overloaded, 1).stands_in("working");
+    assert_eq!(s.launched(), 1);
+    // Awake, so long an outage ends the run.
+    let mut s = working();
+    let max_wait_ms = s.m.params.max_wait_ms;
+    s.overloads().waits_for("working").arrives(false);
+    for _ in 0..max_wait_ms / MINUTE {
+        s.shows(Sign::Transcript).sits_for(MINUTE);
+    }
+    s.tries_again(Class::Overloaded, 1).stands_in("ending");
+}
+
+#[test]
+fn a_machine_that_slept_at_the_start_gives_the_session_its_time_again() {
+    let mut s = story();
+    s.launches().passes(8 * HOUR).shows(Sign::Statusline).deadline(Timer::Start);
+    s.stands_in("starting");
+    let start_timeout_ms = s.m.params.start_timeout_ms;
+    assert_eq!(s.set_for(Timer::Start), Some(start_timeout_ms));
+    s.deadline(Timer::Start).stands_in("ending");
+}
+
+#[test]
+fn a_machine_that_slept_in_mid_checkpoint_gives_the_session_its_time_again() {
+    let mut s = asked();
+    s.passes(8 * HOUR).deadline(Timer::Checkpoint).stands_in("checkpointing");
+    assert!(!s.did(&Action::PressEscape));
+    s.deadline(Timer::Checkpoint);
+    assert!(s.did(&Action::PressEscape));
+    // A run that is stopping does not wait.
+    let mut s = working();
+    s.signal(15).arrives(false).passes(8 * HOUR).deadline(Timer::Checkpoint).stands_in("ending");
 }
 
 // ---- questions -----------------------------------------------------------------------

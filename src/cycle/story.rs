@@ -126,8 +126,25 @@ impl Story {
     /// The deadline passes.
     pub(super) fn deadline(&mut self, timer: Timer) -> &mut Self {
         let (at, epoch) = self.timers.remove(&timer).expect("that timer was set");
+        // Looks at the turn, and deadlines that are void, come before, as in a live run.
+        while let Some((t, (before, epoch))) = self.passed_over(timer, at) {
+            self.timers.remove(&t);
+            self.passes(before.saturating_sub(self.now.boot_ms));
+            self.event(Event::Deadline { timer: t, epoch });
+        }
         self.passes(at.saturating_sub(self.now.boot_ms));
         self.event(Event::Deadline { timer, epoch })
+    }
+
+    fn passed_over(&self, timer: Timer, at: u64) -> Option<(Timer, (u64, u64))> {
+        let is_void = |t: Timer, epoch: u64| match t {
+            Timer::Hang => timer != Timer::Run,
+            Timer::Run => false,
+            _ => epoch != self.m.epoch,
+        };
+        let set = self.timers.iter().map(|(t, set)| (*t, *set));
+        set.filter(|(t, (due, epoch))| *t != timer && *due < at && is_void(*t, *epoch))
+            .min_by_key(|(_, (due, _))| *due)
     }
 
     /// Reads the task file between sessions, and launches.

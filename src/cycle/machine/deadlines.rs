@@ -1,13 +1,44 @@
 //! What happens when a deadline passes.
 
 use super::limits::left_ms;
-use super::{ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine};
+use super::{
+    ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine, SLEPT_MS,
+};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
-use crate::cycle::event::Exit;
+use crate::cycle::event::{Event, Exit};
 use crate::cycle::state::{AskPhase, Between, Budget, EndReason, Outcome, State};
 
 impl Machine {
+    /// A deadline comes long after it was due: the machine was suspended, or longhaul
+    /// stopped. Nobody waited in that time. What else comes first after the sleep
+    /// shows it by the look that was due in the turn.
+    pub(super) fn note_sleep(&mut self, now: Timestamp, event: &Event) {
+        let due_ms = match event {
+            Event::Recovered { .. } => {
+                // Deadlines died with the process, and the clock may be another one.
+                self.due_ms.clear();
+                self.woke_ms = None;
+                None
+            }
+            Event::Deadline { timer, .. } => self.due_ms.remove(timer),
+            _ => self.due_ms.get(&Timer::Hang).copied(),
+        };
+        let Some(due_ms) = due_ms else { return };
+        // Each deadline that was slept through says so.
+        let since_ms = self.woke_ms.map_or(due_ms, |woke| woke.max(due_ms));
+        let late_ms = now.boot_ms.saturating_sub(since_ms);
+        if late_ms > SLEPT_MS {
+            self.woke_ms = Some(now.boot_ms);
+            self.outage_since_ms = self.outage_since_ms.map(|since| since.saturating_add(late_ms));
+        }
+    }
+
+    /// The machine woke just now, and the session with it.
+    fn just_woke(&self, now: Timestamp) -> bool {
+        self.woke_ms.is_some_and(|woke| now.boot_ms.saturating_sub(woke) < SLEPT_MS)
+    }
+
     pub(super) fn on_deadline(&mut self, now: Timestamp, timer: Timer, epoch: u64) {
         if timer == Timer::Run {
             if self.verdict.is_none() {
@@ -25,7 +56,7 @@ impl Machine {
         match timer {
             Timer::Start => self.on_start_deadline(now),
             Timer::Delivery => self.on_delivery_deadline(),
-            Timer::Checkpoint => self.on_checkpoint_deadline(),
+            Timer::Checkpoint => self.on_checkpoint_deadline(now),
             Timer::Interrupt => {
                 if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Interrupting)
                 {
@@ -138,6 +169,10 @@ impl Machine {
         if !matches!(self.state, State::Starting | State::Working) || self.has_replied() {
             return;
         }
+        if self.just_woke(now) {
+            let after_ms = self.params.start_timeout_ms;
+            return self.timer(Timer::Start, after_ms);
+        }
         if self.limit_until_ms(now).is_some() || self.cli_retries.is_some() {
             // The session is well; it is the API that does not answer.
             if self.is_past_waiting(now, 0) {
@@ -194,8 +229,12 @@ impl Machine {
         self.timer(Timer::Delivery, DELIVERY_MS);
     }
 
-    pub(super) fn on_checkpoint_deadline(&mut self) {
+    pub(super) fn on_checkpoint_deadline(&mut self, now: Timestamp) {
         let hurried = self.verdict.is_some();
+        if self.just_woke(now) && !hurried {
+            let after_ms = self.params.checkpoint_timeout_ms;
+            return self.timer(Timer::Checkpoint, after_ms);
+        }
         let State::Checkpointing { ask } = &mut self.state else {
             return;
         };

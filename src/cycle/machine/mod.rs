@@ -49,6 +49,8 @@ const ANSWER_MS: u64 = 120_000;
 const LOOK_AT_CLOCK_MS: u64 = 30_000;
 /// Second signal: how long the CLI may still take to write its bill.
 const HURRIED_EXIT_MS: u64 = 2_000;
+/// A deadline that comes so much later than it was due was slept through.
+const SLEPT_MS: u64 = 60_000;
 /// Added to the first prompt after a session that left no checkpoint.
 const READ_BRIEF: &str = "The session before this one ended without writing down its state: \
                           read dev-docs/handoff.md first, and check it against the code.";
@@ -118,6 +120,10 @@ pub struct Machine {
     cli_retries: Option<Class>,
     /// Since when the API gives no reply, in milliseconds supervised.
     outage_since_ms: Option<u64>,
+    /// When each deadline is due, by the clock of the boot.
+    due_ms: BTreeMap<Timer, u64>,
+    /// When the machine woke last, by the same clock.
+    woke_ms: Option<u64>,
     liveness: Liveness,
     rates: Rates,
     /// Failures by class.
@@ -189,6 +195,8 @@ impl Machine {
             used_up: None,
             cli_retries: None,
             outage_since_ms: None,
+            due_ms: BTreeMap::new(),
+            woke_ms: None,
             liveness: Liveness::new(now),
             rates: Rates::default(),
             failures: BTreeMap::new(),
@@ -212,6 +220,7 @@ impl Machine {
     #[must_use = "the actions must be performed"]
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
         let before = std::mem::replace(&mut self.last_now, now);
+        self.note_sleep(now, &event);
         if !matches!(self.state, State::Finished { .. }) {
             match event {
                 Event::Started => self.on_started(now),
@@ -237,7 +246,13 @@ impl Machine {
                 Event::Deadline { timer, epoch } => self.on_deadline(now, timer, epoch),
             }
         }
-        std::mem::take(&mut self.out)
+        let out = std::mem::take(&mut self.out);
+        for action in &out {
+            if let Action::SetTimer { timer, after_ms, .. } = action {
+                self.due_ms.insert(*timer, now.boot_ms.saturating_add(*after_ms));
+            }
+        }
+        out
     }
 
     fn enter(&mut self, state: State) {

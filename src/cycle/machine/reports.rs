@@ -4,7 +4,7 @@ use super::floods::memory_note;
 use super::{Machine, is_context_full, is_same_text};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice};
-use crate::cycle::event::{Exit, SessionReport, TurnEnd};
+use crate::cycle::event::{Exit, SessionReport, TurnEnd, UsageLimit};
 use crate::cycle::failure::{Class, of_error_row};
 use crate::cycle::record::CostSource;
 use crate::cycle::state::{AskPhase, Budget, EndReason, Outcome, State};
@@ -230,18 +230,30 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_turn_ended(&mut self, now: Timestamp, end: TurnEnd) {
+    /// The usage limit that an error row speaks of. Only the screen or the
+    /// statusline may have told of it.
+    fn limit_met(&self, now: Timestamp, class: Class, row: &TurnEnd) -> Option<UsageLimit> {
+        let TurnEnd::ApiError { limit, .. } = row else { return None };
+        let known = self.limit.as_ref().filter(|_| self.limit_until_ms(now).is_some());
+        let known = known.or(self.used_up.as_ref()).filter(|_| class == Class::RateLimit);
+        limit.as_ref().or(known).cloned()
+    }
+
+    pub(super) fn on_turn_ended(&mut self, now: Timestamp, mut end: TurnEnd) {
         let failure = match &end {
-            TurnEnd::ApiError { error, status, text, limit } => {
+            TurnEnd::ApiError { error, status, text, .. } => {
                 let class = if is_context_full(&end) {
                     Class::ContextFull
-                } else if limit.is_some() {
-                    Class::UsageLimit
                 } else {
                     of_error_row(error, *status)
                 };
+                let met = self.limit_met(now, class, &end);
+                let class = if met.is_some() { Class::UsageLimit } else { class };
                 if class == Class::Authentication {
                     return self.on_login_refused(text);
+                }
+                if let TurnEnd::ApiError { limit, .. } = &mut end {
+                    *limit = met;
                 }
                 Some(class)
             }
@@ -319,16 +331,11 @@ impl Machine {
                 self.fail(class);
                 self.end_session(EndReason::ContextFull);
             }
-            Class::UsageLimit | Class::RateLimit => {
-                // Only the screen or the statusline may have told of the limit.
-                let known = self.limit.clone().filter(|_| self.limit_until_ms(now).is_some());
-                match limit.or(known).or_else(|| self.used_up.clone()) {
-                    Some(limit) => {
-                        self.note_limit(now, limit);
-                        self.wait_for_limit(now);
-                    }
-                    None => self.on_api_error(now, class),
+            Class::UsageLimit => {
+                if let Some(limit) = limit {
+                    self.note_limit(now, limit);
                 }
+                self.wait_for_limit(now);
             }
             Class::Refused if matches!(error.as_str(), "model_not_found" | "billing_error") => {
                 self.fail(class);
