@@ -214,11 +214,13 @@ impl Arena {
         .collect()
     }
 
-    /// What is left, dead or alive, of all that wrote into the ledger.
+    /// What is left, dead or alive, of all that wrote into the ledger; what init
+    /// has still to reap is init's.
     pub fn remains(&self) -> Vec<Now> {
         let lives: std::collections::HashSet<Life> =
             self.ledger().iter().map(Entry::life).collect();
-        lives.into_iter().filter_map(Life::now).collect()
+        let left = lives.into_iter().filter_map(Life::now);
+        left.filter(|now| !(now.zombie && now.parent == 1)).collect()
     }
 
     /// Nothing is alive here, and no zombie is left, within this time.
