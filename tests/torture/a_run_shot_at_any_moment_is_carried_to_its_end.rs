@@ -98,7 +98,10 @@ impl Trial {
             usual["limbs"] = json!([dice.pick(&shapes)]);
         }
         let boxes = 4 + dice.below(6) as usize;
-        let arena = Arena::new(boxes, &json!({"usual": usual}));
+        let mut arena = Arena::new(boxes, &json!({"usual": usual}));
+        if dice.one_in(3) {
+            arena.set("task.verify", "sleep 0.05; test -e dev-docs/tasks.md");
+        }
         let wrapper = wrapper(&arena);
         Self { arena, dice, wrapper, kills: 0, shot_early: 0 }
     }
