@@ -102,6 +102,10 @@ impl Trial {
         if dice.one_in(3) {
             arena.set("task.verify", "sleep 0.05; test -e dev-docs/tasks.md");
         }
+        if dice.one_in(4) {
+            arena.git_init();
+            arena.set("checkpoint.git", "commit");
+        }
         let wrapper = wrapper(&arena);
         Self { arena, dice, wrapper, kills: 0, shot_early: 0 }
     }

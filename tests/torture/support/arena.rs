@@ -91,6 +91,20 @@ impl Arena {
         fs::write(file, text).unwrap();
     }
 
+    /// Makes the project a git repository with everything committed.
+    pub fn git_init(&self) {
+        let steps: [&[&str]; 5] = [
+            &["init", "-q"],
+            &["config", "user.name", "Arena"],
+            &["config", "user.email", "arena@localhost"],
+            &["add", "-A"],
+            &["commit", "-qm", "Start"],
+        ];
+        for args in steps {
+            assert!(self.command("git").args(args).status().unwrap().success(), "git {args:?}");
+        }
+    }
+
     /// Sets `section.key` in `longhaul.toml`.
     pub fn set(&mut self, key: &str, value: impl Into<toml::Value>) {
         let (section, key) = key.split_once('.').unwrap();
