@@ -1,5 +1,5 @@
-//! `kill -9` of longhaul, the keeper, the CLI or the script around longhaul, at
-//! random moments and again and again: in the end every task is done, every
+//! `kill -9` of longhaul, the keeper, the CLI, the script around longhaul, or all
+//! of them, at random moments and again and again: in the end every task is done, every
 //! cycle and token is in the report once, never were two sessions alive at once,
 //! and nothing lives on.
 
