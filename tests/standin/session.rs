@@ -22,6 +22,10 @@ use super::reports::Reports;
 use super::rows::{Transcript, Usage, VERSION};
 use super::script::{Behaviour, Checkpoint, Moment};
 
+/// Before the answer to a checkpoint request, however quick the script wants it.
+/// File times are those of the last tick of the kernel, 10 ms ago at most: what
+/// is written sooner after the request looks older than it. No model is as fast.
+const THINKING_MS: u64 = 15;
 /// What a checkpoint request starts with.
 const REQUEST: &str = "CHECKPOINT";
 const TASKS: &str = "dev-docs/tasks.md";
@@ -188,6 +192,7 @@ impl Session {
                 self.end_tool();
             }
             Checkpoint::Comply => {
+                self.pause(THINKING_MS)?;
                 self.tool("Bash", json!({"command": "cat >> dev-docs/plan.md"}))?;
                 let line = format!("\nCheckpoint of {}.\n", self.ledger.session());
                 for file in NOTES {

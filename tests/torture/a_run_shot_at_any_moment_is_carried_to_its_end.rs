@@ -1,5 +1,5 @@
-//! `kill -9` of longhaul, the keeper, the CLI or the script around longhaul, at
-//! random moments and again and again: in the end every task is done, every
+//! `kill -9` of longhaul, the keeper, the CLI, the script around longhaul, or all
+//! of them, at random moments and again and again: in the end every task is done, every
 //! cycle and token is in the report once, never were two sessions alive at once,
 //! and nothing lives on.
 
@@ -39,10 +39,14 @@ enum Victim {
     Keeper,
     Cli,
     Wrapper,
+    /// Longhaul and the keeper in one moment.
+    Pair,
+    /// Everything, as when the power fails.
+    All,
 }
 
 /// By weight: longhaul itself has the most to lose.
-const VICTIMS: [Victim; 8] = [
+const VICTIMS: [Victim; 10] = [
     Victim::Longhaul,
     Victim::Longhaul,
     Victim::Longhaul,
@@ -51,6 +55,8 @@ const VICTIMS: [Victim; 8] = [
     Victim::Cli,
     Victim::Cli,
     Victim::Wrapper,
+    Victim::Pair,
+    Victim::All,
 ];
 
 #[test]
@@ -98,7 +104,14 @@ impl Trial {
             usual["limbs"] = json!([dice.pick(&shapes)]);
         }
         let boxes = 4 + dice.below(6) as usize;
-        let arena = Arena::new(boxes, &json!({"usual": usual}));
+        let mut arena = Arena::new(boxes, &json!({"usual": usual}));
+        if dice.one_in(3) {
+            arena.set("task.verify", "sleep 0.05; test -e dev-docs/tasks.md");
+        }
+        if dice.one_in(4) {
+            arena.git_init();
+            arena.set("checkpoint.git", "commit");
+        }
         let wrapper = wrapper(&arena);
         Self { arena, dice, wrapper, kills: 0, shot_early: 0 }
     }
@@ -145,6 +158,18 @@ impl Trial {
             }
             Victim::Longhaul => self.longhaul().is_some_and(kill),
             Victim::Keeper | Victim::Cli => self.shoot_session(victim),
+            Victim::Pair => {
+                let pair = [self.longhaul(), self.keeper()];
+                pair.into_iter().flatten().filter(|life| kill(*life)).count() > 0
+            }
+            Victim::All => {
+                for (life, _) in self.arena.alive() {
+                    kill(life);
+                }
+                self.wrapper.shoot();
+                self.wrapper = wrapper(&self.arena);
+                true
+            }
         };
         self.kills += u64::from(hit);
     }
@@ -159,13 +184,9 @@ impl Trial {
         if !has_replied && self.shot_early + 1 >= DEAD_STARTS {
             return false;
         }
-        let Some(cli) = start.life().now() else { return false };
         let shot = match victim {
-            Victim::Keeper => Now::read(cli.parent).is_some_and(|keeper| {
-                // Orphaned, it is init's or longhaul's child.
-                is_keeper(keeper.life.pid) && kill(keeper.life)
-            }),
-            _ => kill(cli.life),
+            Victim::Keeper => self.keeper().is_some_and(kill),
+            _ => kill(start.life()),
         };
         match (shot, has_replied) {
             (false, _) => {}
@@ -173,6 +194,15 @@ impl Trial {
             (true, true) => self.shot_early = 0,
         }
         shot
+    }
+
+    /// The keeper of the newest session.
+    fn keeper(&self) -> Option<Life> {
+        let ledger = self.arena.ledger();
+        let start = ledger.iter().rfind(|entry| entry.what == What::Start)?;
+        let parent = Now::read(start.life().now()?.parent)?;
+        // Orphaned, the CLI is init's or longhaul's child.
+        is_keeper(parent.life.pid).then_some(parent.life)
     }
 
     /// The longhaul that holds the project, or another that waits for it.

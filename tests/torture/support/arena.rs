@@ -91,6 +91,20 @@ impl Arena {
         fs::write(file, text).unwrap();
     }
 
+    /// Makes the project a git repository with everything committed.
+    pub fn git_init(&self) {
+        let steps: [&[&str]; 5] = [
+            &["init", "-q"],
+            &["config", "user.name", "Arena"],
+            &["config", "user.email", "arena@localhost"],
+            &["add", "-A"],
+            &["commit", "-qm", "Start"],
+        ];
+        for args in steps {
+            assert!(self.command("git").args(args).status().unwrap().success(), "git {args:?}");
+        }
+    }
+
     /// Sets `section.key` in `longhaul.toml`.
     pub fn set(&mut self, key: &str, value: impl Into<toml::Value>) {
         let (section, key) = key.split_once('.').unwrap();
@@ -214,11 +228,13 @@ impl Arena {
         .collect()
     }
 
-    /// What is left, dead or alive, of all that wrote into the ledger.
+    /// What is left, dead or alive, of all that wrote into the ledger; what init
+    /// has still to reap is init's.
     pub fn remains(&self) -> Vec<Now> {
         let lives: std::collections::HashSet<Life> =
             self.ledger().iter().map(Entry::life).collect();
-        lives.into_iter().filter_map(Life::now).collect()
+        let left = lives.into_iter().filter_map(Life::now);
+        left.filter(|now| !(now.zombie && now.parent == 1)).collect()
     }
 
     /// Nothing is alive here, and no zombie is left, within this time.
