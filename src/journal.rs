@@ -207,10 +207,12 @@ pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine
     Ok(Told { header, machine, entries, good_bytes, chain })
 }
 
-/// A pipe in its place must not make anybody wait.
+/// A pipe in its place must not make anybody wait, and what a link points at must
+/// not be written to later.
 fn open(path: &Path) -> std::io::Result<File> {
-    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    use rustix::fs::OFlags;
+    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(plain).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")),

@@ -55,6 +55,8 @@ impl ProjectLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // What a link points at would be emptied.
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(Denied::Io)?;
         for _ in 0..TRIES {
@@ -157,6 +159,16 @@ mod tests {
         drop(lock);
         assert_eq!(is_held(&path).unwrap(), None);
         ProjectLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_no_lock_and_what_it_points_at_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("lock"), dir.path().join("other"));
+        std::fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(matches!(ProjectLock::take(&path), Err(Denied::Io(_))));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
     }
 
     #[test]

@@ -137,13 +137,17 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
 
 /// longhaul's own log goes to the run's folder: standard error stays the person's.
 fn log_to(run: &RunFolder) {
+    use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
     let level = match std::env::var("LONGHAUL_LOG").as_deref() {
         Ok("debug") => tracing::Level::DEBUG,
         Ok("trace") => tracing::Level::TRACE,
         Ok(_) | Err(_) => tracing::Level::INFO,
     };
-    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(run.log());
+    // A pipe in its place must not make the run wait.
+    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).custom_flags(plain).open(run.log());
     if let Ok(file) = file {
         let _ = tracing_subscriber::fmt()
             .with_max_level(level)

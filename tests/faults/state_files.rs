@@ -9,6 +9,7 @@
 //! - What is read is exactly what was written, up to the end or up to a last
 //!   line that is torn, which has no newline. When the run goes on, it is kept
 //!   aside. A journal in the folder of another run is refused.
+//! - A link in the place of a file is refused, and what it points at left alone.
 //! - What says nothing about the work stops nobody: the text in the lock, the
 //!   log, the copies of checkpoints.
 
@@ -156,7 +157,8 @@ fn damage(root: &Path, rng: &mut Rng) {
         }
         12 => {
             fs::remove_file(&path).unwrap();
-            symlink("nowhere", &path).unwrap();
+            let to = if rng.one_in(2) { Path::new("nowhere") } else { &other };
+            symlink(to, &path).unwrap();
         }
         13 => {
             fs::remove_file(&path).unwrap();
@@ -171,10 +173,15 @@ fn damage(root: &Path, rng: &mut Rng) {
     }
 }
 
-/// Everything below `root`, as far as it must not change.
+/// Everything below `root`, as far as it must not change: what files hold, where
+/// links point.
 fn snapshot(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let content = |file: &Path| match fs::read_link(file) {
+        Ok(target) => Some(target.into_os_string().into_encoded_bytes()),
+        Err(_) => file.is_file().then(|| fs::read(file).unwrap()),
+    };
     let files = files_below(root).into_iter().filter(|f| !f.ends_with("lock"));
-    files.map(|file| (file.clone(), file.is_file().then(|| fs::read(&file).unwrap()))).collect()
+    files.map(|file| (file.clone(), content(&file))).collect()
 }
 
 /// What the commands have to do.
