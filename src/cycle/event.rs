@@ -147,6 +147,8 @@ pub struct UsageLimit {
     pub which: String,
     /// When it begins anew, Unix milliseconds, if that is known.
     pub resets_unix_ms: Option<i64>,
+    /// The CLI will go on by itself some time after that.
+    pub continues: bool,
 }
 
 /// Use of a subscription's limit.

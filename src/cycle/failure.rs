@@ -91,9 +91,11 @@ pub const DEAD_STARTS: u32 = 3;
 pub const MISSING_LOOKS: u32 = 5;
 /// Requests refused in a row before a fresh session tries.
 pub const REFUSALS: u32 = 2;
-/// Added to the reset of a usage limit: the clocks differ a little, and the CLI
-/// of a subscriber goes on by itself at the very time.
+/// Added to the reset of a usage limit: the clocks differ a little.
 pub const LIMIT_MARGIN_MS: i64 = 15_000;
+/// The CLI of a subscriber goes on by itself 30 to 90 s after the reset. Only
+/// when it does not is it told to: two prompts would be one too many.
+pub const CONTINUES_WITHIN_MS: i64 = 120_000;
 
 impl Class {
     /// Every class.
@@ -218,7 +220,8 @@ impl Class {
             Class::UsageLimit => Policy {
                 seen: "an error row with `quotaLimits`, the statusline's `rate_limits`, or the text \
                        of the limit on the screen",
-                answer: "the session is kept and told to go on when the limit is reset (plus 15 s); \
+                answer: "the session is kept and told to go on 15 s after the limit is reset, or, \
+                         if the CLI says it will do so itself, after 120 s; \
                          where no time is given, tried after a pause",
                 first_ms: MINUTE_MS,
                 cap_ms: 30 * MINUTE_MS,

@@ -656,7 +656,11 @@ impl Night {
     fn meets_limit(&mut self, known: Known) {
         let resets = self.begun.unix_ms + ((self.window() + 1) * WINDOW) as i64;
         let (window, is_row) = (self.window(), known != Known::Screen);
-        let limit = |resets_unix_ms| UsageLimit { which: "five_hour".into(), resets_unix_ms };
+        let limit = |resets_unix_ms| UsageLimit {
+            which: "five_hour".into(),
+            resets_unix_ms,
+            continues: false,
+        };
         if is_row {
             *self.tally.refused.entry(window).or_default() += 1;
         }

@@ -705,7 +705,7 @@ impl World {
             2 => Some(self.now.unix_ms + self.rng.below(3_600_000) as i64),
             _ => Some(self.now.unix_ms + self.rng.below(36_000_000) as i64),
         };
-        UsageLimit { which: "five_hour".into(), resets_unix_ms }
+        UsageLimit { which: "five_hour".into(), resets_unix_ms, continues: false }
     }
 
     fn ask_person(&mut self, ms: u64, cycle: u32) {

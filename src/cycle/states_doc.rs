@@ -83,7 +83,8 @@ fn groups() -> Vec<Group> {
                 }),
                 sample("the CLI waits for a usage limit", alive, |s| {
                     let resets_unix_ms = Some(s.m.last_now.unix_ms + 3_600_000);
-                    let limit = UsageLimit { which: "five_hour".into(), resets_unix_ms };
+                    let limit =
+                        UsageLimit { which: "five_hour".into(), resets_unix_ms, continues: false };
                     s.report(SessionReport::Limited { limit })
                 }),
                 sample("compaction held", alive, |s| s.report(SessionReport::CompactionHeld)),

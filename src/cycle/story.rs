@@ -298,7 +298,11 @@ impl Story {
                 error: "rate_limit".into(),
                 status: Some(429),
                 text: "You've hit your limit".into(),
-                limit: Some(UsageLimit { which: "five_hour".into(), resets_unix_ms }),
+                limit: Some(UsageLimit {
+                    which: "five_hour".into(),
+                    resets_unix_ms,
+                    continues: false,
+                }),
             },
         })
     }
@@ -306,13 +310,14 @@ impl Story {
     /// The CLI (its screen) tells of a limit that is reset after that time.
     pub(super) fn tells_limit(&mut self, resets_in_ms: i64) -> &mut Self {
         let resets_unix_ms = Some(self.now.unix_ms + resets_in_ms);
-        let limit = UsageLimit { which: "five_hour".into(), resets_unix_ms };
+        let limit = UsageLimit { which: "five_hour".into(), resets_unix_ms, continues: false };
         self.report(SessionReport::Limited { limit })
     }
 
     /// The turn fails at a usage limit of which no time is known.
     pub(super) fn is_limited_for_unknown_time(&mut self) -> &mut Self {
-        let limit = UsageLimit { which: "usage_limit".into(), resets_unix_ms: None };
+        let limit =
+            UsageLimit { which: "usage_limit".into(), resets_unix_ms: None, continues: false };
         self.report(SessionReport::TurnEnded {
             end: TurnEnd::ApiError {
                 error: "rate_limit".into(),

@@ -292,7 +292,7 @@ impl Driver {
         }
         session.senses.limit_told = Some(resets);
         let which = LimitKind::of_text(line).map_or("usage_limit", LimitKind::as_str).to_owned();
-        let limit = UsageLimit { which, resets_unix_ms: resets };
+        let limit = UsageLimit { which, resets_unix_ms: resets, continues: look.continues_itself };
         self.report(SessionReport::Limited { limit });
     }
 

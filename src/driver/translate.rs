@@ -294,6 +294,8 @@ fn usage_limit(limit: transcript::QuotaLimit) -> UsageLimit {
     UsageLimit {
         which: limit.which,
         resets_unix_ms: limit.resets_at_s.and_then(|s| s.checked_mul(1_000)),
+        // The CLI of a subscriber, who alone gets such a row.
+        continues: true,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{LOOK_AT_CLOCK_MS, Machine};
 use crate::clock::Timestamp;
 use crate::cycle::action::{Notice, Timer};
 use crate::cycle::event::{Quota, UsageLimit};
-use crate::cycle::failure::{API_FAILURES, Class, LIMIT_MARGIN_MS, REFUSALS};
+use crate::cycle::failure::{API_FAILURES, CONTINUES_WITHIN_MS, Class, LIMIT_MARGIN_MS, REFUSALS};
 use crate::cycle::record::WaitRecord;
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
@@ -22,7 +22,9 @@ pub(super) fn left_ms(now: Timestamp, until_unix_ms: Option<i64>) -> Option<u64>
 impl Machine {
     /// Until when a usage limit holds, margin included; `None` once it is over.
     pub(super) fn limit_until_ms(&self, now: Timestamp) -> Option<i64> {
-        let until = self.limit.as_ref()?.resets_unix_ms?.saturating_add(LIMIT_MARGIN_MS);
+        let limit = self.limit.as_ref()?;
+        let margin_ms = if limit.continues { CONTINUES_WITHIN_MS } else { LIMIT_MARGIN_MS };
+        let until = limit.resets_unix_ms?.saturating_add(margin_ms);
         (until > now.unix_ms).then_some(until)
     }
 
@@ -252,6 +254,7 @@ impl Machine {
             (quota.used_percent >= USED_UP_PERCENT).then(|| UsageLimit {
                 which: (*which).to_owned(),
                 resets_unix_ms: quota.resets_unix_ms,
+                continues: true,
             })
         });
         self.used_up = used_up;
