@@ -3,6 +3,7 @@
 use super::{Finding, Patient, masked, shown};
 use crate::ErrorKind;
 use crate::claude_json::{Json, KeyAnswer, is_trusted, key_answer};
+use crate::guard::global::{copy_command, newest_backup};
 use crate::session::env::BILLING_VARIABLES;
 
 /// Switches for clouds that bring their own login.
@@ -26,16 +27,14 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     };
     let file = shown(&places.global_file, &patient.child_env);
     if let Json::Bad(why) = &patient.global {
+        let mend = match newest_backup(places) {
+            Some(backup) => format!("restore it: {}", copy_command(&backup, &places.global_file)),
+            None => "start `claude` once by hand and repair it there".into(),
+        };
         return vec![
-            Finding::error(
-                "claude-json",
-                ErrorKind::NeedsPerson,
-                format!("{file} is damaged"),
-            )
-            .detail(format!("{why}; the CLI would ask a person what to do"))
-            .mend(
-                "start `claude` once by hand and repair it there; it keeps backups in its folder",
-            ),
+            Finding::error("claude-json", ErrorKind::NeedsPerson, format!("{file} is damaged"))
+                .detail(format!("{why}; the CLI would ask a person what to do"))
+                .mend(mend),
         ];
     }
     vec![onboarding(patient, &file), trust(patient, &file), login(patient)]

@@ -205,6 +205,8 @@ fn onboarding_and_a_damaged_file_need_a_person() {
         let (id, kind, _) = world.the_error();
         assert_eq!((id, kind), ("claude-json", ErrorKind::NeedsPerson), "{text:?}");
     }
+    world.write("home/.claude/backups/.claude.json.backup.1", "{}");
+    assert!(world.the_error().2.contains(".claude.json.backup.1"), "the CLI's own backup is named");
     world.remove("home/.claude.json");
     world.config.claude.trust_workspace = true;
     let (id, kind, shown) = world.the_error();

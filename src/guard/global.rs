@@ -82,7 +82,7 @@ fn damaged(places: &Places, run_dir: &Path, why: &str) -> Error {
         ("a copy from the start of this run", sound(run_dir.join(COPY))),
     ] {
         if let Some(path) = path {
-            err = err.hint(format!("{whose}: cp -f '{}' '{file}'", path.display()));
+            err = err.hint(format!("{whose}: {}", copy_command(&path, &places.global_file)));
         }
     }
     if err.hints().is_empty() {
@@ -91,8 +91,14 @@ fn damaged(places: &Places, run_dir: &Path, why: &str) -> Error {
     err.hint("then `longhaul run` goes on where it was")
 }
 
+/// A shell command that puts `from` in the place of `to`.
+pub fn copy_command(from: &Path, to: &Path) -> String {
+    let word = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
+    format!("cp -f {} {}", word(from), word(to))
+}
+
 /// The newest backup of the CLI that can be used: `<name>.backup.<time>`.
-fn newest_backup(places: &Places) -> Option<PathBuf> {
+pub fn newest_backup(places: &Places) -> Option<PathBuf> {
     let name = places.global_file.file_name()?.to_str()?;
     let listing = std::fs::read_dir(places.config_dir.join(BACKUPS)).ok()?;
     let mut backups: Vec<(u64, PathBuf)> = listing
@@ -127,7 +133,7 @@ mod tests {
     }
 
     fn world() -> World {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("it's").tempdir().unwrap();
         let places = Places {
             config_dir: dir.path().join(".claude"),
             global_file: dir.path().join(".claude.json"),
@@ -171,7 +177,7 @@ mod tests {
             assert!(err.message().contains(words), "{err}");
             let hints = err.hints().join("\n");
             assert!(hints.contains(".claude.json.backup.1000'"), "{hints}");
-            assert!(hints.contains(copy.to_str().unwrap()), "{hints}");
+            assert!(hints.contains("run/claude.json'"), "{hints}");
         }
         fs::remove_file(&world.places.global_file).unwrap();
         assert!(world.check().unwrap_err().message().contains("it is gone"));
