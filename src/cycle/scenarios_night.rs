@@ -1212,6 +1212,19 @@ fn a_pause_during_the_look_holds_the_launch() {
 }
 
 #[test]
+fn a_clock_set_back_during_the_look_makes_the_limit_hold_again() {
+    let mut s = working();
+    s.looks().is_limited(hours(1)).exits().brief_written().reads_open().weighs(true);
+    s.deadline(Timer::Backoff);
+    while s.between() != Some(&Between::Preparing) {
+        s.deadline(Timer::Backoff);
+    }
+    s.clock_is_moved(hours(-1)).prepared(None).stands_in("between");
+    assert_eq!(s.launched(), 1);
+    assert!(matches!(s.between(), Some(Between::Backoff { until_unix_ms: Some(_) })));
+}
+
+#[test]
 fn a_stop_during_the_look_ends_the_run_and_a_look_that_never_ends_needs_a_person() {
     let mut s = looking();
     s.signal(15);

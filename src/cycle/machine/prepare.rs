@@ -39,7 +39,8 @@ impl Machine {
                 self.missing_in_a_row = 0;
                 if self.paused {
                     self.enter(State::Between { step: Between::Held });
-                } else {
+                } else if !self.waits_between(now) {
+                    // The clock may have been set back while it was looked.
                     self.launch(now);
                 }
             }
