@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -56,7 +57,7 @@ impl ProjectLock {
             .truncate(false)
             .mode(0o600)
             // What a link points at would be emptied.
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(Denied::Io)?;
         for _ in 0..TRIES {
@@ -127,10 +128,11 @@ impl Denied {
 /// Is the lock at `path` held by anybody? Looks only: nothing is written, and a
 /// run that starts at this moment is not turned away.
 pub fn is_held(path: &Path) -> Result<Option<Option<Holder>>> {
-    let failed = |e| Error::io(ErrorKind::State, "cannot read the lock", e);
+    let what = || format!("cannot read the lock {}", path.display());
+    let failed = |e| Error::io(ErrorKind::State, what(), e);
     // A pipe in its place must not make anybody wait.
-    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
+    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let mut file = match OpenOptions::new().read(true).custom_flags(plain).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(e)),
