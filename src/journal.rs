@@ -20,8 +20,9 @@ use crate::clock::Timestamp;
 use crate::cycle::{Action, Event, Machine, Params};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The format this version writes; it reads no newer one.
-pub const FORMAT: u32 = 1;
+/// The format this version writes and reads. An older machine decided otherwise on
+/// the same events, so replaying its journal would tell another story.
+pub const FORMAT: u32 = 2;
 /// Longest line that is read: an event carries at most a screen and a few KiB of text.
 const MAX_LINE_BYTES: u64 = 4 << 20;
 
@@ -226,17 +227,16 @@ fn begin(path: &Path, json: &[u8]) -> Result<(Header, Machine)> {
     }
     let Format { format } = serde_json::from_slice(json)
         .map_err(|e| damaged(path, 0, "its first line names no format").caused_by(e))?;
-    if format > FORMAT {
+    if format != FORMAT {
+        let age = if format > FORMAT { "a newer" } else { "an older" };
         return Err(Error::new(
             ErrorKind::State,
             format!(
-                "{} was written by a newer longhaul (format {format}, this one reads {FORMAT})",
+                "{} was written by {age} longhaul (format {format}, this one reads {FORMAT})",
                 path.display()
             ),
         )
-        .hint(
-            "use the newer longhaul, or set LONGHAUL_STATE_DIR to another folder to start afresh",
-        ));
+        .hint("use that longhaul, or set LONGHAUL_STATE_DIR to another folder to start afresh"));
     }
     let header: Header = serde_json::from_slice(json)
         .map_err(|e| damaged(path, 0, "its first line cannot be read").caused_by(e))?;
@@ -386,12 +386,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_with_its_number() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        Journal::create(&path, &Header { format: FORMAT + 1, ..header() }).unwrap();
-        let err = read(&path).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::State);
-        assert!(err.message().contains("newer longhaul"));
+    fn another_format_is_refused_with_its_number() {
+        for (format, words) in [(FORMAT + 1, "a newer longhaul"), (FORMAT - 1, "an older longhaul")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            Journal::create(&path, &Header { format, ..header() }).unwrap();
+            let err = read(&path).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::State);
+            assert!(err.message().contains(words), "{}", err.message());
+        }
     }
 }

@@ -50,6 +50,9 @@ fn a_question_is_never_answered_by_what_is_typed() {
     let mut lab = Lab::new(worker);
     lab.arguments(&["--model", "claude-haiku-4-5", "--permission-mode", "default"]);
     lab.set("permissions.policy", "stop");
+    // With them the question is answered before anything is typed.
+    std::fs::write(lab.home.config_dir().join("settings.json"), r#"{"disableAllHooks": true}"#)
+        .unwrap();
     let run = lab.run().finished().ended(10, "needs_person");
     assert_eq!((run.count("threshold_reached"), run.count("checkpoint_delivered")), (1, 0));
     assert!(!lab.project().join("made").exists(), "longhaul gave a permission");
