@@ -72,7 +72,10 @@ fn whoever_is_shot_whenever() {
             let seed = Seed::of(TEST, base, index);
             let mut trial = Trial::begin(seed.dice());
             let audit = trial.shoot_and_carry_on();
-            kills.fetch_add(trial.kills, Ordering::Relaxed);
+            let before = kills.fetch_add(trial.kills, Ordering::Relaxed);
+            if (before + trial.kills) / 1_000 > before / 1_000 {
+                eprintln!("{} kills so far", before + trial.kills);
+            }
             runs.fetch_add(1, Ordering::Relaxed);
             sessions.fetch_add(audit.sessions as u64, Ordering::Relaxed);
             replies.fetch_add(audit.replies, Ordering::Relaxed);
