@@ -75,6 +75,7 @@ pub fn start(
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);
     }
+    doctor::check_notify_command(&config.notify.command, &env)?;
     if let PermissionPolicy::Command(argv) = &mut config.permissions.policy {
         *argv = doctor::find_decider(argv, &env)?;
     }

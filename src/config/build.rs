@@ -7,6 +7,7 @@ use super::{
     Checkpoint, Claude, Config, Context, Hang, Limits, Notify, Occasion, PermissionPolicy,
     Permissions, Session, Task,
 };
+use crate::notify::problem_with_url;
 use crate::{Error, Result};
 
 /// A full window. Whoever sets it that high relies on the tokens limit, or wants none.
@@ -184,12 +185,11 @@ fn permissions(settings: &Settings) -> Result<Permissions> {
 fn notify(settings: &Settings) -> Result<Notify> {
     let webhook = settings.read("notify.webhook");
     let url = webhook.text()?;
-    let has_host = ["http://", "https://"]
-        .iter()
-        .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-    if !url.is_empty() && (!has_host || url.contains(char::is_whitespace)) {
+    if !url.is_empty()
+        && let Some(why) = problem_with_url(&url)
+    {
         // The URL itself may hold a secret: no message repeats it.
-        return Err(webhook.wrong("must be a URL that begins with http:// or https://"));
+        return Err(webhook.wrong(format!("must be a URL for HTTP: {why}")));
     }
     let on = settings.read("notify.on");
     let mut occasions = Vec::new();

@@ -109,6 +109,30 @@ fn judge(place: &str, line: &str) -> Finding {
     Finding::ok("cli", title)
 }
 
+/// Whether the person's command for notifications can be started at all: better
+/// said now than at three in the night.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`] when it cannot be run.
+pub fn check_notify_command(argv: &[String], env: &Env) -> Result<()> {
+    let Some(program) = argv.first() else { return Ok(()) };
+    let found = if program.contains('/') {
+        runnable(Path::new(program))
+    } else {
+        let mut dirs = std::env::split_paths(env.get("PATH").unwrap_or_default());
+        match dirs.any(|dir| runnable(&dir.join(program)).is_ok()) {
+            true => Ok(()),
+            false => Err("is not on PATH".into()),
+        }
+    };
+    found.map_err(|why| {
+        let shown = program.escape_debug();
+        Error::usage(format!("notify.command: `{shown}` {why}"))
+            .hint("give the program by its full path, and then its arguments")
+    })
+}
+
 /// The person's command that decides about permissions, by its full path: the
 /// session can put another one of the same name into `PATH`, but not before the run.
 ///

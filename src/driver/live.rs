@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use uuid::Uuid;
 
 use crate::cycle::event::Exit;
-use crate::cycle::record::{Bill, CostSource, Spend};
+use crate::cycle::record::{Bill, CostSource, Spend, Tokens};
 use crate::devdocs::proof;
 use crate::session::Keeper;
 use crate::transcript::{Fact, SessionTranscript};
@@ -52,8 +52,9 @@ pub struct LiveSession {
     pub senses: Senses,
     /// See `cycle_marker`.
     pub turn_marker: Option<Marker>,
-    /// Responses counted so far, to tell when the spend changed.
-    pub responses_told: u64,
+    /// Responses and tokens as told last: a reply that is still written grows
+    /// without a new one.
+    pub told: (u64, Tokens),
 }
 
 impl LiveSession {
@@ -94,7 +95,7 @@ impl LiveSession {
             cycle_marker: None,
             senses: Senses::default(),
             turn_marker: None,
-            responses_told: 0,
+            told: (0, Tokens::default()),
         }
     }
 

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
@@ -32,6 +33,7 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::notify::occasions::{self, BudgetMarks};
 use crate::notify::{Notifier, RunFacts, Tally};
+use crate::reset_time;
 use crate::runs::RunFolder;
 use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
@@ -72,6 +74,14 @@ pub struct Setup {
     pub scratch: PathBuf,
     /// This run's folder in the state directory.
     pub run: RunFolder,
+}
+
+impl Setup {
+    /// The time zone in which the CLI tells times.
+    fn zone(&self) -> TimeZone {
+        let own = self.config.claude.env.get("TZ").and_then(|name| reset_time::zone(name));
+        own.unwrap_or_else(TimeZone::system)
+    }
 }
 
 /// One run in progress.
@@ -212,7 +222,15 @@ impl Driver {
                 }
                 self.queue.push_back(event);
             }
+            self.tell_budgets(now);
             self.tick(now);
+        }
+    }
+
+    /// Hours pass in silence, too.
+    pub(in crate::driver) fn tell_budgets(&mut self, now: Timestamp) {
+        for told in self.marks.look(now, &Snapshot::of(&self.machine)) {
+            self.notifier.tell(&told);
         }
     }
 

@@ -68,12 +68,10 @@ impl Driver {
                 tracing::info!(?notice, "told");
                 let view = Snapshot::of(&self.machine);
                 self.teller.tell(now, &notice, &view);
-                for told in self.marks.look(now, &view) {
-                    self.notifier.tell(&told);
-                }
                 if let Some(told) = occasions::from_notice(now, &notice, &view) {
                     self.notifier.tell(&told);
                 }
+                self.tell_budgets(now);
             }
         }
         Ok(())

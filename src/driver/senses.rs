@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::tz::TimeZone;
-
 use crate::clock::Timestamp;
 use crate::cycle::event::{DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
 use crate::cycle::failure::Class;
@@ -281,7 +279,7 @@ impl Driver {
         let Some(line) = &look.limit else {
             return;
         };
-        let resets = reset_time::reset_at(line, now.unix_ms, &TimeZone::system());
+        let resets = reset_time::reset_at(line, now.unix_ms, &self.setup.zone());
         let is_told = match (session.senses.limit_told, resets) {
             (Some(Some(told)), Some(new)) => (told - new).abs() <= SAME_RESET_MS,
             (Some(told), new) => told == new,

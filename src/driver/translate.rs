@@ -250,8 +250,9 @@ impl Driver {
             }
         }
         let ledger = session.transcript.usage();
-        if ledger.responses() != session.responses_told {
-            session.responses_told = ledger.responses();
+        let now = (ledger.responses(), *ledger.total());
+        if session.told != now {
+            session.told = now;
             let spend = spend_of(ledger);
             self.queue.push_back(Event::Session { cycle, report: SessionReport::Spent { spend } });
         }
