@@ -123,7 +123,7 @@ pub fn check_notify_command(argv: &[String], env: &Env) -> Result<()> {
         let mut dirs = std::env::split_paths(env.get("PATH").unwrap_or_default());
         match dirs.any(|dir| runnable(&dir.join(program)).is_ok()) {
             true => Ok(()),
-            false => Err("is not on PATH".into()),
+            false => Err("is not on PATH"),
         }
     };
     found.map_err(|why| {
