@@ -4,6 +4,7 @@ use super::settings::Layer;
 use super::{Finding, Patient};
 use crate::ErrorKind;
 use crate::claude_json::Json;
+use crate::config::PermissionPolicy;
 use crate::session::settings::{BYPASS_MODE, bypass_argument, check_args, permission_modes};
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
@@ -61,13 +62,23 @@ fn permissions(patient: &Patient<'_>) -> Finding {
         .or_else(|| permission_modes(args).last().map(str::to_string))
         .or_else(|| set.map(str::to_string));
     let help = "give `--permission-mode auto`, or `acceptEdits` with `--allowedTools`, in claude.args or after `--`";
+    let declined = match &patient.config.permissions.policy {
+        PermissionPolicy::Deny => {
+            "what it asks for is declined (permissions.policy), unless an allowed tool covers it"
+        }
+        PermissionPolicy::Stop => {
+            "the run stops at the first question with exit code 10 (permissions.policy), unless \
+             an allowed tool covers it"
+        }
+        PermissionPolicy::Command(_) => "what it asks for is put to permissions.command",
+    };
     match mode.as_deref() {
         None => Finding::note(id, "no permission mode is named; the CLI takes its own default")
-            .detail("a session that asks for a permission waits for a person")
+            .detail(declined)
             .mend(help),
         Some(mode @ ("default" | "manual" | "plan" | "acceptEdits")) => {
             Finding::warning(id, format!("permission mode {mode} asks, and nobody is there to answer"))
-                .detail("the run stops at the first question with exit code 10, unless an allowed tool covers it")
+                .detail(declined)
                 .mend(help)
         }
         Some(mode) => Finding::ok(id, format!("permission mode {}", mode.escape_debug())),
