@@ -172,8 +172,9 @@ fn permissions(settings: &Settings) -> Result<Permissions> {
     let policy = match settings.read("permissions.policy").one_of(&["deny", "stop", "command"])? {
         "stop" => PermissionPolicy::Stop,
         "command" if argv.first().is_none_or(|program| program.trim().is_empty()) => {
-            return Err(command
-                .wrong("is empty, but `permissions.policy` is \"command\"")
+            return Err(settings
+                .read("permissions.policy")
+                .wrong("is \"command\", but `permissions.command` is empty")
                 .hint("name the program that decides: `command = [\"/path/to/it\"]`"));
         }
         "command" => PermissionPolicy::Command(argv),

@@ -129,6 +129,11 @@ impl Liveness {
         }
     }
 
+    /// Was Esc pressed for the hang that lasts?
+    pub fn is_interrupted(&self) -> bool {
+        self.step == Some(HangStep::Interrupt)
+    }
+
     /// A sign was seen.
     pub fn sign(&mut self, now: Timestamp, sign: Sign) {
         if self.step == Some(HangStep::Interrupt) && !sign.is_work() {

@@ -76,11 +76,12 @@ fn permissions(patient: &Patient<'_>) -> Finding {
         None => Finding::note(id, "no permission mode is named; the CLI takes its own default")
             .detail(declined)
             .mend(help),
-        Some(mode @ ("default" | "manual" | "plan" | "acceptEdits")) => {
-            Finding::warning(id, format!("permission mode {mode} asks, and nobody is there to answer"))
-                .detail(declined)
-                .mend(help)
-        }
+        Some(mode @ ("default" | "manual" | "plan" | "acceptEdits")) => Finding::warning(
+            id,
+            format!("permission mode {mode} asks, and nobody is there to answer"),
+        )
+        .detail(declined)
+        .mend(help),
         Some(mode) => Finding::ok(id, format!("permission mode {}", mode.escape_debug())),
     }
 }

@@ -93,9 +93,9 @@ impl Senses {
         self.command_until_ms = now.boot_ms + COMMAND_LEAD_MS;
     }
 
-    /// It has answered.
-    pub fn command_answered(&mut self) {
-        self.command_until_ms = 0;
+    /// It has answered; the dialog and the CLI's own note go a moment later.
+    pub fn command_answered(&mut self, now: Timestamp) {
+        self.command_until_ms = now.boot_ms + HOOK_LEAD_MS;
     }
 
     fn is_command_asked(&self, now: Timestamp) -> bool {
@@ -408,7 +408,7 @@ impl Driver {
             "input needed" => QuestionKind::Question,
             _ => QuestionKind::Unknown,
         };
-        self.ask_person(kind, format!("for a person ({what})"));
+        self.ask_person(kind, format!("for somebody's answer ({what})"));
     }
 }
 

@@ -130,7 +130,7 @@ impl Driver {
             Answer::Denied => "deny",
             Answer::Allowed => "allow",
         };
-        session.senses.command_answered();
+        session.senses.command_answered(Timestamp::now());
         let what = match told.failure {
             Some(why) => format!("{what} (permissions.command: {why})"),
             None => what,

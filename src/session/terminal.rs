@@ -28,6 +28,10 @@ const PASTE_FROM_CHARS: usize = 200;
 /// Read from the pty in one go.
 const READ_BYTES: usize = 16 << 10;
 
+/// How long a text waits for a question to go away, and how often it looks.
+const HELD_MS: u64 = 10_000;
+const HELD_LOOK_MS: u64 = 50;
+
 /// Most of what may wait to be typed.
 const QUEUE_MAX_BYTES: usize = 1 << 20;
 
@@ -56,6 +60,16 @@ pub struct Terminal {
     closed: bool,
     queue: VecDeque<Stroke>,
     queued_bytes: usize,
+    held: Option<Held>,
+}
+
+/// A text that waits for a question to go away.
+#[derive(Debug)]
+struct Held {
+    id: u32,
+    /// Empty: only Enter.
+    text: String,
+    until_ms: u64,
 }
 
 impl Terminal {
@@ -97,6 +111,7 @@ impl Terminal {
             closed: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            held: None,
         };
         Ok((terminal, pid))
     }
@@ -136,18 +151,40 @@ impl Terminal {
         0
     }
 
-    /// Queues a text and its Enter; without a text, only Enter. Gives what is
-    /// to be told when a question on the screen forbids it. Nothing is queued,
-    /// and nothing told, when too much is waiting already.
-    pub fn submit(&mut self, id: u32, text: &str) -> Option<KeeperEvent> {
-        if self.is_asking() {
-            return Some(self.withheld(id));
+    /// Queues a text and its Enter; without a text, only Enter. While a question
+    /// stands on the screen it is held back, in the place of one that was held
+    /// already: a session that asks again and again, and is answered by a hook,
+    /// would otherwise never hear it. Nothing is queued when too much is waiting.
+    pub fn submit(&mut self, id: u32, text: &str) {
+        if !self.is_asking() {
+            // Enter alone was meant for a text that still waits.
+            let held = self.held.take().filter(|_| text.is_empty());
+            return self.queue_text(id, held.as_ref().map_or(text, |held| &held.text));
         }
+        if !text.is_empty() || self.held.is_none() {
+            let until_ms = Timestamp::now().boot_ms + HELD_MS;
+            self.held = Some(Held { id, text: text.to_owned(), until_ms });
+        }
+    }
+
+    fn queue_text(&mut self, id: u32, text: &str) {
         let typed = typed_text(text, self.parser.screen().bracketed_paste());
         if self.push_bytes(typed) {
             let like_option = dialog::is_like_an_option(text);
             self.queue.push_back(Stroke::TextDone { id, like_option });
         }
+    }
+
+    /// Types what was held back once the question is gone; gives up on it when the
+    /// question stays.
+    fn type_held(&mut self) -> Option<KeeperEvent> {
+        let until_ms = self.held.as_ref()?.until_ms;
+        let is_asking = self.is_asking();
+        let held = self.held.take_if(|_| !is_asking || Timestamp::now().boot_ms >= until_ms)?;
+        if is_asking {
+            return Some(self.withheld(held.id));
+        }
+        self.queue_text(held.id, &held.text);
         None
     }
 
@@ -184,6 +221,9 @@ impl Terminal {
     /// Milliseconds until [`Terminal::type_on`] has something to do; `None`
     /// when only room in the pty, or a new text, can give it something.
     pub fn due_in_ms(&self) -> Option<u64> {
+        if self.held.is_some() {
+            return Some(HELD_LOOK_MS);
+        }
         match self.queue.front()? {
             Stroke::Bytes(..) => None,
             Stroke::WaitUntil(at_ms) => Some(at_ms.saturating_sub(Timestamp::now().boot_ms)),
@@ -194,7 +234,7 @@ impl Terminal {
     /// Types as much as can be typed now, and tells which texts are through and
     /// which are not going to be.
     pub fn type_on(&mut self) -> Vec<KeeperEvent> {
-        let mut told = Vec::new();
+        let mut told: Vec<KeeperEvent> = self.type_held().into_iter().collect();
         while let Some(stroke) = self.queue.pop_front() {
             match stroke {
                 Stroke::Bytes(bytes, from) => match rustix::io::write(&self.master, &bytes[from..])
@@ -224,7 +264,7 @@ impl Terminal {
                 // The question may have come up just now. A text that itself
                 // looks like one stands in the input line.
                 Stroke::Enter { id, like_option: false, .. } if self.is_asking() => {
-                    told.push(self.withheld(id));
+                    self.submit(id, "");
                 }
                 Stroke::Enter { id, text_written_us, .. } => {
                     self.queue.push_front(Stroke::EnterDone(id, text_written_us));

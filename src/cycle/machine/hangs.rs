@@ -32,6 +32,7 @@ impl Machine {
             // It waits for the limit, and rightly so.
             return self.watch_turn(now);
         }
+        let is_same_hang = self.liveness.is_interrupted();
         let Pulse::Hung { step, signal, flat_ms } = self.liveness.look(now, &self.params.hang)
         else {
             return self.look_at_pulse_later(now);
@@ -42,19 +43,17 @@ impl Machine {
             step => step,
         };
         self.tell(Notice::Hang { signal: signal.to_owned(), flat_ms, step });
+        if step != HangStep::Warn && !is_same_hang {
+            self.fail(Class::Hang);
+            self.hung_in_a_row += 1;
+        }
         match step {
             HangStep::Warn => {}
             HangStep::Interrupt => {
-                self.fail(Class::Hang);
-                self.hung_in_a_row += 1;
                 self.note = Some(note(signal, flat_ms, &self.params.continue_prompt));
                 self.out.push(Action::PressEscape);
             }
             HangStep::End => {
-                if self.hung_in_a_row == 0 {
-                    self.fail(Class::Hang);
-                }
-                self.hung_in_a_row += 1;
                 self.failed = Some(Class::Hang);
                 return self.end_session(EndReason::Hang);
             }
