@@ -333,7 +333,9 @@ pub fn of_error_row(error: &str, status: Option<u16>) -> Class {
             Class::Authentication
         }
         ("rate_limit", _) | (_, Some(429)) => Class::RateLimit,
-        ("server_error" | "overloaded", _) | (_, Some(500..=599)) => Class::Overloaded,
+        ("server_error" | "overloaded", Some(_)) | ("overloaded", None) | (_, Some(500..=599)) => {
+            Class::Overloaded
+        }
         (_, Some(_)) | ("invalid_request" | "model_not_found" | "billing_error", _) => {
             Class::Refused
         }
@@ -385,6 +387,7 @@ mod tests {
             ("server_error", Some(529), Class::Overloaded),
             ("server_error", Some(500), Class::Overloaded),
             ("unknown", Some(502), Class::Overloaded),
+            ("server_error", None, Class::Connection),
             ("model_not_found", Some(404), Class::Refused),
             ("invalid_request", Some(413), Class::Refused),
             ("invalid_request", None, Class::Refused),

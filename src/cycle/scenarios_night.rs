@@ -308,7 +308,8 @@ fn a_wait_longer_than_allowed_ends_the_run_at_once_with_a_brief() {
         Some(CheckpointStatus::Handoff)
     );
     match s.m.outcome() {
-        Some(Outcome::LimitPast { why }) => {
+        Some(outcome @ Outcome::LimitPast { .. }) => {
+            let why = outcome.sentence();
             assert!(why.contains("five_hour") && why.contains("2027-"), "{why}");
         }
         other => panic!("{other:?}"),

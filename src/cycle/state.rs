@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Class;
 use super::judge::Judge;
+use crate::clock;
 
 /// Where the run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -312,8 +313,10 @@ pub enum Outcome {
     },
     /// The wait for a usage limit, or for the API, is past its deadline.
     LimitPast {
-        /// What was waited for, and until when.
+        /// What was waited for.
         why: String,
+        /// When it would have been over, Unix milliseconds, if that is known.
+        resets_unix_ms: Option<i64>,
     },
     /// Too little room on a disk.
     Disk {
@@ -379,8 +382,10 @@ impl Outcome {
                 "too many sessions in a row made no progress (limits.no_progress_cycles)".into()
             }
             Outcome::Authentication { why } => format!("the API refused the login: {why}"),
-            Outcome::LimitPast { why } => {
-                format!("the wait would be longer than limits.max_wait_hours: {why}")
+            Outcome::LimitPast { why, resets_unix_ms } => {
+                let until = resets_unix_ms.map(|ms| format!(" until {}", clock::rfc3339(ms)));
+                let until = until.unwrap_or_default();
+                format!("the wait would be longer than limits.max_wait_hours: {why}{until}")
             }
             Outcome::Disk { why } => format!("too little room on a disk: {why}"),
             Outcome::Stopped { signal } => format!("stopped (signal {signal})"),

@@ -371,7 +371,7 @@ impl Driver {
         if key == crate::session::wire::Key::Enter
             && !std::mem::replace(&mut session.senses.trust_told, true)
         {
-            let what = Dialog::Trust.question().to_owned();
+            let what = "whether this folder is trusted".to_owned();
             let (kind, answer) = ("trust".to_owned(), "yes".to_owned());
             self.report(SessionReport::Answered { kind, what, answer });
         }

@@ -239,7 +239,10 @@ mod tests {
         let why = || "it asks something".to_owned();
         assert_eq!(occasion(Outcome::Done), Some((Occasion::Finished, 0)));
         assert_eq!(occasion(Outcome::NeedsPerson { why: why() }), None, "told before, by itself");
-        assert_eq!(occasion(Outcome::LimitPast { why: why() }), Some((Occasion::Failed, 31)));
+        assert_eq!(
+            occasion(Outcome::LimitPast { why: why(), resets_unix_ms: None }),
+            Some((Occasion::Failed, 31))
+        );
         assert_eq!(occasion(Outcome::Disk { why: why() }), Some((Occasion::Failed, 51)));
         assert_eq!(occasion(Outcome::Budget { which: Budget::Cost }), Some((Occasion::Failed, 20)));
         assert_eq!(occasion(Outcome::NoProgress), Some((Occasion::Failed, 21)));

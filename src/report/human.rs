@@ -9,12 +9,15 @@ use crate::cycle::Outcome;
 use crate::cycle::pressure::WindowSource;
 use crate::cycle::record::CostSource;
 use crate::cycle::state::Budget;
+use crate::guard::worktree;
 use crate::text::{self, Side};
 
 /// Nothing but a path or an id is wider than this.
 const COLUMNS: usize = 100;
 /// A foreign text longer than this is cut; the JSON report has all of it.
 const LONGEST: usize = 1_000;
+/// Work trees that are named; the JSON report has all of them.
+const TREES: usize = 3;
 /// Rows of a terminal that are shown.
 const SCREEN_ROWS: usize = 40;
 /// Where the second column begins.
@@ -26,7 +29,7 @@ impl Report {
     /// The report in words; times are local to `zone`.
     pub fn human(&self, zone: &TimeZone) -> String {
         let mut page = Page::default();
-        page.paragraph(&self.headline());
+        page.paragraph(&self.headline(zone));
         page.blank();
         self.facts(&mut page, zone);
         if !self.cycles.is_empty() {
@@ -55,7 +58,7 @@ impl Report {
     }
 
     /// How it ended, and whether the reader must do something.
-    fn headline(&self) -> String {
+    fn headline(&self, zone: &TimeZone) -> String {
         let tally = match self.tasks_total {
             0 => "no task boxes seen".to_owned(),
             total => format!("{} of {total} tasks ticked", self.tasks_done_after),
@@ -81,10 +84,14 @@ impl Report {
                         "See what it was doing before you go on.",
                 }
             ),
-            Ended::With(Outcome::LimitPast { why }) => format!(
-                "NOT DONE: longhaul did not wait longer than limits.max_wait_hours: {why} \
-                 ({tally}). Go on when the limit is reset."
-            ),
+            Ended::With(Outcome::LimitPast { why, resets_unix_ms }) => {
+                let until = resets_unix_ms.map(|ms| text::local(ms, zone, "%a %Y-%m-%d %H:%M"));
+                let until = until.map_or_else(String::new, |at| format!(" until {at}"));
+                format!(
+                    "NOT DONE: longhaul does not wait longer than limits.max_wait_hours, and \
+                     {why}{until} ({tally}). Go on then."
+                )
+            }
             Ended::With(Outcome::Disk { why }) => format!(
                 "NOT DONE, YOU ARE NEEDED: too little room on a disk: {why} ({tally}). \
                  Make room, then go on."
@@ -108,6 +115,14 @@ impl Report {
                 self.message
             ),
         }
+    }
+
+    /// The git refs of the newest cycles that have one.
+    fn trees(&self) -> impl Iterator<Item = (u32, &str)> {
+        let all: Vec<_> =
+            self.cycles.iter().filter_map(|c| Some((c.cycle, c.git_ref.as_deref()?))).collect();
+        let older = all.len().saturating_sub(TREES);
+        all.into_iter().skip(older)
     }
 
     /// What to say when all is well; else where to look.
@@ -329,6 +344,13 @@ impl Report {
         }
         for c in &self.cycles {
             page.path(&format!("session {}", c.cycle), &c.session_id);
+        }
+        // The work tree as the newest cycles found it.
+        for (cycle, git_ref) in self.trees() {
+            page.path(&format!("files {cycle}"), git_ref);
+        }
+        if let Some((_, git_ref)) = self.trees().last() {
+            page.path("had back by", &worktree::restore_command(git_ref));
         }
         let (name, command) = match &self.ended {
             Ended::With(Outcome::Done) => return,

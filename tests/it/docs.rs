@@ -122,7 +122,7 @@ fn exit_codes() -> BTreeSet<u8> {
         Outcome::Budget { which: Budget::Hours },
         Outcome::NoProgress,
         Outcome::Authentication { why: String::new() },
-        Outcome::LimitPast { why: String::new() },
+        Outcome::LimitPast { why: String::new(), resets_unix_ms: None },
         Outcome::Disk { why: String::new() },
     ];
     for outcome in &outcomes {

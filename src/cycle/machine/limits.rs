@@ -1,7 +1,7 @@
 //! Usage limits and failing APIs: waiting, trying again, and giving up waiting.
 
 use super::{LOOK_AT_CLOCK_MS, Machine};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::cycle::action::{Notice, Timer};
 use crate::cycle::event::{Quota, UsageLimit};
 use crate::cycle::failure::{API_FAILURES, CONTINUES_WITHIN_MS, Class, LIMIT_MARGIN_MS, REFUSALS};
@@ -162,16 +162,15 @@ impl Machine {
 
     /// Waiting longer is more than the person allows: the run ends.
     pub(super) fn give_up_waiting(&mut self, now: Timestamp) {
-        let why = match (&self.limit, self.limit_until_ms(now)) {
-            (Some(limit), Some(_)) => {
-                let at = limit.resets_unix_ms.map(|unix_ms| Timestamp { unix_ms, boot_ms: 0 });
-                let at = at.map_or_else(String::new, |at| at.rfc3339());
-                format!("the limit ({}) is reset at {at}", limit.which)
+        let holds = self.limit_until_ms(now).is_some();
+        let (why, resets_unix_ms) = match &self.limit {
+            Some(limit) => {
+                let why = format!("the limit ({}) holds", limit.which);
+                (why, limit.resets_unix_ms.filter(|_| holds))
             }
-            (Some(limit), None) => format!("the limit ({}) still holds", limit.which),
-            (None, _) => "the API gives no reply".into(),
+            None => ("the API gives no reply".into(), None),
         };
-        self.settle(Outcome::LimitPast { why });
+        self.settle(Outcome::LimitPast { why, resets_unix_ms });
         match &self.state {
             State::Between { .. } => self.finish_with_verdict(now),
             State::Ending { .. } | State::Finished { .. } => {}
@@ -259,15 +258,23 @@ impl Machine {
         });
         self.used_up = used_up;
         let reserve = self.params.quota_reserve_percent;
-        let most = limits.iter().filter_map(|(_, q)| q.map(|q| q.used_percent)).fold(0.0, f64::max);
-        if reserve > 0.0 && most >= 100.0 - reserve && self.verdict.is_none() {
-            let which = Budget::Quota;
-            let text = format!(
-                "{most:.0} % of the subscription's quota is used; {} keeps {reserve} % for you",
-                which.key()
-            );
-            self.tell(Notice::Warning { text });
-            self.wind_down(now, Outcome::Budget { which }, EndReason::Budget);
-        }
+        let touched = limits.iter().find_map(|(name, quota)| {
+            let quota = (*quota)?;
+            (quota.used_percent >= 100.0 - reserve).then_some((name, quota))
+        });
+        let Some((name, quota)) = touched.filter(|_| reserve > 0.0 && self.verdict.is_none())
+        else {
+            return;
+        };
+        let which = Budget::Quota;
+        let resets = quota.resets_unix_ms.map(|ms| format!(", until {}", clock::rfc3339(ms)));
+        let text = format!(
+            "{:.0} % of the quota ({name}) is used{}; {} keeps {reserve} % for you",
+            quota.used_percent,
+            resets.unwrap_or_default(),
+            which.key()
+        );
+        self.tell(Notice::Warning { text });
+        self.wind_down(now, Outcome::Budget { which }, EndReason::Budget);
     }
 }

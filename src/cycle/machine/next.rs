@@ -261,7 +261,7 @@ impl Machine {
         }
         if self.outage_since_ms.is_some() && self.is_past_waiting(self.last_now, 0) {
             let why = "the API gives no reply".to_owned();
-            return Some(Outcome::LimitPast { why });
+            return Some(Outcome::LimitPast { why, resets_unix_ms: None });
         }
         if let Some(which) = self.spent_budget() {
             return Some(Outcome::Budget { which });
