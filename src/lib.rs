@@ -37,7 +37,7 @@
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
-//! | [`disk`] | how much room is left, and who takes it |
+//! | [`memory`], [`disk`] | what longhaul itself takes, and what is left |
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@notify`] | telling a person who is not there |
 //! | [`mod@show`], [`report`] | what a person sees |
@@ -63,6 +63,7 @@ pub mod error;
 pub mod guard;
 pub mod journal;
 pub mod lock;
+pub mod memory;
 pub mod models;
 pub mod notify;
 pub mod report;

@@ -105,6 +105,8 @@ pub struct Driver {
     last_poll_ms: u64,
     last_look_ms: u64,
     disks_at_ms: u64,
+    /// When memory was given back last.
+    released_at_ms: u64,
     /// Free room as told last, in grains and exactly.
     free_told: Vec<u64>,
     rooms_told: Vec<DiskRoom>,
@@ -142,6 +144,7 @@ impl Driver {
             marks: BudgetMarks::default(),
             guard,
             disks_at_ms: 0,
+            released_at_ms: 0,
             free_told: Vec::new(),
             rooms_told: Vec::new(),
             hints: Hints::new(&setup.project, &setup.config),

@@ -9,6 +9,7 @@ use crate::cycle::failure::Class;
 use crate::cycle::liveness::Sign;
 use crate::disk;
 use crate::error::Result;
+use crate::memory;
 use crate::reset_time::{self, LimitKind};
 use crate::session::dialog::{self, Dialog};
 use crate::session::oom::{self, Evidence};
@@ -25,6 +26,8 @@ use super::Driver;
 const SENSE_MS: u64 = 2_000;
 /// Between two looks at the disks.
 const DISK_MS: u64 = 4_000;
+/// Between two times of giving memory back.
+const RELEASE_MS: u64 = 30_000;
 /// The signs of life are told at least this often.
 const SIGNS_MS: u64 = 5_000;
 /// Less than this of a processor is what an idle server or watcher uses: no sign
@@ -141,6 +144,10 @@ impl Driver {
     /// Looks at the live session's processes and asks for its screen.
     pub(super) fn sense(&mut self, now: Timestamp) -> Result<()> {
         self.look_at_disks(now);
+        if now.boot_ms.saturating_sub(self.released_at_ms) >= RELEASE_MS {
+            self.released_at_ms = now.boot_ms;
+            memory::release_program();
+        }
         let exact_from_mb = self.setup.config.limits.tree_memory_soft_mb;
         let Some(session) = self.session.as_mut().filter(|s| s.exit.is_none()) else {
             return Ok(());

@@ -242,6 +242,8 @@ impl Room {
                 self.control.say(&KeeperEvent::Spawned { pid, start_ticks: process.start_ticks });
                 self.terminal = Some(terminal);
                 self.cli = Some(Cli { process, gone: false });
+                // From here on it waits, for hours.
+                crate::memory::release_program();
                 Continue(())
             }
             Err(err) => {
