@@ -8,7 +8,8 @@ use crate::claude_json::{Env, Json, Places};
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::cycle::{Event, Machine, Params};
+use crate::cycle::failure::Class;
+use crate::cycle::{Event, Machine, Outcome, Params, Snapshot};
 use crate::driver::{self, Guard, Setup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
@@ -97,17 +98,31 @@ impl Ground {
     }
 }
 
-/// The newest run, if it was cut off.
-pub(super) struct CutOff {
+/// The newest run, where it matters to the next one.
+pub(super) struct LastRun {
     run: RunFolder,
     told: journal::Told,
 }
 
-impl CutOff {
+impl LastRun {
     pub fn find(state: &Path) -> Result<Option<Self>> {
         let Some(run) = RunFolder::newest(state)? else { return Ok(None) };
         let told = journal::read(&run.journal())?;
-        Ok(told.machine.outcome().is_none().then_some(Self { run, told }))
+        Ok(Some(Self { run, told }))
+    }
+
+    /// Was it cut off, to be taken up again?
+    pub fn is_cut_off(&self) -> bool {
+        self.told.machine.outcome().is_none()
+    }
+
+    /// Must what it began with still stand? If it ended because that was changed,
+    /// a new run would otherwise take the change for what the person wants.
+    pub fn binds(&self) -> bool {
+        let view = Snapshot::of(&self.told.machine);
+        let saw_change = view.failures().any(|(class, _)| class == Class::SettingsChanged);
+        let is_over = matches!(self.told.machine.outcome(), Some(Outcome::NeedsPerson { .. }));
+        self.is_cut_off() || (is_over && saw_change)
     }
 
     /// What the run began with, compared with what is there now.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::claude_json::Env;
-use crate::cli::begin::{self, Begun, CutOff, Ground};
+use crate::cli::begin::{self, Begun, Ground, LastRun};
 use crate::cli::target::TargetArgs;
 use crate::config::{Config, PermissionPolicy};
 use crate::driver::Driver;
@@ -64,11 +64,11 @@ pub fn start(
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
     let ground = Ground::of(project, &config, target, &env)?;
-    let cut_off = CutOff::find(state.dir())?;
+    let last = LastRun::find(state.dir())?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
-    let watch = match &cut_off {
-        Some(cut_off) => Some(cut_off.compare_settings(&ground)?),
+    let watch = match last.as_ref().filter(|last| last.binds()) {
+        Some(last) => Some(last.compare_settings(&ground)?),
         None => None,
     };
     let findings = doctor::examine(&config, project, &env);
@@ -81,8 +81,8 @@ pub fn start(
     }
     sweep::become_subreaper()?;
     let program = doctor::find_program(&config.claude.command, project, &ground.child_env)?;
-    let begun = match cut_off.zip(watch) {
-        Some((cut_off, watch)) => cut_off.take_up(config, program, ground, watch)?,
+    let begun = match last.filter(LastRun::is_cut_off).zip(watch) {
+        Some((last, watch)) => last.take_up(config, program, ground, watch)?,
         None => begin::begin(state.dir(), config, program, ground)?,
     };
     let run_dir = begun.setup.run.path().to_owned();

@@ -88,7 +88,7 @@ pub const API_FAILURES: u32 = 8;
 /// Sessions in a row that never answered, before a person is needed.
 pub const DEAD_STARTS: u32 = 3;
 /// Looks for a program that is gone: an update may be putting it back.
-pub const MISSING_LOOKS: u32 = 5;
+pub const MISSING_LOOKS: u32 = 6;
 /// Requests refused in a row before a fresh session tries.
 pub const REFUSALS: u32 = 2;
 /// Added to the reset of a usage limit: the clocks differ a little.
@@ -289,7 +289,7 @@ impl Class {
             Class::CliMissing => Policy {
                 seen: "before a launch the CLI's program is not there or cannot be run",
                 answer: "looked for again after a pause: an update may be putting it back",
-                first_ms: 2 * SECOND_MS,
+                first_ms: 3 * SECOND_MS,
                 cap_ms: MINUTE_MS,
                 bound: Bound::Times(MISSING_LOOKS),
                 then: "exit 10",

@@ -157,7 +157,11 @@ impl Machine {
         self.close_cycle();
         self.end_wait(now);
         if let Outcome::NeedsPerson { why } = &outcome {
-            self.needs_person(why.clone(), self.last_screen.clone());
+            // Of a session that ended as it should, the last words explain nothing.
+            let is_telling =
+                self.past.last().is_some_and(|c| c.end_reason == Some(EndReason::DeadStart));
+            let screen = if is_telling { self.last_screen.clone() } else { String::new() };
+            self.needs_person(why.clone(), screen);
         }
         self.ended_at = Some(now);
         self.elapsed_before_ms = self.elapsed_ms(now);
