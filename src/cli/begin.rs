@@ -42,6 +42,8 @@ pub(super) struct Ground {
     global: Json,
     /// May the project's settings change?
     allowed: Allowed,
+    /// What the person should hear of before the first launch.
+    untold: Vec<String>,
 }
 
 impl Ground {
@@ -57,7 +59,8 @@ impl Ground {
         let subject = Subject { project, config_file: config_file.as_deref(), global: &global };
         let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, subject);
         let project = project.to_owned();
-        Ok(Self { project, child_env, places, config_file, global, allowed })
+        let untold = Vec::new();
+        Ok(Self { project, child_env, places, config_file, global, allowed, untold })
     }
 
     fn subject(&self) -> Subject<'_> {
@@ -93,6 +96,7 @@ impl Ground {
             config_file: self.config_file,
             allowed: self.allowed,
             global: self.global,
+            untold: self.untold,
         };
         Ok((setup, guard))
     }
@@ -126,15 +130,22 @@ impl LastRun {
     }
 
     /// What the run began with, compared with what is there now.
-    pub fn compare_settings(&self, ground: &Ground) -> Result<settings::Watch> {
+    ///
+    /// # Errors
+    /// Something is different, and nobody has allowed it.
+    pub fn compare_settings(&self, ground: &mut Ground) -> Result<settings::Watch> {
         let (subject, allowed) = (ground.subject(), ground.allowed);
         let Some(mut watch) = settings::Watch::resume(self.run.path())? else {
             return settings::Watch::begin(self.run.path(), subject, allowed);
         };
         match watch.check(subject, allowed, Moment::TakenUp)? {
-            Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_) => Ok(watch),
-            Verdict::Refused(changes) => Err(changes.into_error()),
+            Verdict::Same => {}
+            Verdict::Allowed(changes) | Verdict::Later(changes) => {
+                ground.untold.push(changes.sentence());
+            }
+            Verdict::Refused(changes) => return Err(changes.into_error()),
         }
+        Ok(watch)
     }
 
     pub fn take_up(

@@ -63,12 +63,12 @@ pub fn start(
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
-    let ground = Ground::of(project, &config, target, &env)?;
+    let mut ground = Ground::of(project, &config, target, &env)?;
     let last = LastRun::find(state.dir())?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
     let watch = match last.as_ref().filter(|last| last.binds()) {
-        Some(last) => Some(last.compare_settings(&ground)?),
+        Some(last) => Some(last.compare_settings(&mut ground)?),
         None => None,
     };
     let findings = doctor::examine(&config, project, &env);

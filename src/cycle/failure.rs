@@ -264,7 +264,7 @@ impl Class {
                 seen: "a turn in which nothing moved for `hang.interrupt`, or a tool call for \
                        `hang.tool`",
                 answer: "Esc, and told to go on; ended and replaced when that does not help, or \
-                         the next turn hangs as well",
+                         the next turn hangs as well, without a reply in between",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: 5 * MINUTE_MS,
                 bound: Bound::NoProgress,
@@ -305,8 +305,10 @@ impl Class {
                 "exit 10, naming the copies there are",
             ),
             Class::SettingsChanged => once(
-                "before a launch hooks, env or helpers of the project differ from the start",
-                "nothing is launched, unless `claude.allow_settings_changes`",
+                "before a launch, or while a session lives, hooks, env or helpers of the project \
+                 differ from the start",
+                "the session is ended and nothing is launched, unless \
+                 `claude.allow_settings_changes`",
                 "exit 10, naming what changed",
             ),
         }
@@ -336,6 +338,7 @@ pub fn of_error_row(error: &str, status: Option<u16>) -> Class {
         ("server_error" | "overloaded", Some(_)) | ("overloaded", None) | (_, Some(500..=599)) => {
             Class::Overloaded
         }
+        (_, Some(408 | 409 | 425 | 499)) => Class::Connection,
         (_, Some(_)) | ("invalid_request" | "model_not_found" | "billing_error", _) => {
             Class::Refused
         }

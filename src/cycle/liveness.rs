@@ -25,6 +25,8 @@ pub enum Sign {
     Hook,
     /// The screen counts tokens that arrive: the answer is streaming.
     Stream,
+    /// The CLI tries a request again by itself, and says so.
+    Retry,
     /// Processes below the CLI compute. The CLI's own spinner does not count.
     Cpu,
 }
@@ -39,6 +41,7 @@ impl Sign {
             Sign::Statusline => "statusline",
             Sign::Hook => "hook",
             Sign::Stream => "stream",
+            Sign::Retry => "retry",
             Sign::Cpu => "cpu",
         }
     }
@@ -47,7 +50,7 @@ impl Sign {
     /// goes on: the CLI redraws its statusline for less.
     fn is_work(self) -> bool {
         match self {
-            Sign::Prompt | Sign::Transcript | Sign::Subagent | Sign::Stream => true,
+            Sign::Prompt | Sign::Transcript | Sign::Subagent | Sign::Stream | Sign::Retry => true,
             Sign::Statusline | Sign::Hook | Sign::Cpu => false,
         }
     }

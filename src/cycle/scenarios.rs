@@ -1014,6 +1014,7 @@ fn pauses_after_api_failures_double_and_are_bounded() {
 #[test]
 fn a_reply_forgives_the_failures_before_it() {
     let mut s = working();
+    s.works = true;
     for _ in 0..30 {
         s.turn_fails("server_error", 529, "overloaded").stands_in("cooling");
         s.deadline(Timer::Cool).arrives(false).replies(21_000);

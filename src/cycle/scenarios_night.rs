@@ -301,7 +301,7 @@ fn a_wait_longer_than_allowed_ends_the_run_at_once_with_a_brief() {
     assert!(!s.told(is_waiting), "nothing is waited for");
     s.exits();
     assert_eq!(s.between(), Some(&Between::Briefing));
-    s.brief_written().reads_open().stands_in("finished");
+    s.brief_written().reads_open().weighs(false).stands_in("finished");
     assert_eq!((code(&s), s.reason()), (Some(31), Some(EndReason::Limit)));
     assert_eq!(
         s.m.past.last().map(|c| c.checkpoint.status.clone()),
@@ -585,9 +585,83 @@ fn retries_of_the_cli_are_told_and_counted_once_a_request() {
     s.overloads().stands_in("cooling");
     assert_eq!(s.failures(Class::Overloaded), 1);
     s.deadline(Timer::Cool).arrives(false).replies(21_000);
-    s.tries_again(Class::Overloaded, 1).replies(22_000).tries_again(Class::Overloaded, 1);
-    assert_eq!(s.failures(Class::Overloaded), 3);
+    s.tries_again(Class::Overloaded, 1).replies(22_000);
+    assert_eq!(s.failures(Class::Overloaded), 2);
+    // What its screen calls it at first is vague; the row knows.
+    s.tries_again(Class::Overloaded, 1).turn_fails("rate_limit", 429, "slow down");
+    assert_eq!((s.failures(Class::Overloaded), s.failures(Class::RateLimit)), (2, 1));
     assert_eq!(s.launched(), 1);
+}
+
+#[test]
+fn a_silent_api_is_waited_for_and_is_no_dead_start() {
+    let mut s = story().and(|s| s.launches());
+    for attempt in 1..20 {
+        s.tries_again(Class::Connection, attempt);
+        for _ in 0..3 {
+            s.deadline(Timer::Start).stands_in("starting");
+        }
+    }
+    // A fresh session meets the same silence, and says nothing of it.
+    let mut s = working();
+    s.overloads().exits().brief_written().reads_open().weighs(true);
+    s.waits_for("starting").deadline(Timer::Start).stands_in("starting");
+    assert_eq!(s.failures(Class::DeadStart), 0);
+}
+
+#[test]
+fn a_turn_that_fails_for_ever_after_one_reply_is_bounded_by_progress() {
+    let mut s = working();
+    for _ in 0..100 {
+        match s.m.state().name() {
+            "working" => s.replies(30_000).turn_fails("invalid_request", 400, "image too large"),
+            "cooling" => s.deadline(Timer::Cool),
+            _ => break,
+        };
+    }
+    s.stands_in("checkpointing");
+    assert!(s.prompts() <= s.m.params.max_nudges as usize + 1, "{}", s.prompts());
+}
+
+#[test]
+fn a_task_that_was_done_when_the_limit_came_is_done() {
+    let mut s = working();
+    s.is_limited(i64::MAX / 4).stands_in("ending").exits().brief_written();
+    s.reads_done_twice();
+    s.ends_with(&Outcome::Done, 0);
+    // And one that is waited for is looked at before anything is typed.
+    let mut s = working();
+    s.is_limited(10_000);
+    let typed = s.prompts();
+    s.event_of(Timer::Cool).stands_in("judging").reads_done_twice().stands_in("ending");
+    assert_eq!(s.prompts(), typed);
+}
+
+#[test]
+fn a_pause_by_a_person_is_no_wait_for_the_api() {
+    let mut s = working();
+    s.person(Command::Pause).overloads().exits().brief_written().reads_open().weighs(true);
+    let long_ms = s.m.params.max_wait_ms + 1_000;
+    s.stands_in("between").passes(long_ms);
+    s.person(Command::Resume).reads_open().weighs(true);
+    assert_eq!(s.m.outcome(), None, "{:?}", s.m.state());
+}
+
+#[test]
+fn an_api_that_fails_in_mid_checkpoint_is_booked_and_the_next_session_waits() {
+    let mut s = asked();
+    s.overloads().stands_in("checkpointing").arrives(false).overloads().stands_in("ending");
+    assert_eq!(s.failures(Class::Overloaded), 2);
+    s.exits().brief_written().reads_open().weighs(true);
+    assert!(matches!(s.between(), Some(Between::Backoff { until_unix_ms: None })));
+}
+
+#[test]
+fn a_cli_that_goes_on_by_itself_is_left_to_it_from_its_own_prompt_on() {
+    let mut s = working();
+    s.is_limited(60_000).stands_in("cooling");
+    let text = "Your claude.ai usage limit has reset. Continue the task".to_owned();
+    s.report(SessionReport::PromptArrived { text, queued: true }).stands_in("working");
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub(super) struct Story {
     pub(super) boxes: (u32, u32),
     /// Whether the look before a launch finds nothing, at once.
     finds_nothing: bool,
+    /// What a turn that failed is judged by when its pause is over: some work was
+    /// done before it. Work is left in any case.
+    pub(super) works: bool,
 }
 
 /// A run that has been started, and reads the task file.
@@ -51,6 +54,7 @@ pub(super) fn story_with(change: impl FnOnce(&mut Params)) -> Story {
         all: Vec::new(),
         boxes: (0, 4),
         finds_nothing: true,
+        works: false,
     };
     story.event(Event::Started);
     story
@@ -132,6 +136,20 @@ impl Story {
             self.passes(before.saturating_sub(self.now.boot_ms));
             self.event(Event::Deadline { timer: t, epoch });
         }
+        self.passes(at.saturating_sub(self.now.boot_ms));
+        self.event(Event::Deadline { timer, epoch });
+        if timer == Timer::Cool && self.is("judging") {
+            let before = std::mem::take(&mut self.last);
+            let works = self.works;
+            self.reads_open().weighs(works);
+            self.last.splice(0..0, before);
+        }
+        self
+    }
+
+    /// The deadline passes, and nothing is answered to what it asks.
+    pub(super) fn event_of(&mut self, timer: Timer) -> &mut Self {
+        let (at, epoch) = self.timers.remove(&timer).expect("that timer was set");
         self.passes(at.saturating_sub(self.now.boot_ms));
         self.event(Event::Deadline { timer, epoch })
     }

@@ -26,6 +26,8 @@ pub struct Guard {
     pub config_file: Option<PathBuf>,
     /// May the settings change?
     pub allowed: Allowed,
+    /// What the person should hear of before the first launch.
+    pub untold: Vec<String>,
     /// The CLI's own file, as last read sound.
     pub global: Json,
 }
@@ -41,7 +43,10 @@ impl Driver {
 
     /// The CLI's own file was read; the rest takes no time.
     pub(super) fn go_on_preparing(&mut self, global: crate::Result<Json>) {
-        let mut warnings = Vec::new();
+        let class = Some(Class::SettingsChanged);
+        let untold = std::mem::take(&mut self.guard.untold);
+        let mut warnings: Vec<Warning> =
+            untold.into_iter().map(|text| Warning { class, text }).collect();
         let refusal = self.find_refusal(global, &mut warnings);
         self.queue.push_back(Event::Prepared { refusal, warnings });
     }

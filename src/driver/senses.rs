@@ -39,7 +39,7 @@ const GRAIN_MB: u64 = 64;
 const FREE_GRAIN_MB: u64 = 256;
 /// Fewer than this many grains of room are scarce.
 const SCARCE_GRAINS: u64 = 16;
-/// Entries of the temporary folder that are counted, some 2 µs each.
+/// Entries of the temporary folder that are counted, some 10 µs each.
 const SCRATCH_ENTRIES: usize = 10_000;
 /// A question the CLI's hook answers is gone from the screen by then.
 const HOOK_LEAD_MS: u64 = 8_000;
@@ -148,7 +148,8 @@ impl Driver {
             self.released_at_ms = now.boot_ms;
             memory::release_program();
         }
-        let exact_from_mb = self.setup.config.limits.tree_memory_soft_mb;
+        let limits = &self.setup.config.limits;
+        let exact_from_mb = limits.tree_memory_soft_mb.min(limits.tree_memory_hard_mb);
         let Some(session) = self.session.as_mut().filter(|s| s.exit.is_none()) else {
             return Ok(());
         };
@@ -176,7 +177,7 @@ impl Driver {
         let in_grains = (memory_mb / GRAIN_MB, subagents, scratch_mb / GRAIN_MB);
         // Above a limit every look counts: the first may have come too early.
         let limits = &self.setup.config.limits;
-        let is_over = memory_mb >= limits.tree_memory_soft_mb
+        let is_over = memory_mb >= exact_from_mb
             || scratch_mb > limits.scratch_mb
             || subagents > limits.max_subagents;
         if is_over || senses.vitals_told != Some(in_grains) {
@@ -313,7 +314,7 @@ impl Driver {
         let attempt = retry.attempt.unwrap_or(1);
         let told = Some((retry.class.clone(), attempt));
         // What is shown counts down; what is told is each attempt, once.
-        if session.senses.retry_told == told || retry.in_seconds.is_none() {
+        if session.senses.retry_told == told {
             return;
         }
         let Some(class) = class_of(retry, look.connection_trouble) else { return };

@@ -31,6 +31,8 @@ const READ_BYTES: usize = 16 << 10;
 /// How long a text waits for a question to go away, and how often it looks.
 const HELD_MS: u64 = 10_000;
 const HELD_LOOK_MS: u64 = 50;
+/// It is typed when no question was seen for this long.
+const CLEAR_MS: u64 = 200;
 
 /// Most of what may wait to be typed.
 const QUEUE_MAX_BYTES: usize = 1 << 20;
@@ -70,6 +72,8 @@ struct Held {
     /// Empty: only Enter.
     text: String,
     until_ms: u64,
+    /// Since when no question is seen.
+    clear_since_ms: Option<u64>,
 }
 
 impl Terminal {
@@ -156,14 +160,14 @@ impl Terminal {
     /// already: a session that asks again and again, and is answered by a hook,
     /// would otherwise never hear it. Nothing is queued when too much is waiting.
     pub fn submit(&mut self, id: u32, text: &str) {
-        if !self.is_asking() {
-            // Enter alone was meant for a text that still waits.
-            let held = self.held.take().filter(|_| text.is_empty());
-            return self.queue_text(id, held.as_ref().map_or(text, |held| &held.text));
+        if self.held.is_none() && !self.is_asking() {
+            return self.queue_text(id, text);
         }
+        // Enter alone is meant for the text that still waits.
         if !text.is_empty() || self.held.is_none() {
             let until_ms = Timestamp::now().boot_ms + HELD_MS;
-            self.held = Some(Held { id, text: text.to_owned(), until_ms });
+            let (text, clear_since_ms) = (text.to_owned(), None);
+            self.held = Some(Held { id, text, until_ms, clear_since_ms });
         }
     }
 
@@ -178,10 +182,15 @@ impl Terminal {
     /// Types what was held back once the question is gone; gives up on it when the
     /// question stays.
     fn type_held(&mut self) -> Option<KeeperEvent> {
-        let until_ms = self.held.as_ref()?.until_ms;
         let is_asking = self.is_asking();
-        let held = self.held.take_if(|_| !is_asking || Timestamp::now().boot_ms >= until_ms)?;
-        if is_asking {
+        let now_ms = Timestamp::now().boot_ms;
+        let held = self.held.as_mut()?;
+        // A frame painted by half shows no question either.
+        held.clear_since_ms = held.clear_since_ms.or(Some(now_ms)).filter(|_| !is_asking);
+        let is_clear = held.clear_since_ms.is_some_and(|since| now_ms - since >= CLEAR_MS);
+        let until_ms = held.until_ms;
+        let held = self.held.take_if(|_| is_clear || now_ms >= until_ms)?;
+        if !is_clear {
             return Some(self.withheld(held.id));
         }
         self.queue_text(held.id, &held.text);

@@ -70,6 +70,7 @@ impl Machine {
             return self.ask_again_or_give_up(&shortfalls.join("; "));
         }
         ask.phase = AskPhase::Keeping;
+        self.failed = None;
         let is_new = self.last_checkpoint_digest.as_ref() != Some(&digest);
         self.last_checkpoint_digest = Some(digest);
         let counts = is_new && self.reason != Some(EndReason::NoProgress);

@@ -2,7 +2,8 @@
 
 use super::limits::left_ms;
 use super::{
-    ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine, SLEPT_MS,
+    ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, GONE_MS, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine,
+    SLEPT_MS,
 };
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
@@ -74,6 +75,9 @@ impl Machine {
             }
             Timer::Gone => {
                 if matches!(self.state, State::Ending { surely: true }) {
+                    if self.just_woke(now) {
+                        return self.timer(Timer::Gone, GONE_MS);
+                    }
                     let why = "the session could not be ended; look for its processes".to_owned();
                     self.verdict = Some(Outcome::NeedsPerson { why });
                     self.session_is_gone(now, Exit::Unknown, 0, 1);
@@ -88,6 +92,9 @@ impl Machine {
 
     /// longhaul's own work on files did not report: the run goes on without.
     pub(super) fn on_answer_deadline(&mut self, now: Timestamp) {
+        if self.just_woke(now) {
+            return self.timer(Timer::Answer, ANSWER_MS);
+        }
         let late = |what: &str| format!("{what} took longer than {} s", ANSWER_MS / 1_000);
         match &self.state {
             State::Checkpointing { ask } => match ask.phase {
@@ -157,9 +164,13 @@ impl Machine {
             self.begin_ask(EndReason::Threshold);
         } else if self.paused {
             self.enter(State::Held);
-        } else {
+        } else if !std::mem::take(&mut self.replied_since_pause) {
             let text = self.params.continue_prompt.clone();
             self.work_on(now, text);
+        } else {
+            // The model worked until then: is the task done, was there progress?
+            // Turns that fail for ever after one reply must not go on for ever.
+            self.begin_judging();
         }
     }
 
@@ -173,7 +184,10 @@ impl Machine {
             let after_ms = self.params.start_timeout_ms;
             return self.timer(Timer::Start, after_ms);
         }
-        if self.limit_until_ms(now).is_some() || self.cli_retries.is_some() {
+        if self.limit_until_ms(now).is_some()
+            || self.cli_retries.is_some()
+            || self.outage_since_ms.is_some()
+        {
             // The session is well; it is the API that does not answer.
             if self.is_past_waiting(now, 0) {
                 return self.give_up_waiting(now);

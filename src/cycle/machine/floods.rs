@@ -71,7 +71,7 @@ impl Machine {
             return;
         }
         let why = format!(
-            "{} MB are free at {}, and limits.disk_floor_mb is {}",
+            "{} MB are free at {}, and the floor (limits.disk_floor_mb) is {} MB",
             room.free_mb,
             room.place,
             self.disk_floor_mb(room)

@@ -5,6 +5,7 @@ use crate::clock::{self, Timestamp};
 use crate::cycle::action::{Notice, Timer};
 use crate::cycle::event::{Quota, UsageLimit};
 use crate::cycle::failure::{API_FAILURES, CONTINUES_WITHIN_MS, Class, LIMIT_MARGIN_MS, REFUSALS};
+use crate::cycle::liveness::Sign;
 use crate::cycle::record::WaitRecord;
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
@@ -35,7 +36,7 @@ impl Machine {
         elapsed_ms.saturating_sub(since_ms).saturating_add(more_ms) > self.params.max_wait_ms
     }
 
-    fn begin_outage(&mut self, now: Timestamp) {
+    pub(super) fn begin_outage(&mut self, now: Timestamp) {
         let elapsed_ms = self.elapsed_ms(now);
         self.outage_since_ms.get_or_insert(elapsed_ms);
     }
@@ -47,15 +48,29 @@ impl Machine {
         self.dead_starts_in_a_row = 0;
         self.hung_in_a_row = 0;
         self.declined_in_a_row = 0;
+        self.replied_since_pause = true;
         self.outage_since_ms = None;
-        self.cli_retries = None;
+        self.book_cli_retries();
         self.limit = None;
         self.end_wait(now);
+    }
+
+    /// Attempts of the CLI's own that came to an end without an error row.
+    pub(super) fn book_cli_retries(&mut self) {
+        if let Some(class) = self.cli_retries.take() {
+            self.fail(class);
+        }
     }
 
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
         let open = self.waits.last().filter(|w| w.ended.is_none());
         if open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS) {
+            return;
+        }
+        let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
+        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none() && !is_known) {
+            // Tried now and then, until nobody knows when: one wait, told once.
+            open.until_unix_ms = until_unix_ms;
             return;
         }
         self.end_wait(now);
@@ -185,9 +200,9 @@ impl Machine {
 
     /// A turn failed by the API, after the CLI's own attempts; the session is idle.
     pub(super) fn on_api_error(&mut self, now: Timestamp, class: Class) {
-        if self.cli_retries.take().is_none() {
-            self.fail(class);
-        }
+        // The row says what it was; the screen's first words are vague.
+        self.cli_retries = None;
+        self.fail(class);
         self.failures_in_a_row += 1;
         self.api_failures_in_a_row += 1;
         let attempt = self.failures_in_a_row;
@@ -234,9 +249,8 @@ impl Machine {
                 return self.give_up_waiting(now);
             }
         }
-        if self.cli_retries.replace(class).is_none() {
-            self.fail(class);
-        }
+        self.cli_retries = Some(class);
+        self.on_sign(now, Sign::Retry);
         self.tell(Notice::Retrying { class, attempt, after_ms });
     }
 

@@ -112,6 +112,8 @@ pub struct Machine {
     declined_in_a_row: u32,
     /// Looks in a row for a program that is gone.
     missing_in_a_row: u32,
+    /// The model replied since the last pause after a failure.
+    replied_since_pause: bool,
     /// The usage limit that was reached last.
     pub(super) limit: Option<UsageLimit>,
     /// The limit of the subscription that is used up, as the statusline says.
@@ -191,6 +193,7 @@ impl Machine {
             hung_in_a_row: 0,
             declined_in_a_row: 0,
             missing_in_a_row: 0,
+            replied_since_pause: false,
             limit: None,
             used_up: None,
             cli_retries: None,

@@ -73,8 +73,10 @@ impl Machine {
             });
         }
         // The run's end is settled, and a person who pressed Ctrl-C does not wait
-        // for a verify command; only a spent budget may still meet a finished task.
-        let settled = self.verdict.as_ref().is_some_and(|v| !matches!(v, Outcome::Budget { .. }));
+        // for a verify command; only a spent budget, or a limit, may still meet a finished task.
+        let settled = self.verdict.as_ref().is_some_and(|verdict| {
+            !matches!(verdict, Outcome::Budget { .. } | Outcome::LimitPast { .. })
+        });
         if settled && matches!(self.state, State::Between { step: Between::Judging { .. } }) {
             self.finish_with_verdict(now);
             return;

@@ -17,8 +17,15 @@ impl Machine {
                 self.paused = false;
                 self.obeyed("resumed");
                 match &self.state {
-                    State::Held => self.begin_judging(),
-                    State::Between { step: Between::Held } => self.judge_between(now),
+                    State::Held => {
+                        // The person's pause was no wait for the API.
+                        self.outage_since_ms = None;
+                        self.begin_judging();
+                    }
+                    State::Between { step: Between::Held } => {
+                        self.outage_since_ms = None;
+                        self.judge_between(now);
+                    }
                     State::Starting
                     | State::Working
                     | State::Judging { .. }

@@ -44,7 +44,7 @@ impl Machine {
                 });
                 self.check_budgets(now);
             }
-            SessionReport::PromptArrived { text, queued } => self.on_prompt(&text, queued),
+            SessionReport::PromptArrived { text, queued } => self.on_prompt(now, &text, queued),
             SessionReport::Tool { id, summary } => {
                 self.last_activity.clone_from(&summary);
                 self.tell(Notice::Activity { summary });
@@ -199,7 +199,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_prompt(&mut self, text: &str, queued: bool) {
+    pub(super) fn on_prompt(&mut self, now: Timestamp, text: &str, queued: bool) {
+        if matches!(self.state, State::Cooling { class: Class::UsageLimit, .. }) {
+            // Not one of ours: the CLI goes on by itself, and is left to it.
+            self.enter(State::Working);
+            self.watch_turn(now);
+            return;
+        }
         if self.typed.as_ref().is_some_and(|t| is_same_text(&t.text, text)) {
             self.typed = None;
         }
@@ -296,6 +302,11 @@ impl Machine {
                     }
                     self.give_up_asking("a usage limit is reached: no request is answered now");
                 }
+                AskPhase::Heard | AskPhase::Interrupting
+                    if failure.is_some_and(Class::is_outage) =>
+                {
+                    self.on_api_fails_checkpoint(now, failure.unwrap_or(Class::Connection));
+                }
                 AskPhase::Heard => self.prove(),
                 // It ended by itself just as Esc was pressed.
                 AskPhase::Interrupting if end == TurnEnd::Completed => self.prove(),
@@ -311,6 +322,15 @@ impl Machine {
             | State::Between { .. }
             | State::Finished { .. } => {}
         }
+    }
+
+    /// The CLI itself has tried for minutes. One more request, and then the next
+    /// session waits before it tries.
+    fn on_api_fails_checkpoint(&mut self, now: Timestamp, class: Class) {
+        self.fail(class);
+        self.begin_outage(now);
+        self.failed = Some(class);
+        self.ask_again_or_give_up("the API failed while the request was answered");
     }
 
     fn on_login_refused(&mut self, why: &str) {

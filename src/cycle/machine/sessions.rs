@@ -24,8 +24,8 @@ impl Machine {
         self.no_progress_before = self.no_progress_in_a_row;
         self.api_failures_in_a_row = 0;
         self.declined_in_a_row = 0;
-        self.cli_retries = None;
         self.failed = None;
+        self.replied_since_pause = false;
         let is_briefed =
             self.past.last().is_some_and(|c| c.checkpoint.status == CheckpointStatus::Handoff);
         let brief = is_briefed.then(|| READ_BRIEF.to_owned());
@@ -36,8 +36,8 @@ impl Machine {
             .collect::<Vec<_>>()
             .join(" ");
         self.enter(State::Starting);
-        // Begun before the session can change anything, and done long before its
-        // first reply.
+        // Beside the start of the session, which takes longer before it changes
+        // anything, unless the tree is very large.
         self.out.push(Action::KeepTree { cycle });
         self.out.push(Action::Launch { cycle, session_id, prompt });
         self.watch_turn(now);
@@ -102,6 +102,7 @@ impl Machine {
         });
         self.alive = false;
         self.typed = None;
+        self.book_cli_retries();
         if reason == EndReason::DeadStart {
             self.dead_starts_in_a_row += 1;
             self.fail(Class::DeadStart);

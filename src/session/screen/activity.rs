@@ -30,7 +30,8 @@ pub struct Retry {
 impl Retry {
     /// Whether it is the way to the API that fails, and not the API.
     pub(super) fn is_connection(&self) -> bool {
-        const WORDS: [&str; 10] = [
+        const WORDS: [&str; 11] = [
+            "timed out",
             "connect",
             "network",
             "ECONN",
