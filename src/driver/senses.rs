@@ -347,6 +347,7 @@ impl Driver {
             _ if !ready => 0,
             _ => SENSE_MS,
         };
+        let told_ms = told_ms.max(senses.note_told_ms);
         let is_again = told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
         if stood_ms < lead_ms || !is_again || senses.is_command_asked(now) {
             return Ok(());
@@ -397,11 +398,9 @@ impl Driver {
             return;
         };
         let senses = &mut session.senses;
-        let is_menu = matches!(senses.question, Some((Dialog::UsageLimitMenu, ..)));
         let is_again = senses.note_told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
-        // The screen has told it, in better words.
-        let is_told = matches!(senses.question, Some((_, _, Some(_))));
-        if is_menu || is_told || !is_again || senses.is_command_asked(now) {
+        // The screen tells it, in better words; and two Esc would be one too many.
+        if senses.question.is_some() || !is_again || senses.is_command_asked(now) {
             return;
         }
         senses.note_told_ms = Some(now.boot_ms);
@@ -410,7 +409,7 @@ impl Driver {
             "input needed" => QuestionKind::Question,
             _ => QuestionKind::Unknown,
         };
-        self.ask_person(kind, format!("for a person ({what})"));
+        self.ask_person(kind, format!("for somebody's answer ({what})"));
     }
 }
 

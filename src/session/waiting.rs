@@ -38,8 +38,7 @@ pub fn waits_for(config_dir: &Path, pid: u32, session_id: &str, now: Timestamp) 
     let is_ours = note.session_id == session_id;
     let is_waiting = note.status == "waiting" && !note.waiting_for.is_empty();
     let waited_ms = now.unix_ms.saturating_sub(note.status_updated_at);
-    (is_ours && is_waiting && waited_ms >= HOOK_LEAD_MS)
-        .then(|| format!("for somebody's answer ({})", note.waiting_for))
+    (is_ours && is_waiting && waited_ms >= HOOK_LEAD_MS).then_some(note.waiting_for)
 }
 
 #[cfg(test)]
@@ -57,7 +56,7 @@ mod tests {
     fn a_session_that_has_waited_for_a_while_says_for_what() {
         let note = r#"{"pid":17,"sessionId":"s","status":"waiting","updatedAt":1000,
             "statusUpdatedAt":1000,"waitingFor":"dialog open"}"#;
-        assert_eq!(said(note, 11_000), Some("for somebody's answer (dialog open)".into()));
+        assert_eq!(said(note, 11_000), Some("dialog open".into()));
         assert_eq!(said(note, 10_999), None, "the hook tells it better");
         assert_eq!(said(&note.replace("\"s\"", "\"other\""), 11_000), None);
         assert_eq!(said(&note.replace("waiting\"", "busy\""), 11_000), None);
