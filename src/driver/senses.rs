@@ -77,6 +77,8 @@ pub struct Senses {
     note_told_ms: Option<u64>,
     /// Until when the person's command may be thinking about a question.
     command_until_ms: u64,
+    /// A question that ends the run, and since when it waits to be seen.
+    unseen: Option<(QuestionKind, String, u64)>,
     /// The trust dialog was answered.
     trust_told: bool,
 }
@@ -272,7 +274,27 @@ impl Driver {
         }
         self.look_at_limit(now, &look);
         self.look_at_retry(&look);
+        self.show_unseen(now, &look);
         self.look_at_question(now, &look)
+    }
+
+    /// Reports a question that ends the run as soon as its dialog stands on the
+    /// screen, or soon: the person is to see what was asked.
+    pub(super) fn ask_when_seen(&mut self, kind: QuestionKind, what: String) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let since_ms = Timestamp::now().boot_ms;
+        session.senses.unseen.get_or_insert((kind, what, since_ms));
+        self.send(&KeeperCommand::ScreenRequest { id: 0 })
+    }
+
+    fn show_unseen(&mut self, now: Timestamp, look: &Look) {
+        let Some(session) = &mut self.session else { return };
+        let is_due = |(_, _, since_ms): &mut (_, _, u64)| {
+            look.dialog().is_some() || now.boot_ms.saturating_sub(*since_ms) >= SENSE_MS
+        };
+        if let Some((kind, what, _)) = session.senses.unseen.take_if(is_due) {
+            self.ask_person(kind, what);
+        }
     }
 
     /// The limit as the screen tells it: for a login by API key nothing else does.
