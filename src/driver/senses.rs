@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
-use crate::cycle::event::{DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
+use crate::cycle::event::{
+    DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, TurnEnd, UsageLimit,
+};
 use crate::cycle::failure::Class;
 use crate::cycle::liveness::Sign;
 use crate::disk;
@@ -14,11 +16,11 @@ use crate::error::Result;
 use crate::reset_time::{self, LimitKind};
 use crate::session::dialog::{self, Dialog};
 use crate::session::oom::{self, Evidence};
-use crate::session::screen::{self, Look, Retry};
+use crate::session::screen::{self, Kind, Look, Retry};
 use crate::session::sink::{RateLimit, SinkEvent, Status};
 use crate::session::vitals::Sampler;
 use crate::session::waiting::waits_for;
-use crate::session::wire::KeeperCommand;
+use crate::session::wire::{KeeperCommand, Key};
 use crate::transcript::ReadBytes;
 
 use super::Driver;
@@ -79,6 +81,8 @@ pub struct Senses {
     command_until_ms: u64,
     /// A question that ends the run, and since when it waits to be seen.
     unseen: Option<(QuestionKind, String, u64)>,
+    /// When Esc was pressed, as long as no row says what came of it.
+    escaped_ms: Option<u64>,
     /// The trust dialog was answered.
     trust_told: bool,
 }
@@ -100,6 +104,16 @@ impl Senses {
     /// It has answered.
     pub fn command_answered(&mut self) {
         self.command_until_ms = 0;
+    }
+
+    /// Esc was pressed.
+    pub fn escaped(&mut self, now: Timestamp) {
+        self.escaped_ms = Some(now.boot_ms);
+    }
+
+    /// The transcript says how the turn ended, or that another begins.
+    pub fn turn_told(&mut self) {
+        self.escaped_ms = None;
     }
 
     fn is_command_asked(&self, now: Timestamp) -> bool {
@@ -275,7 +289,25 @@ impl Driver {
         self.look_at_limit(now, &look);
         self.look_at_retry(&look);
         self.show_unseen(now, &look);
+        self.look_after_escape(now, &look)?;
         self.look_at_question(now, &look)
+    }
+
+    /// Esc before anything of a reply came takes the prompt back into the input
+    /// line, and no row tells of it: the turn is over all the same. What is typed
+    /// next would be added to that prompt, so the line is cleared; Ctrl-U would
+    /// take one line of several.
+    fn look_after_escape(&mut self, now: Timestamp, look: &Look) -> Result<()> {
+        self.read_transcript();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let is_due = session.senses.escaped_ms.is_some_and(|since| now.boot_ms - since >= SENSE_MS);
+        if !is_due || look.kind != Kind::Idle {
+            return Ok(());
+        }
+        session.senses.escaped_ms = None;
+        self.send(&KeeperCommand::Press(Key::CtrlC))?;
+        self.report(SessionReport::TurnEnded { end: TurnEnd::Interrupted });
+        Ok(())
     }
 
     /// Reports a question that ends the run as soon as its dialog stands on the
@@ -393,9 +425,7 @@ impl Driver {
         };
         session.trust_key_ms = now.boot_ms;
         tracing::info!(?key, "answering the trust dialog: claude.trust_workspace is set");
-        if key == crate::session::wire::Key::Enter
-            && !std::mem::replace(&mut session.senses.trust_told, true)
-        {
+        if key == Key::Enter && !std::mem::replace(&mut session.senses.trust_told, true) {
             let what = Dialog::Trust.question().to_owned();
             let (kind, answer) = ("trust".to_owned(), "yes".to_owned());
             self.report(SessionReport::Answered { kind, what, answer });

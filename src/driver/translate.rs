@@ -249,6 +249,9 @@ impl Driver {
             {
                 session.prompted_unix_ms = entry.unix_ms;
             }
+            if matches!(entry.fact, Fact::PromptArrived { .. } | Fact::TurnEnded(_)) {
+                session.senses.turn_told();
+            }
             if let Some(report) = report_of(entry.fact) {
                 self.queue.push_back(Event::Session { cycle, report });
             }
