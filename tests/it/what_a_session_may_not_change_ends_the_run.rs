@@ -1,16 +1,24 @@
 //! What the CLI runs by itself in the project is what the person started with;
 //! and what a session ruins in the work tree can be had back.
 
-use super::support::{Lab, Worker, finisher, first_step, first_then};
+use longhaul::demo::api::Script;
 
-const HOOKS: &str = concat!(
-    r#"printf '{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"touch ran"}]}]}}' "#,
-    "> .claude/settings.local.json",
-);
+use super::support::{Lab, Worker, finisher, first_step, first_then, ticks_at_once};
+
+/// What the CLI itself would ask about if it saw it coming.
+const MISCHIEF: &str = "python3 mischief.py";
+
+fn lab(script: impl Script + 'static) -> Lab {
+    let lab = Lab::new(script);
+    let hooks =
+        r#"{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "touch ran"}]}]}}"#;
+    lab.write("mischief.py", &format!("open('.claude/settings.local.json', 'w').write('{hooks}')"));
+    lab
+}
 
 #[test]
 fn hooks_written_by_the_session_end_it_while_it_lives() {
-    let lab = Lab::new(first_step(HOOKS));
+    let lab = lab(first_step(MISCHIEF));
     let run = lab.night(&[]).finished().ended(10, "needs_person");
     let told = run.event("needs_person");
     let reason = told["reason"].as_str().unwrap();
@@ -22,7 +30,7 @@ fn hooks_written_by_the_session_end_it_while_it_lives() {
 
 #[test]
 fn where_the_person_allows_it_they_are_a_warning() {
-    let lab = Lab::new(first_then(1, first_step(HOOKS), finisher()));
+    let lab = lab(first_then(1, first_step(MISCHIEF), ticks_at_once));
     let sets = ["claude.allow_settings_changes=true", "context.threshold_tokens=20300"];
     let run = lab.night(&sets).finished().ended(0, "done");
     assert_eq!(run.reasons(), ["threshold", "done"], "{}", run.dump());

@@ -1,7 +1,7 @@
 //! A program that a session started and that took care not to be found does not
 //! outlive it.
 
-use super::support::{Lab, finisher, first_step, first_then};
+use super::support::{Lab, first_step, first_then, ticks_at_once};
 
 const ESCAPES: [&str; 3] = [
     "setsid sh -c 'sleep 600 & sleep 600' >/dev/null 2>&1 < /dev/null &",
@@ -11,7 +11,7 @@ const ESCAPES: [&str; 3] = [
 
 #[test]
 fn however_far_it_forked() {
-    let mut lab = Lab::new(first_then(1, first_step(&ESCAPES.join("\n")), finisher()));
+    let mut lab = Lab::new(first_then(1, first_step(&ESCAPES.join("\n")), ticks_at_once));
     let story = lab.story(&["--set", "context.threshold_tokens=20300"], 0);
     assert_eq!(story.run.reasons(), ["threshold", "done"], "{}", story.run.dump());
     let killed = story.run.field("session_ended", "killed")[0].as_u64().unwrap();

@@ -5,19 +5,29 @@ use std::time::Duration;
 use longhaul::demo::api::{Reply, Request, Script};
 use serde_json::Value;
 
-use super::{DEADLINE, Finished, Lab, Run, Worker, ticks_at_once};
+use super::{Finished, Lab, Run, TICK_ALL, Worker};
 
 /// A run that has to wait itself is waited for this long.
 pub const NIGHT: Duration = Duration::from_secs(170);
 
-/// The first answers to the main thread of a session are these; then it ticks
-/// every box. A session after the first ticks at once.
+/// The main thread of the first session is answered with these, by the number of
+/// the request; where there is none, and in later sessions, every box is ticked.
 pub fn troubled(replies: impl Fn(u32) -> Option<Reply> + Send + Sync + 'static) -> impl Script {
     move |request: &Request| -> Reply {
-        if request.side || request.session_index > 0 {
-            return ticks_at_once(request);
-        }
-        replies(request.index_in_session).unwrap_or_else(|| ticks_at_once(request))
+        let is_first = !request.side && request.session_index == 0;
+        let reply = is_first.then(|| replies(request.index_in_session)).flatten();
+        reply.unwrap_or_else(|| ticks_once(request))
+    }
+}
+
+/// Ticks every box if this conversation has not done so, and ends its turn.
+pub fn ticks_once(request: &Request) -> Reply {
+    let usage = Worker::default().usage(0);
+    let ticks = |command: &serde_json::Value| command["command"] == TICK_ALL;
+    let is_done = request.finished_tools().iter().any(|(call, _)| ticks(&call.input));
+    match request.side || is_done {
+        true => Reply::text("All done.", usage),
+        false => Reply::bash(TICK_ALL, usage),
     }
 }
 
@@ -48,12 +58,6 @@ impl Lab {
         let output = self.command("git").args(args).output().unwrap();
         assert!(output.status.success(), "git {args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Waits until the main thread has sent this many requests.
-    pub fn wait_requests(&self, count: u32) {
-        let asked = self.api.wait_for(DEADLINE, |r| !r.side && r.index_in_session + 1 >= count);
-        asked.expect("a request");
     }
 }
 
