@@ -730,6 +730,19 @@ fn a_session_that_hangs_again_after_esc_is_ended_at_once() {
     }
 }
 
+/// Esc would take its first prompt back.
+#[test]
+fn a_session_without_any_reply_is_ended_instead_of_interrupted() {
+    let mut s = story_with(|p| p.start_timeout_ms = HOUR);
+    let hang = s.m.params.hang;
+    s.launches().sits_for(hang.interrupt_ms + SECOND).stands_in("ending");
+    assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::End]);
+    assert_eq!(s.count(|a| *a == Action::PressEscape), 0);
+    is_followed(&mut s, false).waits_for("starting");
+    assert_eq!(s.m.past[0].end_reason, Some(EndReason::Hang));
+    assert_eq!((s.launched(), s.failures(Class::Hang)), (2, 1));
+}
+
 #[test]
 fn a_tool_call_in_flight_has_a_limit_of_its_own() {
     let mut s = working();
@@ -1187,6 +1200,18 @@ fn changed_settings_and_an_unreadable_configuration_launch_nothing() {
         assert_eq!((s.launched(), s.failures(class)), (0, 1));
         assert_eq!(s.times_told(is_needs_person), 1);
     }
+}
+
+#[test]
+fn settings_changed_by_the_live_session_end_it_unless_that_is_allowed() {
+    let changed = |allowed| SessionReport::SettingsChanged { why: "hooks".into(), allowed };
+    let mut s = working();
+    s.report(changed(true)).stands_in("working");
+    assert_eq!(s.times_told(|n| matches!(n, Notice::Warning { .. })), 1);
+    assert_eq!(s.failures(Class::SettingsChanged), 1);
+    s.report(changed(false)).stands_in("ending");
+    is_over(&mut s);
+    s.needs_person("hooks");
 }
 
 #[test]

@@ -65,6 +65,34 @@ fn when_the_cli_gives_up_at_once() {
     assert!(failures(&lab.report(), "rate_limit") >= 1);
 }
 
+/// Its screen has told of the limit by then: longhaul waits, and types.
+#[test]
+fn when_the_cli_gives_up_after_a_while() {
+    // The screen tells the minute only.
+    let reset_s = (now_s() + 20) / 60 * 60 + 58;
+    let mut lab = Lab::new(limited(reset_s));
+    lab.set_env("CLAUDE_CODE_MAX_RETRIES", "4");
+    let run = lab.night(&[]).finished().ended(0, "done");
+    assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
+    assert_eq!(run.count("session_started"), 1);
+    let report = lab.report();
+    let (until, ended) = (&report["waits"][0]["until"], &report["waits"][0]["ended_at"]);
+    assert!(unix_ms(ended) >= unix_ms(until), "{report:#}");
+    assert_eq!(said(&lab, &run.sessions()[0]).len(), 2, "{}", run.dump());
+}
+
+/// The CLI asks what to do, as it does at a limit that holds for days.
+#[test]
+#[ignore = "3 min: `cargo nextest run the_menu_of_a_limit --run-ignored only`"]
+fn the_menu_of_a_limit_is_left_when_it_is_over() {
+    let lab = subscriber(limited(now_s() + 15));
+    let settings = r#"{"autoContinueAtUsageLimit": false}"#;
+    std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
+    let run = lab.night(&[]).patient(Duration::from_secs(280)).finished().ended(0, "done");
+    assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
+    assert_eq!(run.count("session_started"), 1, "{}", run.dump());
+}
+
 #[test]
 fn a_reset_beyond_what_the_person_allows_ends_the_run_at_once() {
     let lab = subscriber(limited(now_s() + 3_600));
