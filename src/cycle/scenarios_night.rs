@@ -3,7 +3,8 @@
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, Warning,
+    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, UsageLimit,
+    Warning,
 };
 use super::failure::{API_FAILURES, Class, LIMIT_MARGIN_MS, MISSING_LOOKS, REFUSALS};
 use super::liveness::{HangStep, Sign};
@@ -74,6 +75,29 @@ fn code(s: &Story) -> Option<u8> {
 }
 
 // ---- usage limits ----------------------------------------------------------------
+
+/// The menu at a limit: the CLI of a subscriber that does not go on by itself.
+#[test]
+fn a_cli_that_asks_what_to_do_is_not_given_the_time_to_go_on_by_itself() {
+    let mut s = working();
+    let resets = s.now().unix_ms + hours(2);
+    let limit = |resets_unix_ms, continues| UsageLimit {
+        which: "five_hour".into(),
+        resets_unix_ms,
+        continues,
+    };
+    let end = TurnEnd::ApiError {
+        error: "rate_limit".into(),
+        status: Some(429),
+        text: "You've hit your limit".into(),
+        limit: Some(limit(Some(resets), true)),
+    };
+    s.report(SessionReport::TurnEnded { end }).stands_in("cooling");
+    let limit = limit(None, false);
+    s.report(SessionReport::Limited { limit }).waits_for("working");
+    assert!(s.now().unix_ms - resets <= LIMIT_MARGIN_MS + 1_000);
+    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 1));
+}
 
 #[test]
 fn a_limit_in_an_error_row_is_waited_for_and_the_same_session_goes_on() {

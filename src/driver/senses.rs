@@ -389,8 +389,7 @@ impl Driver {
         let stood_ms = now.boot_ms - since_ms;
         let kind = match dialog {
             Dialog::Trust if trusts => return self.answer_trust(now),
-            // The error row says it better, and says until when.
-            Dialog::UsageLimitMenu => return Ok(()),
+            Dialog::UsageLimitMenu => return self.leave_limit_menu(now, stood_ms),
             Dialog::Permission => QuestionKind::Permission,
             Dialog::Question | Dialog::Plan => QuestionKind::Question,
             _ => QuestionKind::Known,
@@ -415,6 +414,25 @@ impl Driver {
         };
         self.ask_person(kind, what);
         Ok(())
+    }
+
+    /// The error row has said of what limit it is, and until when. Nothing could be
+    /// typed into the menu, and whoever shows it does not go on by itself.
+    fn leave_limit_menu(&mut self, now: Timestamp, stood_ms: u64) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some((dialog, _, told_ms)) = &mut session.senses.question else { return Ok(()) };
+        let is_again = told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
+        if stood_ms < SENSE_MS || !is_again {
+            return Ok(());
+        }
+        *told_ms = Some(now.boot_ms);
+        let (kind, answer) = (dialog.name().to_owned(), "wait".to_owned());
+        let what = dialog.question().to_owned();
+        self.report(SessionReport::Answered { kind, what, answer });
+        let limit =
+            UsageLimit { which: "usage_limit".to_owned(), resets_unix_ms: None, continues: false };
+        self.report(SessionReport::Limited { limit });
+        self.send(&KeeperCommand::Press(Key::Escape))
     }
 
     fn answer_trust(&mut self, now: Timestamp) -> Result<()> {

@@ -83,14 +83,15 @@ fn when_the_cli_gives_up_after_a_while() {
 
 /// The CLI asks what to do, as it does at a limit that holds for days.
 #[test]
-#[ignore = "3 min: `cargo nextest run the_menu_of_a_limit --run-ignored only`"]
-fn the_menu_of_a_limit_is_left_when_it_is_over() {
+fn the_menu_of_a_limit_is_left_and_the_session_goes_on() {
     let lab = subscriber(limited(now_s() + 15));
     let settings = r#"{"autoContinueAtUsageLimit": false}"#;
     std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
-    let run = lab.night(&[]).patient(Duration::from_secs(280)).finished().ended(0, "done");
+    let run = lab.night(&[]).finished().ended(0, "done");
     assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
+    assert_eq!(run.words("dialog", "kind"), ["usage_limit_menu"], "{}", run.dump());
     assert_eq!(run.count("session_started"), 1, "{}", run.dump());
+    assert_eq!(said(&lab, &run.sessions()[0]).len(), 2, "{}", run.dump());
 }
 
 #[test]
