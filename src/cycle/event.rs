@@ -286,6 +286,9 @@ pub enum SessionReport {
     SettingsChanged {
         /// What, for a person.
         why: String,
+        /// Does the person allow it?
+        #[serde(default)]
+        allowed: bool,
     },
     /// A turn ended. Whatever the transcript holds from before that moment has
     /// been reported first: a hook may be faster than the file.

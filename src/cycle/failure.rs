@@ -263,8 +263,9 @@ impl Class {
             Class::Hang => Policy {
                 seen: "a turn in which nothing moved for `hang.interrupt`, or a tool call for \
                        `hang.tool`",
-                answer: "Esc, and told to go on; ended and replaced when that does not help, or \
-                         the next turn hangs as well, without a reply in between",
+                answer: "Esc, and told to go on; ended and replaced when that does not help, \
+                         the next turn hangs as well without a reply in between, or it never \
+                         gave a reply",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: 5 * MINUTE_MS,
                 bound: Bound::NoProgress,

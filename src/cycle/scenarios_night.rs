@@ -3,7 +3,8 @@
 
 use super::action::{Action, Notice, Timer};
 use super::event::{
-    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, Warning,
+    Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TurnEnd, UsageLimit,
+    Warning,
 };
 use super::failure::{API_FAILURES, Class, LIMIT_MARGIN_MS, MISSING_LOOKS, REFUSALS};
 use super::liveness::{HangStep, Sign};
@@ -74,6 +75,29 @@ fn code(s: &Story) -> Option<u8> {
 }
 
 // ---- usage limits ----------------------------------------------------------------
+
+/// The menu at a limit: the CLI of a subscriber that does not go on by itself.
+#[test]
+fn a_cli_that_asks_what_to_do_is_not_given_the_time_to_go_on_by_itself() {
+    let mut s = working();
+    let resets = s.now().unix_ms + hours(2);
+    let limit = |resets_unix_ms, continues| UsageLimit {
+        which: "five_hour".into(),
+        resets_unix_ms,
+        continues,
+    };
+    let end = TurnEnd::ApiError {
+        error: "rate_limit".into(),
+        status: Some(429),
+        text: "You've hit your limit".into(),
+        limit: Some(limit(Some(resets), true)),
+    };
+    s.report(SessionReport::TurnEnded { end }).stands_in("cooling");
+    let limit = limit(None, false);
+    s.report(SessionReport::Limited { limit }).waits_for("working");
+    assert!(s.now().unix_ms - resets <= LIMIT_MARGIN_MS + 1_000);
+    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 1));
+}
 
 #[test]
 fn a_limit_in_an_error_row_is_waited_for_and_the_same_session_goes_on() {
@@ -805,6 +829,19 @@ fn a_session_that_hangs_again_after_esc_is_ended_at_once() {
     }
 }
 
+/// Esc would take its first prompt back.
+#[test]
+fn a_session_without_any_reply_is_ended_instead_of_interrupted() {
+    let mut s = story_with(|p| p.start_timeout_ms = HOUR);
+    let hang = s.m.params.hang;
+    s.launches().sits_for(hang.interrupt_ms + SECOND).stands_in("ending");
+    assert_eq!(s.hang_steps(), [HangStep::Warn, HangStep::End]);
+    assert_eq!(s.count(|a| *a == Action::PressEscape), 0);
+    is_followed(&mut s, false).waits_for("starting");
+    assert_eq!(s.m.past[0].end_reason, Some(EndReason::Hang));
+    assert_eq!((s.launched(), s.failures(Class::Hang)), (2, 1));
+}
+
 #[test]
 fn a_tool_call_in_flight_has_a_limit_of_its_own() {
     let mut s = working();
@@ -1262,6 +1299,18 @@ fn changed_settings_and_an_unreadable_configuration_launch_nothing() {
         assert_eq!((s.launched(), s.failures(class)), (0, 1));
         assert_eq!(s.times_told(is_needs_person), 1);
     }
+}
+
+#[test]
+fn settings_changed_by_the_live_session_end_it_unless_that_is_allowed() {
+    let changed = |allowed| SessionReport::SettingsChanged { why: "hooks".into(), allowed };
+    let mut s = working();
+    s.report(changed(true)).stands_in("working");
+    assert_eq!(s.times_told(|n| matches!(n, Notice::Warning { .. })), 1);
+    assert_eq!(s.failures(Class::SettingsChanged), 1);
+    s.report(changed(false)).stands_in("ending");
+    is_over(&mut s);
+    s.needs_person("hooks");
 }
 
 #[test]

@@ -48,7 +48,12 @@ impl Driver {
                 self.send(&KeeperCommand::Submit { id: 0, text: String::new() })?
             }
             Action::ClearInput => self.send(&KeeperCommand::Press(Key::CtrlU))?,
-            Action::PressEscape => self.send(&KeeperCommand::Press(Key::Escape))?,
+            Action::PressEscape => {
+                if let Some(session) = &mut self.session {
+                    session.senses.escaped(now);
+                }
+                self.send(&KeeperCommand::Press(Key::Escape))?;
+            }
             Action::EndPolitely => self.send(&KeeperCommand::End(Ending::Terminate))?,
             Action::EndSurely => self.send(&KeeperCommand::End(Ending::Kill))?,
             Action::ReadTask => {

@@ -111,9 +111,14 @@ impl Driver {
         match self.guard.settings.check(subject, self.guard.allowed, Moment::Session) {
             Ok(Verdict::Refused(changes)) => {
                 let why = in_one(&changes.into_error());
-                self.report(SessionReport::SettingsChanged { why });
+                self.report(SessionReport::SettingsChanged { why, allowed: false });
             }
-            Ok(Verdict::Same | Verdict::Allowed(_) | Verdict::Later(_)) => {}
+            Ok(Verdict::Allowed(changes)) => {
+                // It counts as known from now on: the next launch says nothing.
+                let why = changes.sentence();
+                self.report(SessionReport::SettingsChanged { why, allowed: true });
+            }
+            Ok(Verdict::Same | Verdict::Later(_)) => {}
             Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
         }
     }

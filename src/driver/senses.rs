@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::clock::Timestamp;
-use crate::cycle::event::{DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, UsageLimit};
+use crate::cycle::event::{
+    DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, TurnEnd, UsageLimit,
+};
 use crate::cycle::failure::Class;
 use crate::cycle::liveness::Sign;
 use crate::disk;
@@ -13,11 +15,11 @@ use crate::memory;
 use crate::reset_time::{self, LimitKind};
 use crate::session::dialog::{self, Dialog};
 use crate::session::oom::{self, Evidence};
-use crate::session::screen::{self, Look, Retry};
+use crate::session::screen::{self, Kind, Look, Retry};
 use crate::session::sink::{RateLimit, SinkEvent, Status};
 use crate::session::vitals::Sampler;
 use crate::session::waiting::waits_for;
-use crate::session::wire::KeeperCommand;
+use crate::session::wire::{KeeperCommand, Key};
 use crate::transcript::ReadBytes;
 
 use super::Driver;
@@ -78,6 +80,10 @@ pub struct Senses {
     note_told_ms: Option<u64>,
     /// Until when the person's command may be thinking about a question.
     command_until_ms: u64,
+    /// A question that ends the run, and since when it waits to be seen.
+    unseen: Option<(QuestionKind, String, u64)>,
+    /// When Esc was pressed, as long as no row says what came of it.
+    escaped_ms: Option<u64>,
     /// The trust dialog was answered.
     trust_told: bool,
 }
@@ -99,6 +105,16 @@ impl Senses {
     /// It has answered; the dialog and the CLI's own note go a moment later.
     pub fn command_answered(&mut self, now: Timestamp) {
         self.command_until_ms = now.boot_ms + HOOK_LEAD_MS;
+    }
+
+    /// Esc was pressed.
+    pub fn escaped(&mut self, now: Timestamp) {
+        self.escaped_ms = Some(now.boot_ms);
+    }
+
+    /// The transcript says how the turn ended, or that another begins.
+    pub fn turn_told(&mut self) {
+        self.escaped_ms = None;
     }
 
     fn is_command_asked(&self, now: Timestamp) -> bool {
@@ -278,7 +294,45 @@ impl Driver {
         }
         self.look_at_limit(now, &look);
         self.look_at_retry(&look);
+        self.show_unseen(now, &look);
+        self.look_after_escape(now, &look)?;
         self.look_at_question(now, &look)
+    }
+
+    /// Esc before anything of a reply came takes the prompt back into the input
+    /// line, and no row tells of it: the turn is over all the same. What is typed
+    /// next would be added to that prompt, so the line is cleared; Ctrl-U would
+    /// take one line of several.
+    fn look_after_escape(&mut self, now: Timestamp, look: &Look) -> Result<()> {
+        self.read_transcript();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let is_due = session.senses.escaped_ms.is_some_and(|since| now.boot_ms - since >= SENSE_MS);
+        if !is_due || look.kind != Kind::Idle {
+            return Ok(());
+        }
+        session.senses.escaped_ms = None;
+        self.send(&KeeperCommand::Press(Key::CtrlC))?;
+        self.report(SessionReport::TurnEnded { end: TurnEnd::Interrupted });
+        Ok(())
+    }
+
+    /// Reports a question that ends the run as soon as its dialog stands on the
+    /// screen, or soon: the person is to see what was asked.
+    pub(super) fn ask_when_seen(&mut self, kind: QuestionKind, what: String) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let since_ms = Timestamp::now().boot_ms;
+        session.senses.unseen.get_or_insert((kind, what, since_ms));
+        self.send(&KeeperCommand::ScreenRequest { id: 0 })
+    }
+
+    fn show_unseen(&mut self, now: Timestamp, look: &Look) {
+        let Some(session) = &mut self.session else { return };
+        let is_due = |(_, _, since_ms): &mut (_, _, u64)| {
+            look.dialog().is_some() || now.boot_ms.saturating_sub(*since_ms) >= SENSE_MS
+        };
+        if let Some((kind, what, _)) = session.senses.unseen.take_if(is_due) {
+            self.ask_person(kind, what);
+        }
     }
 
     /// The limit as the screen tells it: for a login by API key nothing else does.
@@ -341,8 +395,7 @@ impl Driver {
         let stood_ms = now.boot_ms - since_ms;
         let kind = match dialog {
             Dialog::Trust if trusts => return self.answer_trust(now),
-            // The error row says it better, and says until when.
-            Dialog::UsageLimitMenu => return Ok(()),
+            Dialog::UsageLimitMenu => return self.leave_limit_menu(now, stood_ms),
             Dialog::Permission => QuestionKind::Permission,
             Dialog::Question | Dialog::Plan => QuestionKind::Question,
             _ => QuestionKind::Known,
@@ -353,6 +406,7 @@ impl Driver {
             _ if !ready => 0,
             _ => SENSE_MS,
         };
+        let told_ms = told_ms.max(senses.note_told_ms);
         let is_again = told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
         if stood_ms < lead_ms || !is_again || senses.is_command_asked(now) {
             return Ok(());
@@ -368,6 +422,25 @@ impl Driver {
         Ok(())
     }
 
+    /// The error row has said of what limit it is, and until when. Nothing could be
+    /// typed into the menu, and whoever shows it does not go on by itself.
+    fn leave_limit_menu(&mut self, now: Timestamp, stood_ms: u64) -> Result<()> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some((dialog, _, told_ms)) = &mut session.senses.question else { return Ok(()) };
+        let is_again = told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
+        if stood_ms < SENSE_MS || !is_again {
+            return Ok(());
+        }
+        *told_ms = Some(now.boot_ms);
+        let (kind, answer) = (dialog.name().to_owned(), "wait".to_owned());
+        let what = dialog.question().to_owned();
+        self.report(SessionReport::Answered { kind, what, answer });
+        let limit =
+            UsageLimit { which: "usage_limit".to_owned(), resets_unix_ms: None, continues: false };
+        self.report(SessionReport::Limited { limit });
+        self.send(&KeeperCommand::Press(Key::Escape))
+    }
+
     fn answer_trust(&mut self, now: Timestamp) -> Result<()> {
         let Some(session) = &mut self.session else { return Ok(()) };
         let paused = now.boot_ms.saturating_sub(session.trust_key_ms) >= dialog::KEY_PAUSE_MS;
@@ -376,9 +449,7 @@ impl Driver {
         };
         session.trust_key_ms = now.boot_ms;
         tracing::info!(?key, "answering the trust dialog: claude.trust_workspace is set");
-        if key == crate::session::wire::Key::Enter
-            && !std::mem::replace(&mut session.senses.trust_told, true)
-        {
+        if key == Key::Enter && !std::mem::replace(&mut session.senses.trust_told, true) {
             let what = "whether this folder is trusted".to_owned();
             let (kind, answer) = ("trust".to_owned(), "yes".to_owned());
             self.report(SessionReport::Answered { kind, what, answer });
@@ -403,11 +474,9 @@ impl Driver {
             return;
         };
         let senses = &mut session.senses;
-        let is_menu = matches!(senses.question, Some((Dialog::UsageLimitMenu, ..)));
         let is_again = senses.note_told_ms.is_none_or(|told| now.boot_ms - told >= ASK_AGAIN_MS);
-        // The screen has told it, in better words.
-        let is_told = matches!(senses.question, Some((_, _, Some(_))));
-        if is_menu || is_told || !is_again || senses.is_command_asked(now) {
+        // The screen tells it, in better words; and two Esc would be one too many.
+        if senses.question.is_some() || !is_again || senses.is_command_asked(now) {
             return;
         }
         senses.note_told_ms = Some(now.boot_ms);

@@ -102,7 +102,7 @@ impl Driver {
                     self.report(SessionReport::CompactionHeld);
                 }
             }
-            SinkEvent::Permission(told) => self.on_permission(told),
+            SinkEvent::Permission(told) => self.on_permission(told)?,
             // The transcript says the same, and says it in order.
             SinkEvent::UserPromptSubmit
             | SinkEvent::Stop
@@ -113,19 +113,22 @@ impl Driver {
     }
 
     /// A question to a person came to the hook.
-    fn on_permission(&mut self, told: Permission) {
+    fn on_permission(&mut self, told: Permission) -> Result<()> {
         let is_question = QUESTION_TOOLS.contains(&told.tool.as_str());
         let kind = if is_question { QuestionKind::Question } else { QuestionKind::Permission };
         let what = format!("{}: {}", told.tool, told.what);
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else { return Ok(()) };
         let answer = match told.answer {
-            Answer::Asked => return session.senses.command_asked(Timestamp::now()),
+            Answer::Asked => {
+                session.senses.command_asked(Timestamp::now());
+                return Ok(());
+            }
             Answer::Stopped => {
                 let asked = match kind {
                     QuestionKind::Question => format!("a question of the session's own ({what})"),
                     _ => format!("for a permission ({what})"),
                 };
-                return self.ask_person(kind, asked);
+                return self.ask_when_seen(kind, asked);
             }
             Answer::Denied => "deny",
             Answer::Allowed => "allow",
@@ -137,6 +140,7 @@ impl Driver {
         };
         let kind = if is_question { "question" } else { "permission" }.to_owned();
         self.report(SessionReport::Answered { kind, what, answer: answer.to_owned() });
+        Ok(())
     }
 
     fn on_status(&mut self, status: Status) {
@@ -244,6 +248,9 @@ impl Driver {
             if let Fact::PromptArrived { how: Arrival::Prompt | Arrival::MidTurn, .. } = entry.fact
             {
                 session.prompted_unix_ms = entry.unix_ms;
+            }
+            if matches!(entry.fact, Fact::PromptArrived { .. } | Fact::TurnEnded(_)) {
+                session.senses.turn_told();
             }
             if let Some(report) = report_of(entry.fact) {
                 self.queue.push_back(Event::Session { cycle, report });

@@ -37,9 +37,11 @@ impl Machine {
         else {
             return self.look_at_pulse_later(now);
         };
-        // Esc did not help the last turn: what hangs again is replaced.
+        // Esc did not help the last turn: what hangs again is replaced. So is what
+        // never replied: Esc would take the first prompt back.
+        let is_hopeless = self.hung_in_a_row > 0 || matches!(self.state, State::Starting);
         let step = match step {
-            HangStep::Interrupt if self.hung_in_a_row > 0 => HangStep::End,
+            HangStep::Interrupt if is_hopeless => HangStep::End,
             step => step,
         };
         self.tell(Notice::Hang { signal: signal.to_owned(), flat_ms, step });

@@ -124,6 +124,11 @@ impl Machine {
         };
         self.begin_outage(now);
         if is_known {
+            // The menu at a limit says no more than that nobody goes on by itself.
+            let is_menu = limit.resets_unix_ms.is_none() && !limit.continues;
+            if let Some(known) = self.limit.as_mut().filter(|_| is_menu) {
+                known.continues = false;
+            }
             return;
         }
         self.fail(Class::UsageLimit);

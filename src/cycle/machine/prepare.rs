@@ -50,7 +50,11 @@ impl Machine {
 
     /// The CLI obeys changed settings at once, so waiting for the next launch would
     /// be too late.
-    pub(super) fn on_settings_changed(&mut self, now: Timestamp, why: String) {
+    pub(super) fn on_settings_changed(&mut self, now: Timestamp, why: String, allowed: bool) {
+        if allowed {
+            self.fail(Class::SettingsChanged);
+            return self.tell(Notice::Warning { text: why });
+        }
         if matches!(self.state, State::Ending { .. }) {
             return;
         }

@@ -70,7 +70,9 @@ impl Machine {
                 self.on_answered(kind, what, answer);
             }
             SessionReport::CompactionHeld => self.on_compaction_held(),
-            SessionReport::SettingsChanged { why } => self.on_settings_changed(now, why),
+            SessionReport::SettingsChanged { why, allowed } => {
+                self.on_settings_changed(now, why, allowed);
+            }
             SessionReport::TurnEnded { end } => self.on_turn_ended(now, end),
             SessionReport::AsksPerson { kind, what, screen } => {
                 self.on_asks_person(now, kind, &what, &screen);

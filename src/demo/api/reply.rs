@@ -131,6 +131,8 @@ pub struct Reply {
     pub chunk_delay: Duration,
     /// An HTTP error instead of an answer.
     pub failure: Option<Failure>,
+    /// Response headers of an answer; those of a failure stand in it.
+    pub headers: Vec<(String, String)>,
     /// Never answers; the connection stays open.
     pub hang: bool,
     /// Sends only this many pieces of the stream, then cuts the connection.
@@ -148,6 +150,7 @@ impl Reply {
             gate: None,
             chunk_delay: Duration::ZERO,
             failure: None,
+            headers: Vec::new(),
             hang: false,
             cut_after: None,
         }
@@ -221,11 +224,13 @@ impl Reply {
         reply
     }
 
-    /// Adds a response header to a failure.
+    /// Adds a response header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Some(failure) = &mut self.failure {
-            failure.headers.push((name.to_owned(), value.to_owned()));
-        }
+        let headers = match &mut self.failure {
+            Some(failure) => &mut failure.headers,
+            None => &mut self.headers,
+        };
+        headers.push((name.to_owned(), value.to_owned()));
         self
     }
 

@@ -207,21 +207,20 @@ async fn answer(reply: Reply, request: &Request) -> Response {
         Some(failure) => {
             let status =
                 StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut response = json_response(status, &failure.body);
-            for (name, value) in &failure.headers {
-                if let (Ok(name), Ok(value)) =
-                    (header::HeaderName::try_from(name.as_str()), value.parse())
-                {
-                    response.headers_mut().insert(name, value);
-                }
-            }
-            response
+            json_response(status, &failure.body)
         }
         None if request.body["stream"].as_bool().unwrap_or(false) => {
             stream_response(wire::pieces(&reply, &request.model, &id), &reply)
         }
         None => json_response(StatusCode::OK, &wire::message(&reply, &request.model, &id)),
     };
+    let headers = reply.failure.as_ref().map_or(&reply.headers, |failure| &failure.headers);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name.as_str()), value.parse())
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
     if let Ok(value) = format!("req_{id}").parse() {
         response.headers_mut().insert("request-id", value);
     }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub struct Run {
     pid: Pid,
     seen: Arc<(Mutex<Seen>, Condvar)>,
     threads: Vec<JoinHandle<()>>,
+    /// How long a fact is waited for.
+    patience: Duration,
 }
 
 /// A process that has ended.
@@ -85,7 +88,13 @@ impl Run {
                 end(&mut |seen| seen.exit = Some(status));
             }),
         ];
-        Self { pid, seen, threads }
+        Self { pid, seen, threads, patience: DEADLINE }
+    }
+
+    /// Waits up to this long for each fact: the run itself has to wait.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     pub fn pid(&self) -> i32 {
@@ -161,7 +170,8 @@ impl Run {
 
     fn wait(&self, mut until: impl FnMut(&Seen) -> bool) -> MutexGuard<'_, Seen> {
         let (seen, changed) = &*self.seen;
-        changed.wait_timeout_while(seen.lock().unwrap(), DEADLINE, |seen| !until(seen)).unwrap().0
+        let seen = seen.lock().unwrap();
+        changed.wait_timeout_while(seen, self.patience, |seen| !until(seen)).unwrap().0
     }
 }
 
