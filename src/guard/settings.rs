@@ -240,7 +240,7 @@ impl Watch {
         }
         let of = |list| Changes { list, copies: self.run_dir.join(COPIES) };
         if changes.is_empty() {
-            // What is no refusal is told before the next launch, and only then.
+            // It matters to a run that is taken up: told before the next launch.
             let is_told = self.told.as_ref() == Some(&now) || moment == Moment::Session;
             if later.is_empty() || is_told {
                 return Ok(Verdict::Same);
@@ -255,9 +255,6 @@ impl Watch {
         };
         if !counts {
             return Ok(Verdict::Refused(of(changes)));
-        }
-        if moment == Moment::Session {
-            return Ok(Verdict::Same);
         }
         let verdict = Verdict::Allowed(of(changes));
         let before = own.as_ref().and_then(|own| self.baseline.files.remove_entry(own));
