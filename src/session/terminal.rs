@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::dialog;
 use super::limits::spawn_limited;
+use super::screen::{self, Kind};
 use super::wire::{KeeperEvent, Key, Launch};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -63,6 +64,8 @@ pub struct Terminal {
     queue: VecDeque<Stroke>,
     queued_bytes: usize,
     held: Option<Held>,
+    /// The input line of this CLI was seen on the screen.
+    knows_layout: bool,
 }
 
 /// A text that waits for a question to go away.
@@ -116,6 +119,7 @@ impl Terminal {
             queue: VecDeque::new(),
             queued_bytes: 0,
             held: None,
+            knows_layout: false,
         };
         Ok((terminal, pid))
     }
@@ -182,6 +186,7 @@ impl Terminal {
     /// Types what was held back once the question is gone; gives up on it when the
     /// question stays.
     fn type_held(&mut self) -> Option<KeeperEvent> {
+        self.held.as_ref()?;
         let is_asking = self.is_asking();
         let now_ms = Timestamp::now().boot_ms;
         let held = self.held.as_mut()?;
@@ -205,7 +210,12 @@ impl Terminal {
     /// has said that longhaul may.
     fn is_asking(&mut self) -> bool {
         self.drain_up();
-        dialog::is_open(&self.parser.screen().contents())
+        let screen = self.parser.screen().contents();
+        let look = screen::look(&screen);
+        self.knows_layout |= look.has_input_line;
+        // Where the input line has been, something unknown may stand.
+        let is_unknown = self.knows_layout && look.kind == Kind::Unrecognised;
+        is_unknown || dialog::is_open(&screen)
     }
 
     /// Queues a key; false when too much is waiting already.
@@ -297,8 +307,9 @@ impl Terminal {
     }
 
     /// What the screen shows, as an answer to the request `id`.
-    pub fn screen(&self, id: u32) -> KeeperEvent {
+    pub fn screen(&mut self, id: u32) -> KeeperEvent {
         let text = self.parser.screen().contents();
+        self.knows_layout |= screen::look(&text).has_input_line;
         let (bytes_seen, last_output_ms) = (self.bytes_seen, self.last_output_ms);
         KeeperEvent::Screen { id, text, bytes_seen, last_output_ms }
     }

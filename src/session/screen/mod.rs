@@ -50,6 +50,8 @@ pub enum Kind {
 pub struct Look {
     /// What stands there.
     pub kind: Kind,
+    /// Is there an input line, as this CLI paints it?
+    pub has_input_line: bool,
     /// Seconds the spinner counts for this turn. It shows none at first, and
     /// none while a request is retried.
     pub elapsed_s: Option<u64>,
@@ -98,6 +100,7 @@ pub fn look(screen: &str) -> Look {
     screen.hash(&mut hasher);
     Look {
         kind,
+        has_input_line: layout.footer().is_some(),
         elapsed_s: activity.elapsed_s,
         stream_tokens: activity.stream_tokens,
         background_agents: activity.background_agents,

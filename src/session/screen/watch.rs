@@ -12,8 +12,8 @@ pub const UNKNOWN_WAIT_MS: u64 = 20_000;
 /// to the minute within which such a run has to end.
 pub const CHANGING_WAIT_MS: u64 = 40_000;
 
-/// A CLI that is not ready and shows the same unrecognised text for this long
-/// waits for something, too.
+/// A CLI that shows the same unrecognised text for this long waits for something,
+/// too: at its start, or when the input line it had is gone.
 pub const START_WAIT_MS: u64 = 30_000;
 
 /// Something that longhaul does not know has waited for too long.
@@ -30,6 +30,9 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Watch {
     standing: Option<Standing>,
+    /// The input line of this CLI was seen: then a screen without one is no matter
+    /// of another layout.
+    knows_layout: bool,
 }
 
 #[derive(Debug)]
@@ -55,9 +58,10 @@ impl Watch {
         is_ready: bool,
         grew: bool,
     ) -> Option<Waiting> {
+        self.knows_layout |= look.has_input_line;
         let may_wait = match look.kind {
             Kind::Dialog(Dialog::Unknown) => true,
-            Kind::Unrecognised => !is_ready,
+            Kind::Unrecognised => !is_ready || self.knows_layout,
             Kind::Blank | Kind::Working | Kind::Idle | Kind::Dialog(_) => false,
         };
         if !may_wait {
@@ -82,6 +86,7 @@ impl Watch {
         let same_ms = now_ms.saturating_sub(standing.same_since_ms);
         let is_due = match look.kind {
             Kind::Dialog(_) => same_ms >= UNKNOWN_WAIT_MS || stood_ms >= CHANGING_WAIT_MS,
+            _ if is_ready => same_ms >= START_WAIT_MS || stood_ms >= CHANGING_WAIT_MS,
             _ => same_ms >= START_WAIT_MS,
         };
         if !is_due || standing.is_told {
@@ -154,16 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn unrecognised_text_waits_at_the_start_only() {
+    fn unrecognised_text_waits_at_the_start_and_in_the_place_of_a_known_input_line() {
         let mut watch = Watch::default();
         assert_eq!(watch.feed(0, &unrecognised(), false, false), None);
         assert_eq!(watch.feed(29_999, &unrecognised(), false, false), None);
         assert!(watch.feed(30_000, &unrecognised(), false, false).is_some());
 
+        // A CLI that paints otherwise is not taken for one that waits.
         let mut watch = Watch::default();
         for s in 0..1000 {
             assert_eq!(watch.feed(s * 1000, &unrecognised(), true, false), None);
         }
+
+        let mut watch = Watch::default();
+        assert_eq!(watch.feed(0, &working(), true, false), None);
+        assert_eq!(watch.feed(1_000, &unrecognised(), true, false), None);
+        assert_eq!(watch.feed(30_999, &unrecognised(), true, false), None);
+        assert!(watch.feed(31_000, &unrecognised(), true, false).is_some());
     }
 
     #[test]
