@@ -124,6 +124,30 @@ impl Journal {
         if durable { self.sync() } else { self.flush() }
     }
 
+    /// Is the file still where it was? Somebody who tidies up may take the state
+    /// directory away; then nothing that is written is ever found again, and the
+    /// lock beside it holds nobody back.
+    ///
+    /// # Errors
+    /// It is not ([`ErrorKind::State`]).
+    pub fn check_in_place(&self) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let same =
+            |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        let gone = || {
+            Error::new(
+                ErrorKind::State,
+                format!("the run's journal is no longer at {}", self.path.display()),
+            )
+            .hint("somebody removed or replaced the state directory while the run was live")
+        };
+        let (Ok(open), Ok(there)) = (self.file.metadata(), std::fs::symlink_metadata(&self.path))
+        else {
+            return Err(gone());
+        };
+        if same(&open, &there) { Ok(()) } else { Err(gone()) }
+    }
+
     fn push(&mut self, value: &impl Serialize) -> Result<()> {
         let json = serde_json::to_string(value)
             .map_err(|e| Error::internal("cannot write an event as JSON").caused_by(e))?;
@@ -383,6 +407,18 @@ mod tests {
             Journal::create(&path, &header()).unwrap();
             assert_eq!(read(&path).is_ok(), is_ours, "{folder}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_was_taken_away_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let journal = Journal::create(&path, &header()).unwrap();
+        journal.check_in_place().unwrap();
+        std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        assert_eq!(journal.check_in_place().unwrap_err().kind(), ErrorKind::State);
+        std::fs::copy(dir.path().join("elsewhere"), &path).unwrap();
+        assert_eq!(journal.check_in_place().unwrap_err().kind(), ErrorKind::State);
     }
 
     #[test]

@@ -159,7 +159,9 @@ impl Driver {
 
     /// Looks at the live session's processes and asks for its screen.
     pub(super) fn sense(&mut self, now: Timestamp) -> Result<()> {
-        self.look_at_disks(now);
+        if self.look_at_disks(now) {
+            self.journal.check_in_place()?;
+        }
         if now.boot_ms.saturating_sub(self.released_at_ms) >= RELEASE_MS {
             self.released_at_ms = now.boot_ms;
             memory::release_program();
@@ -204,9 +206,10 @@ impl Driver {
         self.send(&KeeperCommand::ScreenRequest { id: 0 })
     }
 
-    fn look_at_disks(&mut self, now: Timestamp) {
+    /// True if it was time to look.
+    fn look_at_disks(&mut self, now: Timestamp) -> bool {
         if now.boot_ms.saturating_sub(self.disks_at_ms) < DISK_MS {
-            return;
+            return false;
         }
         self.disks_at_ms = now.boot_ms;
         let setup = &self.setup;
@@ -228,6 +231,7 @@ impl Driver {
             self.rooms_told.clone_from(&rooms);
             self.queue.push_back(Event::Disks { rooms });
         }
+        true
     }
 
     /// Was the session that just ended killed for want of memory?
