@@ -224,6 +224,8 @@ pub enum SessionReport {
         /// Still in the CLI's queue (true), or in the conversation (false).
         queued: bool,
     },
+    /// A question stands on the screen, so that a text is not typed for now.
+    TypingHeld,
     /// The model used a tool.
     Tool {
         /// Names the call; comes back when it ends.

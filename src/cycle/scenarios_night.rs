@@ -689,6 +689,26 @@ fn a_cli_that_goes_on_by_itself_is_left_to_it_from_its_own_prompt_on() {
 }
 
 #[test]
+fn a_question_in_the_way_of_a_text_is_found_out_before_the_session_is_given_up() {
+    let mut s = working();
+    s.is_nudged().report(SessionReport::TypingHeld);
+    for _ in 0..10 {
+        s.deadline(Timer::Delivery).stands_in("working");
+        assert!(!s.did(&Action::PressEnter) && !s.did(&Action::ClearInput));
+    }
+    s.asks(QuestionKind::Unknown, "what?").stands_in("ending");
+    // One that is found out by nobody holds the session for so long.
+    let mut s = working();
+    s.is_nudged().report(SessionReport::TypingHeld);
+    for _ in 0..20 {
+        if s.is("working") {
+            s.deadline(Timer::Delivery);
+        }
+    }
+    s.stands_in("ending");
+}
+
+#[test]
 fn a_cli_that_tries_again_for_ever_is_not_waited_for_longer_than_allowed() {
     let mut s = working();
     let begun = s.now();

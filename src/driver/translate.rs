@@ -37,6 +37,7 @@ impl Driver {
             }
             KeeperEvent::Withheld { id, screen } => {
                 tracing::warn!(id, screen, "not typed: a question is on the screen");
+                self.report(SessionReport::TypingHeld);
             }
             KeeperEvent::Screen { text, .. } => self.on_screen(text)?,
             KeeperEvent::Exited { code, signal } => {

@@ -200,8 +200,8 @@ impl Room {
         match command {
             KeeperCommand::Launch(launch) => return self.launch(&launch),
             KeeperCommand::Submit { id, text } => {
-                if let Some(terminal) = &mut self.terminal {
-                    terminal.submit(id, &text);
+                if let Some(event) = self.terminal.as_mut().and_then(|t| t.submit(id, &text)) {
+                    self.control.say(&event);
                 }
             }
             KeeperCommand::Press(key) => {

@@ -30,7 +30,7 @@ const PASTE_FROM_CHARS: usize = 200;
 const READ_BYTES: usize = 16 << 10;
 
 /// How long a text waits for a question to go away, and how often it looks.
-const HELD_MS: u64 = 10_000;
+const HELD_MS: u64 = 45_000;
 const HELD_LOOK_MS: u64 = 50;
 /// It is typed when no question was seen for this long.
 const CLEAR_MS: u64 = 200;
@@ -162,10 +162,12 @@ impl Terminal {
     /// Queues a text and its Enter; without a text, only Enter. While a question
     /// stands on the screen it is held back, in the place of one that was held
     /// already: a session that asks again and again, and is answered by a hook,
-    /// would otherwise never hear it. Nothing is queued when too much is waiting.
-    pub fn submit(&mut self, id: u32, text: &str) {
+    /// would otherwise never hear it. Gives what is to be told then. Nothing is
+    /// queued when too much is waiting.
+    pub fn submit(&mut self, id: u32, text: &str) -> Option<KeeperEvent> {
         if self.held.is_none() && !self.is_asking() {
-            return self.queue_text(id, text);
+            self.queue_text(id, text);
+            return None;
         }
         // Enter alone is meant for the text that still waits.
         if !text.is_empty() || self.held.is_none() {
@@ -173,6 +175,7 @@ impl Terminal {
             let (text, clear_since_ms) = (text.to_owned(), None);
             self.held = Some(Held { id, text, until_ms, clear_since_ms });
         }
+        Some(self.withheld(id))
     }
 
     fn queue_text(&mut self, id: u32, text: &str) {
@@ -218,8 +221,12 @@ impl Terminal {
         is_unknown || dialog::is_open(&screen)
     }
 
-    /// Queues a key; false when too much is waiting already.
+    /// Queues a key; false when too much is waiting already. What clears the
+    /// input line is not pressed where there is none.
     pub fn press(&mut self, key: Key) -> bool {
+        if key == Key::CtrlU && self.is_asking() {
+            return true;
+        }
         self.push_bytes(key.bytes().to_vec())
     }
 
@@ -283,7 +290,7 @@ impl Terminal {
                 // The question may have come up just now. A text that itself
                 // looks like one stands in the input line.
                 Stroke::Enter { id, like_option: false, .. } if self.is_asking() => {
-                    self.submit(id, "");
+                    told.extend(self.submit(id, ""));
                 }
                 Stroke::Enter { id, text_written_us, .. } => {
                     self.queue.push_front(Stroke::EnterDone(id, text_written_us));

@@ -25,6 +25,7 @@ impl Machine {
 
     pub(super) fn ask(&mut self, attempt: u32, text: String) {
         let reason = self.reason.unwrap_or(EndReason::Threshold);
+        self.held_at = None;
         self.out.push(Action::Type { text: text.clone() });
         self.tell(Notice::CheckpointRequested { attempt, reason });
         let heard = matches!(&self.state, State::Checkpointing { ask } if ask.heard);

@@ -2,8 +2,8 @@
 
 use super::limits::left_ms;
 use super::{
-    ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, GONE_MS, INTERRUPT_MS, LOOK_AT_CLOCK_MS, Machine,
-    SLEPT_MS,
+    ANSWER_MS, DELIVERY_MS, DELIVERY_RETRIES, GONE_MS, HELD_MS, INTERRUPT_MS, LOOK_AT_CLOCK_MS,
+    Machine, SLEPT_MS,
 };
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
@@ -56,7 +56,7 @@ impl Machine {
         }
         match timer {
             Timer::Start => self.on_start_deadline(now),
-            Timer::Delivery => self.on_delivery_deadline(),
+            Timer::Delivery => self.on_delivery_deadline(now),
             Timer::Checkpoint => self.on_checkpoint_deadline(now),
             Timer::Interrupt => {
                 if matches!(&self.state, State::Checkpointing { ask } if ask.phase == AskPhase::Interrupting)
@@ -198,7 +198,12 @@ impl Machine {
         self.end_session(EndReason::DeadStart);
     }
 
-    pub(super) fn on_delivery_deadline(&mut self) {
+    pub(super) fn on_delivery_deadline(&mut self, now: Timestamp) {
+        let is_held = self.held_at.is_some_and(|at| now.ms_since(at) < HELD_MS);
+        if is_held {
+            // The keeper types it as soon as it may.
+            return self.timer(Timer::Delivery, DELIVERY_MS);
+        }
         let is_asking = matches!(self.state, State::Checkpointing { .. });
         let (retries, text) = match &mut self.state {
             State::Checkpointing { ask } if ask.phase == AskPhase::Typed => {

@@ -37,6 +37,9 @@ use crate::clock::Timestamp;
 const DELIVERY_MS: u64 = 4_000;
 /// Enter presses and retypes before a text counts as undeliverable.
 const DELIVERY_RETRIES: u32 = 4;
+/// A question that keeps a text from being typed has this long to be answered or
+/// found out; until then the text does not count as undeliverable.
+const HELD_MS: u64 = 50_000;
 /// After Esc a turn should end within this time.
 const INTERRUPT_MS: u64 = 5_000;
 /// After SIGKILL the keeper reports within this time; it needs milliseconds.
@@ -112,6 +115,8 @@ pub struct Machine {
     declined_in_a_row: u32,
     /// Looks in a row for a program that is gone.
     missing_in_a_row: u32,
+    /// When a text was last held back by a question.
+    held_at: Option<Timestamp>,
     /// The model replied since the last pause after a failure.
     replied_since_pause: bool,
     /// The usage limit that was reached last.
@@ -193,6 +198,7 @@ impl Machine {
             hung_in_a_row: 0,
             declined_in_a_row: 0,
             missing_in_a_row: 0,
+            held_at: None,
             replied_since_pause: false,
             limit: None,
             used_up: None,

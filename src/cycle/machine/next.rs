@@ -158,6 +158,7 @@ impl Machine {
     pub(super) fn work_on(&mut self, now: Timestamp, text: String) {
         self.enter(State::Working);
         self.watch_turn(now);
+        self.held_at = None;
         self.out.push(Action::Type { text: text.clone() });
         self.typed = Some(Typed { text, retries: 0 });
         self.timer(Timer::Delivery, DELIVERY_MS);

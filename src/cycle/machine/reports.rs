@@ -45,6 +45,9 @@ impl Machine {
                 self.check_budgets(now);
             }
             SessionReport::PromptArrived { text, queued } => self.on_prompt(now, &text, queued),
+            SessionReport::TypingHeld => {
+                self.held_at.get_or_insert(now);
+            }
             SessionReport::Tool { id, summary } => {
                 self.last_activity.clone_from(&summary);
                 self.tell(Notice::Activity { summary });

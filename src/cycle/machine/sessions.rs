@@ -26,6 +26,7 @@ impl Machine {
         self.declined_in_a_row = 0;
         self.failed = None;
         self.replied_since_pause = false;
+        self.held_at = None;
         let is_briefed =
             self.past.last().is_some_and(|c| c.checkpoint.status == CheckpointStatus::Handoff);
         let brief = is_briefed.then(|| READ_BRIEF.to_owned());
