@@ -9,7 +9,7 @@ use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::cycle::failure::Class;
-use crate::cycle::{Event, Machine, Outcome, Params, Snapshot};
+use crate::cycle::{Event, Machine, Params, Snapshot};
 use crate::driver::{self, Guard, Setup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
@@ -120,13 +120,11 @@ impl LastRun {
         self.told.machine.outcome().is_none()
     }
 
-    /// Must what it began with still stand? If it ended because that was changed,
-    /// a new run would otherwise take the change for what the person wants.
+    /// Must what it began with still stand? Where a session changed that, a new run
+    /// would otherwise take the change for what the person wants.
     pub fn binds(&self) -> bool {
         let view = Snapshot::of(&self.told.machine);
-        let saw_change = view.failures().any(|(class, _)| class == Class::SettingsChanged);
-        let is_over = matches!(self.told.machine.outcome(), Some(Outcome::NeedsPerson { .. }));
-        self.is_cut_off() || (is_over && saw_change)
+        self.is_cut_off() || view.failures().any(|(class, _)| class == Class::SettingsChanged)
     }
 
     /// What the run began with, compared with what is there now.

@@ -284,6 +284,11 @@ pub enum SessionReport {
     },
     /// The CLI was about to compact the context and was kept from it.
     CompactionHeld,
+    /// Its transcript cannot be read any more.
+    RecordLost {
+        /// Why, for a person.
+        why: String,
+    },
     /// It changed what the CLI obeys unasked, which the CLI does at once.
     SettingsChanged {
         /// What, for a person.

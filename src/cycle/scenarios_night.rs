@@ -709,6 +709,16 @@ fn a_question_in_the_way_of_a_text_is_found_out_before_the_session_is_given_up()
 }
 
 #[test]
+fn a_session_whose_record_is_gone_is_ended() {
+    for mut s in [working(), asked(), story().and(|s| s.launches())] {
+        let why = "it is a link".into();
+        s.report(SessionReport::RecordLost { why }).stands_in("ending");
+        is_over(&mut s);
+        assert_eq!(code(&s), Some(10));
+    }
+}
+
+#[test]
 fn a_cli_that_tries_again_for_ever_is_not_waited_for_longer_than_allowed() {
     let mut s = working();
     let begun = s.now();

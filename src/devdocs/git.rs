@@ -421,8 +421,12 @@ async fn commit(
 /// The lines of `git status --short`, at most `most`; empty without a
 /// repository or when git fails.
 pub async fn short_status(root: &Path, most: usize) -> Vec<String> {
-    let words = ["status", "--short", "--untracked-files=normal"];
-    let Ok(output) = run(root, &args(&words, &[])).await else {
+    let words = ["status", "--short", "--untracked-files=normal", "--ignore-submodules=all"];
+    // The session may have named programs in .git/config just to have them run here.
+    let Ok(off) = switched_off(root, Programs::HooksAndFilters).await else {
+        return Vec::new();
+    };
+    let Ok(output) = Call::new(root, args(&words, &[])).settings(off).run().await else {
         return Vec::new();
     };
     String::from_utf8_lossy(&output.stdout).lines().take(most).map(str::to_owned).collect()

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
 use crate::cycle::event::Exit;
 use crate::cycle::record::{Bill, CostSource, Spend, Tokens};
 use crate::devdocs::proof;
@@ -48,6 +49,8 @@ pub struct LiveSession {
     pub prompted_unix_ms: Option<i64>,
     /// Where the work tree stood at the start, and at the last judgement.
     pub cycle_marker: Option<Marker>,
+    /// Since when its record cannot be read.
+    pub unreadable_since: Option<Timestamp>,
     /// What was seen of it from outside.
     pub senses: Senses,
     /// See `cycle_marker`.
@@ -93,6 +96,7 @@ impl LiveSession {
             baseline: None,
             prompted_unix_ms: None,
             cycle_marker: None,
+            unreadable_since: None,
             senses: Senses::default(),
             turn_marker: None,
             told: (0, Tokens::default()),

@@ -16,6 +16,7 @@ mod prepare;
 mod senses;
 mod timers;
 mod translate;
+mod watchdog;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ use timers::Timers;
 const POLL_MS: u64 = 1_500;
 /// The same until the session's transcript is there, and its folder can be watched.
 const EARLY_POLL_MS: u64 = 100;
+/// The same while a change of the project's settings is suspected.
+const SUSPECT_MS: u64 = 200;
 /// Reports taken in a second; the CLI makes a few. Whoever sends more, and any
 /// process of the session can, waits: neither the journal nor the loop is theirs.
 const REPORTS_PER_SECOND: u32 = 100;
@@ -207,7 +210,10 @@ impl Driver {
 
     async fn supervise(&mut self, first: Event) -> Result<Outcome> {
         self.queue.push_back(first);
+        let rounds = watchdog::Rounds::default();
+        let _watching = rounds.watch();
         loop {
+            rounds.count();
             while let Some(event) = self.queue.pop_front() {
                 self.feed(event)?;
                 if let Some(outcome) = self.machine.outcome() {
@@ -292,6 +298,9 @@ impl Driver {
             Some(session) if session.is_early() => EARLY_POLL_MS,
             Some(_) | None => POLL_MS,
         };
+        // A change of the settings that is seen for the first time is looked at
+        // again before it can be taken back.
+        let every_ms = if self.guard.settings.suspects() { SUSPECT_MS } else { every_ms };
         (self.last_look_ms + every_ms).saturating_sub(now.boot_ms)
     }
 

@@ -101,6 +101,29 @@ impl Driver {
         }
     }
 
+    /// The session is gone: what it left counts at the first look, and before the
+    /// run can end on it.
+    pub(super) fn look_at_settings_last(&mut self) {
+        let subject = Subject {
+            project: &self.setup.project,
+            config_file: self.guard.config_file.as_deref(),
+            global: &self.guard.global,
+        };
+        match self.guard.settings.check(subject, self.guard.allowed, Moment::Launch) {
+            Ok(Verdict::Refused(changes)) => {
+                let why = in_one(&changes.into_error());
+                self.report(SessionReport::SettingsChanged { why, allowed: false });
+            }
+            Ok(Verdict::Allowed(changes)) => {
+                let why = changes.sentence();
+                self.report(SessionReport::SettingsChanged { why, allowed: true });
+            }
+            Ok(Verdict::Later(changes)) => self.guard.untold.push(changes.sentence()),
+            Ok(Verdict::Same) => {}
+            Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
+        }
+    }
+
     /// Has the live session changed what the CLI obeys at once?
     pub(super) fn look_at_settings(&mut self) {
         let subject = Subject {

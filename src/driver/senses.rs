@@ -1,7 +1,7 @@
 //! What is looked at every few seconds: whether the session is alive, what it
 //! takes of the machine, and what stands on its screen. Nothing here decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::cycle::event::{
@@ -49,6 +49,10 @@ const HOOK_LEAD_MS: u64 = 8_000;
 const COMMAND_LEAD_MS: u64 = crate::session::permission::COMMAND_LIMIT_MS + 10_000;
 /// A question that still stands is told again after this long.
 const ASK_AGAIN_MS: u64 = 15_000;
+/// Answers to questions told in a minute.
+const ANSWERS_PER_MINUTE: u32 = 60;
+/// Lines about limits that are remembered.
+const LIMIT_LINES: usize = 32;
 /// Two resets closer together than this are one: texts give minutes.
 const SAME_RESET_MS: i64 = 120_000;
 
@@ -73,11 +77,15 @@ pub struct Senses {
     stream_tokens: Option<u64>,
     retry_told: Option<(String, u32)>,
     limit_told: Option<Option<i64>>,
+    /// What each line about a limit meant when it was first read.
+    limit_lines: BTreeMap<String, Option<i64>>,
     watch: screen::Watch,
     /// The known question that stands on the screen, since when, and when it was told.
     question: Option<(Dialog, u64, Option<u64>)>,
     /// When a waiting session was last told of by its own note.
     note_told_ms: Option<u64>,
+    /// The minute that is counted in, and the answers told in it.
+    answers: (u64, u32),
     /// Until when the person's command may be thinking about a question.
     command_until_ms: u64,
     /// A question that ends the run, and since when it waits to be seen.
@@ -95,6 +103,17 @@ impl Senses {
             SinkEvent::Statusline(_) => Sign::Statusline,
             _ => Sign::Hook,
         });
+    }
+
+    /// May another answer be told in this minute? A report costs the sender nothing,
+    /// and the journal a line.
+    pub fn may_tell_answer(&mut self, now: Timestamp) -> bool {
+        let minute = now.boot_ms / 60_000;
+        if self.answers.0 != minute {
+            self.answers = (minute, 0);
+        }
+        self.answers.1 += 1;
+        self.answers.1 <= ANSWERS_PER_MINUTE
     }
 
     /// The person's command is being asked.
@@ -174,6 +193,9 @@ impl Driver {
         let senses = &mut session.senses;
         let since_ms = now.boot_ms.saturating_sub(senses.sensed_at_ms);
         if since_ms < SENSE_MS {
+            if self.guard.settings.suspects() {
+                self.look_at_settings();
+            }
             return Ok(());
         }
         let (Some(keeper), Some((pid, ticks))) = (&session.keeper, senses.cli) else {
@@ -345,7 +367,16 @@ impl Driver {
         let Some(line) = &look.limit else {
             return;
         };
-        let resets = reset_time::reset_at(line, now.unix_ms, &self.setup.zone());
+        // What was read once stays: five minutes after its time the same words would
+        // mean tomorrow.
+        let words = lasting_words(line);
+        let zone = self.setup.zone();
+        let read = || reset_time::reset_at(line, now.unix_ms, &zone);
+        let lines = &mut session.senses.limit_lines;
+        if lines.len() > LIMIT_LINES {
+            lines.clear();
+        }
+        let resets = *lines.entry(words).or_insert_with(read);
         let is_told = match (session.senses.limit_told, resets) {
             (Some(Some(told)), Some(new)) => (told - new).abs() <= SAME_RESET_MS,
             (Some(told), new) => told == new,
@@ -493,6 +524,22 @@ impl Driver {
     }
 }
 
+/// The line without what counts down or up.
+fn lasting_words(line: &str) -> String {
+    let parts = line.split('·').map(str::trim);
+    let lasting = parts.filter(|part| {
+        let is_attempt = part.starts_with("attempt ");
+        !is_attempt && !(part.starts_with("retrying") && !part.contains('('))
+    });
+    let words: Vec<&str> = lasting
+        .map(|part| match part.split_once(" (") {
+            Some((before, behind)) if before.starts_with("retrying") => behind,
+            _ => part,
+        })
+        .collect();
+    words.join("·")
+}
+
 /// What the CLI's words for a retry mean. Nothing for a refused login: its error
 /// row is final, and no attempt helps.
 fn class_of(retry: &Retry, is_connection: bool) -> Option<Class> {
@@ -506,5 +553,28 @@ fn class_of(retry: &Retry, is_connection: bool) -> Option<Class> {
         Some(Class::RateLimit)
     } else {
         Some(Class::Overloaded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_counts_down_is_the_same_line() {
+        let line = |s, n| {
+            lasting_words(&format!(
+                "5-hour limit reached · retrying in {s}s (2:17am) · attempt {n}/10"
+            ))
+        };
+        assert_eq!(line(8, 5), line(36, 9));
+        assert_ne!(
+            line(8, 5),
+            lasting_words("5-hour limit reached · retrying in 8s (7:17am) · attempt 5/10")
+        );
+        assert_eq!(
+            lasting_words("Weekly limit reached · retrying… · attempt 1/10"),
+            "Weekly limit reached"
+        );
     }
 }

@@ -7,11 +7,17 @@ use crate::models::Models;
 use crate::session::permission::{Answer, Permission, QUESTION_TOOLS};
 use crate::session::sink::{SinkEvent, SinkReport, Status};
 use crate::session::wire::{KeeperCommand, KeeperEvent};
+use crate::text;
 use crate::transcript::{self, Arrival, Fact, Ledger, Seen, SessionTranscript};
 
 use super::jobs::Done;
 use super::{Driver, POLL_MS};
 use crate::clock::Timestamp;
+
+/// A transcript that cannot be read for so long hides what the session spends.
+const UNREADABLE_MS: u64 = 10_000;
+/// Longest account of a question; reports can be forged.
+const ASKED_CHARS: usize = 600;
 
 impl Driver {
     pub(super) fn report(&mut self, report: SessionReport) {
@@ -64,6 +70,7 @@ impl Driver {
     /// The last words of the transcript first, then the exit.
     fn session_is_gone(&mut self, killed: u32, survivors: u32) {
         self.read_transcript_with(SessionTranscript::finish);
+        self.look_at_settings_last();
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = session.screen.clone();
@@ -77,8 +84,9 @@ impl Driver {
     pub(super) fn on_sink(&mut self, report: SinkReport) -> Result<()> {
         let Some(session) = &mut self.session else { return Ok(()) };
         // A late report of an earlier session says nothing about this one.
-        if report.session_id.is_some_and(|id| id != session.session_id.to_string()) {
-            tracing::debug!("a report of another session");
+        // And one that names none is not the CLI's.
+        if report.session_id != Some(session.session_id.to_string()) {
+            tracing::debug!("a report of no session, or of another");
             return Ok(());
         }
         session.senses.hear(&report.event);
@@ -118,7 +126,12 @@ impl Driver {
         let is_question = QUESTION_TOOLS.contains(&told.tool.as_str());
         let kind = if is_question { QuestionKind::Question } else { QuestionKind::Permission };
         let what = format!("{}: {}", told.tool, told.what);
+        let what = text::clip(&what, ASKED_CHARS).into_owned();
         let Some(session) = &mut self.session else { return Ok(()) };
+        if told.answer != Answer::Stopped && !session.senses.may_tell_answer(Timestamp::now()) {
+            tracing::warn!(what, "too many questions in a minute to tell each");
+            return Ok(());
+        }
         let answer = match told.answer {
             Answer::Asked => {
                 session.senses.command_asked(Timestamp::now());
@@ -239,10 +252,20 @@ impl Driver {
         let fresh = match read(&mut session.transcript) {
             Ok(fresh) => fresh,
             Err(err) => {
+                let now = Timestamp::now();
+                let since = *session.unreadable_since.get_or_insert(now);
                 tracing::warn!(%err, "the transcript cannot be read; trying again");
+                if now.ms_since(since) >= UNREADABLE_MS {
+                    let why = format!(
+                        "the session's transcript cannot be read any more ({err}), so nobody sees \
+                         what it does and spends"
+                    );
+                    self.report(SessionReport::RecordLost { why });
+                }
                 return;
             }
         };
+        session.unreadable_since = None;
         session.ready |= !fresh.is_empty();
         for entry in fresh {
             session.memory.learn(&entry.fact);

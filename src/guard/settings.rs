@@ -267,6 +267,11 @@ impl Watch {
         Ok(verdict)
     }
 
+    /// Was something different when it was last looked?
+    pub fn suspects(&self) -> bool {
+        self.suspected
+    }
+
     fn save(&self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.baseline)
             .map_err(|err| Error::internal("cannot write the settings' state").caused_by(err))?;

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ const SEND_LIMIT: Duration = Duration::from_millis(50);
 const FIELD_MAX_CHARS: usize = 500;
 
 /// Larger than any report: its fields are few and bounded.
-const REPORT_MAX_BYTES: usize = 64 << 10;
+const REPORT_MAX_BYTES: usize = 12 << 10;
 
 /// One report and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -319,6 +319,8 @@ fn socket_path(dir: &File) -> PathBuf {
 pub struct SinkSocket {
     socket: tokio::net::UnixDatagram,
     file: PathBuf,
+    /// Device and inode of the socket's file.
+    id: Option<(u64, u64)>,
 }
 
 impl SinkSocket {
@@ -346,7 +348,8 @@ impl SinkSocket {
         let handle = open_dir(dir).map_err(failed)?;
         let socket = tokio::net::UnixDatagram::bind(socket_path(&handle)).map_err(failed)?;
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(SinkSocket { socket, file })
+        let id = file_id(&file);
+        Ok(SinkSocket { socket, file, id })
     }
 
     /// Binds anew in `dir` when the socket's file is gone: a session that tidies
@@ -356,7 +359,8 @@ impl SinkSocket {
     /// # Errors
     /// As for [`SinkSocket::bind`]; the old socket stays.
     pub fn mend(&mut self, dir: &Path) -> Result<bool> {
-        if std::fs::symlink_metadata(&self.file).is_ok() {
+        // Another file of that name is somebody else's ear.
+        if self.id.is_some() && file_id(&self.file) == self.id {
             return Ok(false);
         }
         let mut new = SinkSocket::bind(dir)?;
@@ -383,6 +387,11 @@ impl SinkSocket {
             }
         }
     }
+}
+
+fn file_id(file: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::symlink_metadata(file).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 impl Drop for SinkSocket {

@@ -55,12 +55,22 @@ impl Machine {
             self.fail(Class::SettingsChanged);
             return self.tell(Notice::Warning { text: why });
         }
-        if matches!(self.state, State::Ending { .. }) {
-            return;
+        if matches!(self.state, State::Ending { .. } | State::Between { .. }) {
+            // Too late for this session; the next launch, or the next run, is refused.
+            self.fail(Class::SettingsChanged);
+            return self.tell(Notice::Warning { text: why });
         }
         self.fail(Class::SettingsChanged);
         self.needs_person(why.clone(), String::new());
         self.end_now(now, Outcome::NeedsPerson { why }, EndReason::NeedsPerson);
+    }
+
+    /// Budgets, threshold and progress are blind without the record.
+    pub(super) fn on_record_lost(&mut self, now: Timestamp, why: String) {
+        if !matches!(self.state, State::Ending { .. }) {
+            self.needs_person(why.clone(), String::new());
+            self.end_now(now, Outcome::NeedsPerson { why }, EndReason::NeedsPerson);
+        }
     }
 
     fn on_refused(&mut self, now: Timestamp, Refusal { class, why }: Refusal) {

@@ -45,6 +45,7 @@ impl Machine {
                 self.check_budgets(now);
             }
             SessionReport::PromptArrived { text, queued } => self.on_prompt(now, &text, queued),
+            SessionReport::RecordLost { why } => self.on_record_lost(now, why),
             SessionReport::TypingHeld => {
                 self.held_at.get_or_insert(now);
             }
