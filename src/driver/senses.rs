@@ -527,10 +527,10 @@ impl Driver {
 /// The line without what counts down or up.
 fn lasting_words(line: &str) -> String {
     let parts = line.split('·').map(str::trim);
-    let lasting = parts.filter(|part| {
-        let is_attempt = part.starts_with("attempt ");
-        !is_attempt && !(part.starts_with("retrying") && !part.contains('('))
-    });
+    let counts = |part: &str| {
+        part.starts_with("attempt ") || (part.starts_with("retrying") && !part.contains('('))
+    };
+    let lasting = parts.filter(|part| !counts(part));
     let words: Vec<&str> = lasting
         .map(|part| match part.split_once(" (") {
             Some((before, behind)) if before.starts_with("retrying") => behind,
