@@ -54,3 +54,39 @@ pub fn rfc3339(unix_ms: i64) -> String {
         Err(_) => String::from("unknown"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Where the process in the namespace writes what it read.
+    const ANSWER: &str = "LONGHAUL_TEST_CLOCK_ANSWER";
+
+    /// The kernel can have the boot clock of a namespace run ahead of the
+    /// monotonic one, as eight hours of sleep would.
+    #[test]
+    fn the_time_a_machine_slept_has_passed() {
+        if let Some(answer) = std::env::var_os(ANSWER) {
+            return std::fs::write(answer, Timestamp::now().boot_ms.to_string()).unwrap();
+        }
+        let slept_ms = 8 * 60 * 60 * 1_000;
+        let answer = tempfile::NamedTempFile::new().unwrap();
+        let before = Timestamp::now();
+        let said = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--fork", "--time", "--boottime", "28800"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "clock::tests::the_time_a_machine_slept_has_passed"])
+            .env(ANSWER, answer.path())
+            .output();
+        let text = std::fs::read_to_string(answer.path()).unwrap();
+        if text.is_empty() {
+            // Not every machine lets everybody have namespaces.
+            let is_needed = std::env::var_os("LONGHAUL_NEEDS_UNSHARE").is_some();
+            return assert!(!is_needed, "no time namespace: {said:?}");
+        }
+        let there = Timestamp { unix_ms: 0, boot_ms: text.parse().unwrap() };
+        let passed_ms = there.ms_since(before);
+        assert!((slept_ms..slept_ms + 600_000).contains(&passed_ms), "{passed_ms} ms");
+    }
+}

@@ -164,6 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_lives_on_does_not_hold_it_beyond_our_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let mut lock = ProjectLock::take(&path).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        // What the kernel does at our death: it closes the file, nobody unlocks it.
+        drop(std::mem::replace(&mut lock.file, File::open("/dev/null").unwrap()));
+        let again = ProjectLock::take(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(again.is_ok(), "{again:?}");
+    }
+
+    #[test]
     fn a_link_is_no_lock_and_what_it_points_at_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("lock"), dir.path().join("other"));

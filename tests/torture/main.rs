@@ -17,8 +17,10 @@ mod script;
 mod support;
 
 mod a_run_shot_at_any_moment_is_carried_to_its_end;
+mod a_spinner_is_no_sign_of_life;
 mod every_exit_is_told_as_it_was;
 mod no_tree_outlives_its_session;
+mod nothing_is_begun_before_it_is_noted;
 mod of_many_longhauls_one_wins;
 mod the_stand_in_misbehaves_as_told;
 mod the_stand_in_passes_for_the_cli;
