@@ -251,27 +251,25 @@ impl Machine {
         limit.as_ref().or(known).cloned()
     }
 
+    /// Which failure ended the turn, if one did; the limit in its row is put right.
+    fn failure_of(&self, now: Timestamp, end: &mut TurnEnd) -> Option<Class> {
+        let TurnEnd::ApiError { error, status, .. } = &*end else { return None };
+        let class =
+            if is_context_full(end) { Class::ContextFull } else { of_error_row(error, *status) };
+        let met = self.limit_met(now, class, end);
+        let class = if met.is_some() { Class::UsageLimit } else { class };
+        if let TurnEnd::ApiError { limit, .. } = end {
+            *limit = met;
+        }
+        Some(class)
+    }
+
     pub(super) fn on_turn_ended(&mut self, now: Timestamp, mut end: TurnEnd) {
-        let failure = match &end {
-            TurnEnd::ApiError { error, status, text, .. } => {
-                let class = if is_context_full(&end) {
-                    Class::ContextFull
-                } else {
-                    of_error_row(error, *status)
-                };
-                let met = self.limit_met(now, class, &end);
-                let class = if met.is_some() { Class::UsageLimit } else { class };
-                if class == Class::Authentication {
-                    return self.on_login_refused(text);
-                }
-                if let TurnEnd::ApiError { limit, .. } = &mut end {
-                    *limit = met;
-                }
-                Some(class)
-            }
-            TurnEnd::Completed | TurnEnd::Interrupted => None,
-        };
-        match &mut self.state {
+        let failure = self.failure_of(now, &mut end);
+        if let (Some(Class::Authentication), TurnEnd::ApiError { text, .. }) = (failure, &end) {
+            return self.on_login_refused(text);
+        }
+        match &self.state {
             State::Starting | State::Working => match failure {
                 None => {
                     // A prompt of ours that is still on its way starts the next turn.
@@ -290,43 +288,57 @@ impl Machine {
                     self.wait_for_limit(now);
                 }
             }
-            State::Checkpointing { ask } => match ask.phase {
-                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
-                    if failure == Some(Class::ContextFull) =>
-                {
-                    self.fail(Class::ContextFull);
-                    if self.verdict.is_none() {
-                        self.reason = Some(EndReason::ContextFull);
-                    }
-                    self.give_up_asking("the context is full: no request is answered any more");
-                }
-                AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
-                    if failure == Some(Class::UsageLimit) =>
-                {
-                    if let TurnEnd::ApiError { limit: Some(limit), .. } = end {
-                        self.note_limit(now, limit);
-                    }
-                    self.give_up_asking("a usage limit is reached: no request is answered now");
-                }
-                AskPhase::Heard | AskPhase::Interrupting
-                    if failure.is_some_and(Class::is_outage) =>
-                {
-                    self.on_api_fails_checkpoint(now, failure.unwrap_or(Class::Connection));
-                }
-                AskPhase::Heard => self.prove(),
-                // It ended by itself just as Esc was pressed.
-                AskPhase::Interrupting if end == TurnEnd::Completed => self.prove(),
-                AskPhase::Interrupting => self.ask_again_or_give_up(
-                    "the first request was not answered in time; you were interrupted",
-                ),
-                // The old turn ended; the request starts the next one.
-                AskPhase::Typed | AskPhase::Queued | AskPhase::Proving | AskPhase::Keeping => {}
-            },
+            State::Checkpointing { ask } => {
+                let phase = ask.phase;
+                self.on_asked_turn_ended(now, phase, failure, end);
+            }
             State::Judging { .. }
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }
             | State::Finished { .. } => {}
+        }
+    }
+
+    /// A turn ended after a checkpoint was asked for: the one that answers the
+    /// request, or the one before it.
+    fn on_asked_turn_ended(
+        &mut self,
+        now: Timestamp,
+        phase: AskPhase,
+        failure: Option<Class>,
+        end: TurnEnd,
+    ) {
+        match phase {
+            AskPhase::Proving | AskPhase::Keeping => {}
+            AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
+                if failure == Some(Class::ContextFull) =>
+            {
+                self.fail(Class::ContextFull);
+                if self.verdict.is_none() {
+                    self.reason = Some(EndReason::ContextFull);
+                }
+                self.give_up_asking("the context is full: no request is answered any more");
+            }
+            AskPhase::Typed | AskPhase::Queued | AskPhase::Heard | AskPhase::Interrupting
+                if failure == Some(Class::UsageLimit) =>
+            {
+                if let TurnEnd::ApiError { limit: Some(limit), .. } = end {
+                    self.note_limit(now, limit);
+                }
+                self.give_up_asking("a usage limit is reached: no request is answered now");
+            }
+            // The old turn ended; the request starts the next one.
+            AskPhase::Typed | AskPhase::Queued => {}
+            AskPhase::Heard | AskPhase::Interrupting if failure.is_some_and(Class::is_outage) => {
+                self.on_api_fails_checkpoint(now, failure.unwrap_or(Class::Connection));
+            }
+            AskPhase::Heard => self.prove(),
+            // It ended by itself just as Esc was pressed.
+            AskPhase::Interrupting if end == TurnEnd::Completed => self.prove(),
+            AskPhase::Interrupting => self.ask_again_or_give_up(
+                "the first request was not answered in time; you were interrupted",
+            ),
         }
     }
 
