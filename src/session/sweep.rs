@@ -85,6 +85,12 @@ impl Process {
     }
 }
 
+/// The process group of this process, by its leader's id. `getpgrp` cannot be
+/// asked: its answer may be 0, which is no process id.
+pub fn own_group() -> Option<i64> {
+    read_stat(std::process::id(), |stat| stat.group)
+}
+
 /// The name the kernel shows for a process; it changes at `exec`.
 pub(super) fn command_name(pid: u32) -> Option<Vec<u8>> {
     read_stat(pid, |stat| stat.name.to_vec())
@@ -110,6 +116,11 @@ pub(super) struct Stat<'a> {
     pub waited_ticks: u64,
     /// Its threads, the first one also when it has ended.
     pub threads: u32,
+    /// The process group it is in, by its leader's id; 0 when that leader is
+    /// outside of this pid namespace, or is the kernel's own.
+    pub group: i64,
+    /// The session (`setsid`) it is in; as `group`.
+    pub session: i64,
     /// Memory it has mapped and that is in memory; pages.
     pub resident_pages: u64,
 }
@@ -138,7 +149,8 @@ fn parse_stat(line: &[u8]) -> Option<Stat<'_>> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let mut number = |skip: usize| fields.nth(skip)?.parse::<i64>().ok();
-    let (user, system) = (number(9)?, number(0)?);
+    let (group, session) = (number(0)?, number(0)?);
+    let (user, system) = (number(7)?, number(0)?);
     let (waited_user, waited_system) = (number(0)?, number(0)?);
     let threads = number(2)?;
     let start_ticks = number(1)?.try_into().ok()?;
@@ -153,6 +165,8 @@ fn parse_stat(line: &[u8]) -> Option<Stat<'_>> {
         own_ticks: sum(user, system),
         waited_ticks: sum(waited_user, waited_system),
         threads: threads.try_into().ok()?,
+        group,
+        session,
         resident_pages: sum(resident, 0),
     })
 }
@@ -327,12 +341,14 @@ pub fn clear_run(run_id: &str) -> Swept {
 /// process starts itself is.
 fn adopted() -> Vec<Process> {
     let is_reaper = matches!(rustix::process::child_subreaper(), Ok(Some(_)));
-    let own = rustix::process::getsid(None);
-    if !is_reaper || own.is_err() {
+    // Not by `getsid`: its answer may be 0, which is no process id.
+    let session = |pid| read_stat(pid, |stat| stat.session);
+    let own = session(std::process::id());
+    if !is_reaper || own.is_none() {
         return Vec::new();
     }
     let mut found = descendants_of_self(&[]);
-    found.retain(|process| rustix::process::getsid(raw_pid(process.pid)) != own);
+    found.retain(|process| session(process.pid) != own);
     found
 }
 
@@ -382,7 +398,7 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_even_when_the_name_tries_to_deceive() {
         let line =
-            b"4242 (a) R 1 (b) T 17 4242 4242 0 -1 4194560 1 2 3 4 50 6 700 8 20 0 3 0 99887 10 11";
+            b"4242 (a) R 1 (b) T 17 4242 4243 0 -1 4194560 1 2 3 4 50 6 700 8 20 0 3 0 99887 10 11";
         let expected = Stat {
             process: Process { pid: 4242, parent: 17, start_ticks: 99887, zombie: false },
             name: b"a) R 1 (b",
@@ -390,6 +406,8 @@ mod tests {
             own_ticks: 56,
             waited_ticks: 708,
             threads: 3,
+            group: 4242,
+            session: 4243,
             resident_pages: 11,
         };
         assert_eq!(parse_stat(line), Some(expected));

@@ -2,7 +2,9 @@
 
 use std::io::stdout;
 
-use rustix::{process, termios};
+use rustix::termios;
+
+use crate::session::sweep;
 
 /// Colour and glyphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub fn size() -> (usize, usize) {
 /// where the panel would be.
 pub fn is_foreground() -> bool {
     match termios::tcgetpgrp(stdout()) {
-        Ok(group) => group == process::getpgrp(),
+        Ok(group) => sweep::own_group() == Some(group.as_raw_nonzero().get().into()),
         // Not our controlling terminal: nobody else has a job there.
         Err(_) => true,
     }

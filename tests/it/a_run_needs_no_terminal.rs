@@ -52,6 +52,34 @@ fn wrappers_do_not_matter() {
     ]);
 }
 
+/// What is started into a pid namespace, by a container or as the first process
+/// of a machine, has a session whose id there is 0.
+#[test]
+fn a_session_that_has_no_id_here_does_not_matter() {
+    let ways = ["unshare --pid", "unshare --user --map-current-user --pid"];
+    let way =
+        ways.map(|way| format!("{way} --fork --kill-child --mount-proc")).into_iter().find(|way| {
+            Command::new("sh")
+                .args(["-c", &format!("{way} true")])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        });
+    let Some(way) = way else {
+        // Not every machine lets everybody have namespaces.
+        return assert!(std::env::var_os("LONGHAUL_NEEDS_UNSHARE").is_none(), "no pid namespace");
+    };
+    let lab = Lab::new(first_then(1, endless(), finisher()));
+    let killed = lab.run();
+    killed.wait_event("context");
+    killed.kill();
+    lab.wait_gone();
+    let line = format!("{way} \"$LONGHAUL\" run --json");
+    Run::start(&mut by_shell(&lab, &line)).finished().ended(0, "done").event("run_resumed");
+    lab.wait_gone();
+}
+
 #[test]
 fn another_locale_or_none_does_not_matter() {
     gets_done(&[
