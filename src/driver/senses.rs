@@ -293,8 +293,9 @@ impl Driver {
         }
     }
 
-    /// What stands on the screen, as reports.
-    pub(super) fn on_screen(&mut self, text: String) -> Result<()> {
+    /// What stands on the screen, as reports. `knows_layout`: the keeper has seen
+    /// the input line of this CLI.
+    pub(super) fn on_screen(&mut self, text: String, knows_layout: bool) -> Result<()> {
         let now = Timestamp::now();
         let look = screen::look(&text);
         let Some(session) = &mut self.session else { return Ok(()) };
@@ -310,7 +311,7 @@ impl Driver {
             senses.signs.insert(Sign::Stream);
         }
         let grew = std::mem::take(&mut senses.has_grown);
-        let waiting = senses.watch.feed(now.boot_ms, &look, ready, grew);
+        let waiting = senses.watch.feed(now.boot_ms, &look, knows_layout, ready, grew);
         if let Some(waiting) = waiting {
             let what = match waiting.heading {
                 Some(heading) => format!("something longhaul does not know: {heading}"),

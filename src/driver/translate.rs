@@ -45,7 +45,9 @@ impl Driver {
                 tracing::warn!(id, screen, "not typed: a question is on the screen");
                 self.report(SessionReport::TypingHeld);
             }
-            KeeperEvent::Screen { text, .. } => self.on_screen(text)?,
+            KeeperEvent::Screen { text, knows_layout, .. } => {
+                self.on_screen(text, knows_layout)?;
+            }
             KeeperEvent::Exited { code, signal } => {
                 let exit = match (code, signal) {
                     (Some(code), _) => Exit::Code(code),

@@ -35,6 +35,9 @@ const HELD_LOOK_MS: u64 = 50;
 /// It is typed when no question was seen for this long.
 const CLEAR_MS: u64 = 200;
 
+/// A frame that stood for this long was painted to its end.
+const STOOD_MS: u64 = 20;
+
 /// Most of what may wait to be typed.
 const QUEUE_MAX_BYTES: usize = 1 << 20;
 
@@ -147,8 +150,12 @@ impl Terminal {
         match rustix::io::read(&self.master, &mut buffer) {
             Ok(0) => self.closed = true,
             Ok(count) => {
+                let now_ms = Timestamp::now().boot_ms;
+                if now_ms.saturating_sub(self.last_output_ms) >= STOOD_MS {
+                    self.learn_layout();
+                }
                 self.bytes_seen += count as u64;
-                self.last_output_ms = Timestamp::now().boot_ms;
+                self.last_output_ms = now_ms;
                 self.parser.process(&buffer[..count]);
                 return count as u64;
             }
@@ -213,12 +220,20 @@ impl Terminal {
     /// has said that longhaul may.
     fn is_asking(&mut self) -> bool {
         self.drain_up();
+        self.learn_layout();
         let screen = self.parser.screen().contents();
         let look = screen::look(&screen);
-        self.knows_layout |= look.has_input_line;
         // Where the input line has been, something unknown may stand.
-        let is_unknown = self.knows_layout && look.kind == Kind::Unrecognised;
+        let is_unknown = look.kind == Kind::Unrecognised && (self.knows_layout || look.names_keys);
         is_unknown || dialog::is_open(&screen)
+    }
+
+    /// A session may go from its input line to a question between two looks.
+    fn learn_layout(&mut self) {
+        if !self.knows_layout {
+            let screen = self.parser.screen().contents();
+            self.knows_layout = screen::look(&screen).has_input_line;
+        }
     }
 
     /// Queues a key; false when too much is waiting already. What clears the
@@ -315,10 +330,14 @@ impl Terminal {
 
     /// What the screen shows, as an answer to the request `id`.
     pub fn screen(&mut self, id: u32) -> KeeperEvent {
-        let text = self.parser.screen().contents();
-        self.knows_layout |= screen::look(&text).has_input_line;
-        let (bytes_seen, last_output_ms) = (self.bytes_seen, self.last_output_ms);
-        KeeperEvent::Screen { id, text, bytes_seen, last_output_ms }
+        self.learn_layout();
+        KeeperEvent::Screen {
+            id,
+            text: self.parser.screen().contents(),
+            knows_layout: self.knows_layout,
+            bytes_seen: self.bytes_seen,
+            last_output_ms: self.last_output_ms,
+        }
     }
 }
 

@@ -152,6 +152,8 @@ pub enum KeeperEvent {
         id: u32,
         /// The rows, without trailing blanks.
         text: String,
+        /// The input line of this CLI was seen, now or before.
+        knows_layout: bool,
         /// Bytes the CLI has written so far.
         bytes_seen: u64,
         /// `CLOCK_BOOTTIME` of the newest of them; 0 = none yet.
@@ -284,10 +286,11 @@ impl KeeperEvent {
                 out.u64(*text_written_us);
                 out.u64(*enter_written_us);
             }
-            KeeperEvent::Screen { id, text, bytes_seen, last_output_ms } => {
+            KeeperEvent::Screen { id, text, knows_layout, bytes_seen, last_output_ms } => {
                 out.u8(4);
                 out.u32(*id);
                 out.bytes(text.as_bytes());
+                out.u8(u8::from(*knows_layout));
                 out.u64(*bytes_seen);
                 out.u64(*last_output_ms);
             }
@@ -328,6 +331,7 @@ impl KeeperEvent {
             4 => KeeperEvent::Screen {
                 id: body.u32()?,
                 text: body.text()?,
+                knows_layout: body.u8()? != 0,
                 bytes_seen: body.u64()?,
                 last_output_ms: body.u64()?,
             },
@@ -513,9 +517,11 @@ mod tests {
             any::<(u32, u64, u64)>().prop_map(|(id, text_written_us, enter_written_us)| {
                 KeeperEvent::Submitted { id, text_written_us, enter_written_us }
             }),
-            any::<(u32, String, u64, u64)>().prop_map(|(id, text, bytes_seen, last_output_ms)| {
-                KeeperEvent::Screen { id, text, bytes_seen, last_output_ms }
-            }),
+            any::<(u32, String, bool, u64, u64)>().prop_map(
+                |(id, text, knows_layout, bytes_seen, last_output_ms)| {
+                    KeeperEvent::Screen { id, text, knows_layout, bytes_seen, last_output_ms }
+                }
+            ),
             any::<(Option<i32>, Option<i32>)>()
                 .prop_map(|(code, signal)| KeeperEvent::Exited { code, signal }),
             any::<(u32, u32)>()

@@ -781,6 +781,32 @@ fn command_line(pid: u32) -> String {
 const QUESTION: &str =
     "printf '\\n Do you want to proceed?\\n \\342\\235\\257 1. Yes\\n   2. No\\n'";
 
+/// It took the place of an input line that nobody had looked at before.
+#[test]
+fn a_text_is_withheld_from_what_nobody_knows() {
+    run(async {
+        let input_line = r"\342\224\200\342\224\200\342\224\200\n\342\235\257 \n\342\224\200\342\224\200\342\224\200\n";
+        let script = format!(
+            "stty raw -echo opost; printf '{input_line}'; sleep 0.1; \
+             printf '\\033[2J\\033[H  New terms\\n\\n  [ Accept ] [ Decline ]\\n'; exec cat"
+        );
+        let mut room = Room::open("sh", &["-c", &script]);
+        room.shows("Decline").await;
+        room.keeper.send(&KeeperCommand::Submit { id: 9, text: "go on".into() }).unwrap();
+        match room.next().await {
+            KeeperEvent::Withheld { id: 9, screen } => assert!(screen.contains("Decline")),
+            other => panic!("{other:?}"),
+        }
+        room.keeper.send(&KeeperCommand::ScreenRequest { id: 7 }).unwrap();
+        match room.next().await {
+            KeeperEvent::Screen { id: 7, knows_layout: true, text, .. } => {
+                assert!(!text.contains("go on"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
 #[test]
 fn a_text_is_withheld_from_a_question_and_that_is_told() {
     run(async {

@@ -80,8 +80,9 @@ impl<'a> Layout<'a> {
 
     /// The first line with words in the block.
     pub(super) fn heading(&self) -> Option<&'a str> {
+        let is_frame = |c: char| c.is_whitespace() || ('─'..='╿').contains(&c) || c == '|';
         let has_words = |line: &&str| line.chars().any(char::is_alphanumeric);
-        self.block().iter().map(|line| line.trim()).find(has_words)
+        self.block().iter().map(|line| line.trim_matches(is_frame)).find(has_words)
     }
 }
 

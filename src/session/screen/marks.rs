@@ -164,16 +164,22 @@ const KEY_LINES: usize = 4;
 /// Whether the block ends with the keys it takes: "Enter to confirm · Esc to
 /// cancel", "Press Enter to continue", "(y/n)".
 fn has_keys(layout: &Layout<'_>) -> bool {
+    last_lines(layout).any(|line| (layout.is_bounded() || indent(line) <= 1) && names_a_key(line))
+}
+
+/// As [`has_keys`], wherever on its line they stand.
+pub(super) fn names_keys(layout: &Layout<'_>) -> bool {
+    last_lines(layout).any(names_a_key)
+}
+
+fn last_lines<'a>(layout: &Layout<'a>) -> impl Iterator<Item = &'a str> {
     let lines = layout.block().iter().rev().filter(|line| !line.trim().is_empty());
-    lines.take(KEY_LINES).any(|line| {
-        let is_ours = layout.is_bounded() || indent(line) <= 1;
-        is_ours && names_a_key(&squeezed(line).to_lowercase())
-    })
+    lines.take(KEY_LINES).copied()
 }
 
 fn names_a_key(line: &str) -> bool {
     const KEYS: [&str; 5] = ["enterto", "escto", "returnto", "spaceto", "pressenter"];
     const ANSWERS: [&str; 4] = ["(y/n)", "[y/n]", "pressanykey", "anykeyto"];
-    let line = line.replace("esctointerrupt", "");
+    let line = squeezed(line).to_lowercase().replace("esctointerrupt", "");
     KEYS.iter().chain(&ANSWERS).any(|sign| line.contains(sign))
 }

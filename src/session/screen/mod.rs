@@ -52,6 +52,9 @@ pub struct Look {
     pub kind: Kind,
     /// Is there an input line, as this CLI paints it?
     pub has_input_line: bool,
+    /// Do the last lines name keys to press, where there is no input line? The
+    /// session may have said it.
+    pub names_keys: bool,
     /// Seconds the spinner counts for this turn. It shows none at first, and
     /// none while a request is retried.
     pub elapsed_s: Option<u64>,
@@ -101,6 +104,7 @@ pub fn look(screen: &str) -> Look {
     Look {
         kind,
         has_input_line: layout.footer().is_some(),
+        names_keys: layout.footer().is_none() && marks::names_keys(&layout),
         elapsed_s: activity.elapsed_s,
         stream_tokens: activity.stream_tokens,
         background_agents: activity.background_agents,

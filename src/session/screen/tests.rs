@@ -164,6 +164,8 @@ fn the_heading_is_what_a_person_would_look_for() {
     assert_eq!(heading("onboarding-offline").unwrap(), "Unable to connect to Anthropic services");
     assert_eq!(heading("question-chat-selected").unwrap(), "☐ Yes");
     assert_eq!(heading("idle-fresh"), None);
+    let framed = "╭──────────╮\n│ New terms   │\n│ [ Accept ]  │\n╰──────────╯\n";
+    assert_eq!(look(framed).heading.unwrap(), "New terms");
 }
 
 #[test]

@@ -30,9 +30,6 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Watch {
     standing: Option<Standing>,
-    /// The input line of this CLI was seen: then a screen without one is no matter
-    /// of another layout.
-    knows_layout: bool,
 }
 
 #[derive(Debug)]
@@ -46,8 +43,9 @@ struct Standing {
 }
 
 impl Watch {
-    /// Takes in one look, at `now_ms` on the boot clock. `is_ready`: the CLI has
-    /// begun to work. `grew`: the main transcript grew since the last look; then
+    /// Takes in one look, at `now_ms` on the boot clock. `knows_layout`: the input
+    /// line of this CLI was seen, so that a screen without one is no matter of
+    /// another layout. `is_ready`: the CLI has begun to work. `grew`: the main transcript grew since the last look; then
     /// the session goes on, and nothing on the screen holds it up.
     ///
     /// Known dialogs are never told of here: they can be acted on at once.
@@ -55,14 +53,16 @@ impl Watch {
         &mut self,
         now_ms: u64,
         look: &Look,
+        knows_layout: bool,
         is_ready: bool,
         grew: bool,
     ) -> Option<Waiting> {
-        self.knows_layout |= look.has_input_line;
         let may_wait = match look.kind {
             Kind::Dialog(Dialog::Unknown) => true,
-            Kind::Unrecognised => !is_ready || self.knows_layout,
-            Kind::Blank | Kind::Working | Kind::Idle | Kind::Dialog(_) => false,
+            Kind::Unrecognised => !is_ready || knows_layout || look.names_keys,
+            // A turn that really runs has an input line, and a line that counts.
+            Kind::Working => is_ready && knows_layout && !look.has_input_line,
+            Kind::Blank | Kind::Idle | Kind::Dialog(_) => false,
         };
         if !may_wait {
             self.standing = None;
@@ -86,7 +86,9 @@ impl Watch {
         let same_ms = now_ms.saturating_sub(standing.same_since_ms);
         let is_due = match look.kind {
             Kind::Dialog(_) => same_ms >= UNKNOWN_WAIT_MS || stood_ms >= CHANGING_WAIT_MS,
-            _ if is_ready => same_ms >= START_WAIT_MS || stood_ms >= CHANGING_WAIT_MS,
+            Kind::Unrecognised if is_ready => {
+                same_ms >= START_WAIT_MS || stood_ms >= CHANGING_WAIT_MS
+            }
             _ => same_ms >= START_WAIT_MS,
         };
         if !is_due || standing.is_told {
@@ -124,23 +126,23 @@ mod tests {
     #[test]
     fn an_unknown_dialog_is_told_of_once_after_its_time() {
         let (mut watch, dialog) = (Watch::default(), unknown("News"));
-        assert_eq!(watch.feed(1_000, &dialog, true, false), None);
-        assert_eq!(watch.feed(20_999, &dialog, true, false), None);
+        assert_eq!(watch.feed(1_000, &dialog, false, true, false), None);
+        assert_eq!(watch.feed(20_999, &dialog, false, true, false), None);
         let waiting = Waiting { seconds: 20, heading: Some("News".into()) };
-        assert_eq!(watch.feed(21_000, &dialog, true, false), Some(waiting));
-        assert_eq!(watch.feed(90_000, &dialog, true, false), None);
-        assert_eq!(watch.feed(91_000, &dialog, true, true), None);
-        assert_eq!(watch.feed(191_000, &dialog, true, false), None, "still the same one");
+        assert_eq!(watch.feed(21_000, &dialog, false, true, false), Some(waiting));
+        assert_eq!(watch.feed(90_000, &dialog, false, true, false), None);
+        assert_eq!(watch.feed(91_000, &dialog, false, true, true), None);
+        assert_eq!(watch.feed(191_000, &dialog, false, true, false), None, "still the same one");
     }
 
     #[test]
     fn the_next_one_is_told_of_again() {
         let (mut watch, dialog) = (Watch::default(), unknown("News"));
-        assert_eq!(watch.feed(0, &dialog, true, false), None);
-        assert!(watch.feed(20_000, &dialog, true, false).is_some());
-        assert_eq!(watch.feed(21_000, &working(), true, true), None);
-        assert_eq!(watch.feed(22_000, &dialog, true, false), None);
-        assert!(watch.feed(42_000, &dialog, true, false).is_some());
+        assert_eq!(watch.feed(0, &dialog, false, true, false), None);
+        assert!(watch.feed(20_000, &dialog, false, true, false).is_some());
+        assert_eq!(watch.feed(21_000, &working(), false, true, true), None);
+        assert_eq!(watch.feed(22_000, &dialog, false, true, false), None);
+        assert!(watch.feed(42_000, &dialog, false, true, false).is_some());
     }
 
     #[test]
@@ -148,34 +150,60 @@ mod tests {
         let mut watch = Watch::default();
         for s in 0..40 {
             let look = unknown(&format!("in {s} seconds"));
-            assert_eq!(watch.feed(s * 1000, &look, true, false), None, "{s}");
+            assert_eq!(watch.feed(s * 1000, &look, false, true, false), None, "{s}");
         }
-        assert!(watch.feed(40_000, &unknown("in 40 seconds"), true, false).is_some());
+        assert!(watch.feed(40_000, &unknown("in 40 seconds"), false, true, false).is_some());
 
         let mut watch = Watch::default();
         for s in 0..1000 {
-            assert_eq!(watch.feed(s * 1000, &unknown("News"), true, s % 15 == 0), None, "{s}");
+            assert_eq!(
+                watch.feed(s * 1000, &unknown("News"), false, true, s % 15 == 0),
+                None,
+                "{s}"
+            );
         }
     }
 
     #[test]
     fn unrecognised_text_waits_at_the_start_and_in_the_place_of_a_known_input_line() {
         let mut watch = Watch::default();
-        assert_eq!(watch.feed(0, &unrecognised(), false, false), None);
-        assert_eq!(watch.feed(29_999, &unrecognised(), false, false), None);
-        assert!(watch.feed(30_000, &unrecognised(), false, false).is_some());
+        assert_eq!(watch.feed(0, &unrecognised(), false, false, false), None);
+        assert_eq!(watch.feed(29_999, &unrecognised(), false, false, false), None);
+        assert!(watch.feed(30_000, &unrecognised(), false, false, false).is_some());
 
         // A CLI that paints otherwise is not taken for one that waits.
         let mut watch = Watch::default();
         for s in 0..1000 {
-            assert_eq!(watch.feed(s * 1000, &unrecognised(), true, false), None);
+            assert_eq!(watch.feed(s * 1000, &unrecognised(), false, true, false), None);
         }
 
         let mut watch = Watch::default();
-        assert_eq!(watch.feed(0, &working(), true, false), None);
-        assert_eq!(watch.feed(1_000, &unrecognised(), true, false), None);
-        assert_eq!(watch.feed(30_999, &unrecognised(), true, false), None);
-        assert!(watch.feed(31_000, &unrecognised(), true, false).is_some());
+        assert_eq!(watch.feed(1_000, &unrecognised(), true, true, false), None);
+        assert_eq!(watch.feed(30_999, &unrecognised(), true, true, false), None);
+        assert!(watch.feed(31_000, &unrecognised(), true, true, false).is_some());
+
+        // Nor is it in doubt that something waits where it names a key.
+        let mut watch = Watch::default();
+        let asks = look("● ok\n\n   The connection was lost. Reconnect? [Y/n]\n");
+        assert_eq!((asks.kind, asks.names_keys), (Kind::Unrecognised, true));
+        assert_eq!(watch.feed(0, &asks, false, true, false), None);
+        assert!(watch.feed(30_000, &asks, false, true, false).is_some());
+    }
+
+    #[test]
+    fn a_spinner_that_stands_still_above_no_input_line_is_what_was_painted_over() {
+        let frozen = look("● ok\n\n✽ Forming… (3s)\n\n  Sign in again\n");
+        assert_eq!((frozen.kind, frozen.has_input_line), (Kind::Working, false));
+        let mut watch = Watch::default();
+        assert_eq!(watch.feed(0, &frozen, true, true, false), None);
+        assert!(watch.feed(30_000, &frozen, true, true, false).is_some());
+
+        let mut watch = Watch::default();
+        for s in 0..1000 {
+            let counting = look(&format!("● ok\n\n✽ Forming… ({s}s)\n"));
+            assert_eq!(watch.feed(s * 1000, &counting, true, true, false), None, "{s}");
+            assert_eq!(watch.feed(s * 1000, &working(), true, true, false), None, "{s}");
+        }
     }
 
     #[test]
@@ -184,7 +212,7 @@ mod tests {
         for screen in [look(""), look("\n \n"), working(), look(trust)] {
             let mut watch = Watch::default();
             for s in 0..100 {
-                assert_eq!(watch.feed(s * 1000, &screen, false, false), None, "{screen:?}");
+                assert_eq!(watch.feed(s * 1000, &screen, false, false, false), None, "{screen:?}");
             }
         }
     }
@@ -198,7 +226,7 @@ mod tests {
             let (mut now_ms, mut version, mut told_ms) = (7_000, 0, Vec::new());
             for (changed, step_ms) in changes {
                 version += u32::from(changed);
-                if watch.feed(now_ms, &unknown(&format!("News {version}")), true, false).is_some() {
+                if watch.feed(now_ms, &unknown(&format!("News {version}")), false, true, false).is_some() {
                     told_ms.push(now_ms - 7_000);
                 }
                 now_ms += step_ms;
