@@ -1,27 +1,23 @@
 //! Runs the person's verify command and keeps the end of what it prints.
+//!
+//! It runs below a keeper of its own, which has a leash to longhaul and adopts
+//! every orphan: whatever the command started and detached ends with it, also
+//! when longhaul itself is killed.
 
-use std::io::PipeWriter;
-use std::os::unix::process::CommandExt;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe::Receiver;
+
+use crate::session::sweep::KILL_LIMIT_MS;
+use crate::session::{COLS, Ending, Keeper, KeeperCommand, KeeperEvent, Launch, ROWS};
 
 /// How much of the output the session is shown.
 const TAIL_BYTES: usize = 4 << 10;
 
-/// Becomes the command, with a watcher beside it in the process group: should
-/// longhaul be killed, the kernel closes its end of the leash, the watcher's
-/// read ends, and the group with it. A watcher that is no child of the command's
-/// shell does not hold up a `wait` in it.
-const ON_A_LEASH: &str = r#"
-exec 3<&0 </dev/null
-{ read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 &
-exec 3<&-
-exec sh -c "$1"
-"#;
+/// Longest wait for the keeper to end the command: its rounds and time to spare.
+const END_LIMIT: Duration = Duration::from_millis(KILL_LIMIT_MS + 2_000);
 
 /// What a verify command said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,155 +27,152 @@ pub struct Verdict {
     /// The end of its output (standard output and error, as they came), with
     /// how it ended as the last line when it failed.
     pub tail: String,
+    /// Processes it left behind that could not be ended.
+    pub survivors: u32,
 }
 
-/// Runs `command` by `sh -c` in `project`, in a process group of its own. When
-/// the future is dropped, `timeout_ms` has passed, or this process dies in
-/// whatever way, the whole group is killed.
-pub async fn run(
-    project: &Path,
-    command: &str,
-    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    timeout_ms: u64,
-) -> Verdict {
-    match start(project, command, env) {
-        Ok((group, output)) => follow(group, output, timeout_ms).await,
-        Err(e) => {
-            Verdict { passed: false, tail: format!("the verify command cannot be started: {e}") }
+/// A command to verify by.
+#[derive(Debug, Clone)]
+pub struct Verification<'a> {
+    /// Where it runs; the real path.
+    pub project: &'a Path,
+    /// What `sh -c` is given.
+    pub command: &'a str,
+    /// Its whole environment. With [`crate::session::sweep::RUN_VARIABLE`] in it
+    /// the next longhaul waits for what a killed one left.
+    pub env: Vec<(OsString, OsString)>,
+    /// When it is ended.
+    pub timeout_ms: u64,
+}
+
+impl Verification<'_> {
+    /// Runs it. When it has ended, `timeout_ms` has passed, the future is dropped or
+    /// this process dies in whatever way, all that it started is ended.
+    pub async fn run(self) -> Verdict {
+        self.run_by(None).await
+    }
+
+    /// As [`Verification::run`], below a keeper of another copy of this program.
+    pub async fn run_by(self, program: Option<&Path>) -> Verdict {
+        let timeout_ms = self.timeout_ms;
+        match self.start(program) {
+            Ok((keeper, output)) => follow(keeper, output, timeout_ms).await,
+            Err(e) => failed(format!("the verify command cannot be started: {e}")),
         }
     }
-}
 
-/// The shell and all its children; killed as a group when dropped.
-struct Group {
-    child: Child,
-    pid: Option<Pid>,
-    /// Never written to; closed by our death.
-    _leash: PipeWriter,
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Background children of the command may outlive the shell.
-        if let Some(pid) = self.pid {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-fn start(
-    project: &Path,
-    command: &str,
-    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-) -> std::io::Result<(Group, tokio::net::unix::pipe::Receiver)> {
-    let (reader, writer) = std::io::pipe()?;
-    let (held, leash) = std::io::pipe()?;
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .args(["-c", ON_A_LEASH, "sh", command])
-        .current_dir(project)
-        .env_clear()
-        .envs(env)
-        .stdin(held)
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .process_group(0);
-    let child = Command::from(shell).spawn()?;
-    let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
-    let output = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into())?;
-    Ok((Group { child, pid, _leash: leash }, output))
-}
-
-async fn follow(
-    mut group: Group,
-    mut output: tokio::net::unix::pipe::Receiver,
-    timeout_ms: u64,
-) -> Verdict {
-    let mut tail = Vec::new();
-    let mut chunk = vec![0; 8 << 10];
-    let ended = {
-        let wait = async {
-            let mut open = true;
-            loop {
-                tokio::select! {
-                    read = output.read(&mut chunk), if open => match read {
-                        Ok(n) if n > 0 => keep_tail(&mut tail, &chunk[..n]),
-                        Ok(_) | Err(_) => open = false,
-                    },
-                    // A background child may hold the pipe: the shell's end decides.
-                    status = group.child.wait() => break status,
-                }
-            }
+    fn start(self, program: Option<&Path>) -> crate::Result<(Keeper, Receiver)> {
+        let pipe = |err| crate::Error::internal("no pipe is to be had").caused_by(err);
+        let (reader, writer) = std::io::pipe().map_err(pipe)?;
+        let output = Receiver::from_owned_fd(reader.into()).map_err(pipe)?;
+        let launch = Launch {
+            program: "sh".into(),
+            args: vec!["-c".into(), self.command.into()],
+            env: self.env,
+            cwd: self.project.to_owned(),
+            rows: ROWS,
+            cols: COLS,
         };
-        tokio::time::timeout(Duration::from_millis(timeout_ms), wait).await
-    };
-    // What was printed just before the end.
-    while let Ok(n) = output.try_read(&mut chunk) {
-        if n == 0 {
-            break;
-        }
-        keep_tail(&mut tail, &chunk[..n]);
+        Ok((Keeper::spawn_command(program, &launch, writer)?, output))
     }
-    let how = match ended {
-        Ok(Ok(status)) if status.success() => {
-            return Verdict { passed: true, tail: String::new() };
+}
+
+fn failed(tail: String) -> Verdict {
+    Verdict { passed: false, tail, survivors: 0 }
+}
+
+/// How a command ended.
+#[derive(Debug, Default)]
+struct End {
+    exit: Option<(Option<i32>, Option<i32>)>,
+    survivors: u32,
+    /// Why it is not known, or never began.
+    trouble: Option<String>,
+}
+
+async fn follow(mut keeper: Keeper, mut output: Receiver, timeout_ms: u64) -> Verdict {
+    let (mut tail, mut end) = (Vec::new(), End::default());
+    let whole = attend(&mut keeper, &mut output, &mut tail, &mut end);
+    let in_time = tokio::time::timeout(Duration::from_millis(timeout_ms), whole).await.is_ok();
+    let is_late = !in_time && end.exit.is_none();
+    if !in_time {
+        // A keeper that is gone tells of it; one that is full is none that reads.
+        let _ = keeper.send(&KeeperCommand::End(Ending::Kill));
+        let rest = attend(&mut keeper, &mut output, &mut tail, &mut end);
+        if tokio::time::timeout(END_LIMIT, rest).await.is_err() {
+            end.trouble.get_or_insert_with(|| "its keeper does not answer".into());
         }
-        Ok(Ok(status)) => format!("[the verify command ended with {status}]"),
-        Ok(Err(e)) => format!("[the verify command was lost: {e}]"),
-        Err(_) => format!(
-            "[the verify command did not end within {} s and was killed]",
-            timeout_ms / 1000
-        ),
+    }
+    take_rest(&output, &mut tail);
+    let how = match (is_late, &end) {
+        (true, _) => {
+            format!("did not end within {} s and was killed", timeout_ms / 1000)
+        }
+        (_, End { exit: Some((Some(0), _)), survivors, .. }) => {
+            return Verdict { passed: true, tail: String::new(), survivors: *survivors };
+        }
+        (_, End { exit: Some((Some(code), _)), .. }) => format!("ended with exit status: {code}"),
+        (_, End { exit: Some((_, Some(signal))), .. }) => format!("ended by signal {signal}"),
+        (_, End { trouble: Some(why), .. }) => format!("was lost: {why}"),
+        (_, _) => "was lost".to_owned(),
     };
     let text = String::from_utf8_lossy(&tail);
-    Verdict { passed: false, tail: format!("{}\n{how}", text.trim_end()) }
+    let tail = format!("{}\n[the verify command {how}]", text.trim_end());
+    Verdict { passed: false, tail, survivors: end.survivors }
 }
+
+/// Takes in what is printed until the keeper has ended everything.
+async fn attend(keeper: &mut Keeper, output: &mut Receiver, tail: &mut Vec<u8>, end: &mut End) {
+    use tokio::io::AsyncReadExt;
+    let mut chunk = vec![0; 8 << 10];
+    let mut open = true;
+    loop {
+        let event = tokio::select! {
+            read = output.read(&mut chunk), if open => {
+                match read {
+                    Ok(n) if n > 0 => keep_tail(tail, &chunk[..n]),
+                    Ok(_) | Err(_) => open = false,
+                }
+                continue;
+            }
+            event = keeper.next() => event,
+        };
+        match event {
+            KeeperEvent::Exited { code, signal } => end.exit = Some((code, signal)),
+            KeeperEvent::Swept { survivors, .. } => {
+                end.survivors = survivors;
+                return;
+            }
+            KeeperEvent::SpawnFailed { message } | KeeperEvent::Lost { message } => {
+                end.trouble = Some(message);
+                return;
+            }
+            KeeperEvent::Spawned { .. }
+            | KeeperEvent::Submitted { .. }
+            | KeeperEvent::Withheld { .. }
+            | KeeperEvent::Screen { .. } => {}
+        }
+    }
+}
+
+/// What was printed just before the end.
+fn take_rest(output: &Receiver, tail: &mut Vec<u8>) {
+    let mut chunk = vec![0; 8 << 10];
+    // A survivor may hold the pipe and print for ever.
+    for _ in 0..MAX_RESTS {
+        match output.try_read(&mut chunk) {
+            Ok(n) if n > 0 => keep_tail(tail, &chunk[..n]),
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// A pipe holds 64 KiB.
+const MAX_RESTS: usize = 16;
 
 fn keep_tail(tail: &mut Vec<u8>, more: &[u8]) {
     tail.extend_from_slice(more);
     if tail.len() > TAIL_BYTES {
         tail.drain(..tail.len() - TAIL_BYTES);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run_now(command: &str, timeout_ms: u64) -> Verdict {
-        let env = std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(&std::env::temp_dir(), command, env, timeout_ms))
-    }
-
-    #[test]
-    fn zero_passes_and_anything_else_shows_its_end() {
-        assert!(run_now("true", 10_000).passed);
-        let verdict = run_now("seq 1 5000; echo broken >&2; exit 3", 10_000);
-        assert!(!verdict.passed);
-        assert!(
-            verdict.tail.contains("5000\nbroken\n[the verify command ended with exit status: 3]"),
-            "{}",
-            verdict.tail
-        );
-        assert!(verdict.tail.len() < TAIL_BYTES + 100);
-    }
-
-    #[test]
-    fn a_background_child_that_holds_the_pipe_does_not_hold_us() {
-        assert!(run_now("sleep 600 & exit 0", 10_000).passed);
-    }
-
-    #[test]
-    fn the_command_does_not_notice_its_leash() {
-        let verdict =
-            run_now("sleep 0 & wait; cat; echo \"[$1]\"; readlink /proc/self/fd/3; exit 1", 10_000);
-        assert_eq!(verdict.tail, "[]\n[the verify command ended with exit status: 1]");
-    }
-
-    #[test]
-    fn one_that_never_ends_is_killed_with_all_its_children() {
-        let verdict = run_now("sleep 600 & sleep 600", 50);
-        assert!(!verdict.passed && verdict.tail.contains("did not end within"));
     }
 }

@@ -54,7 +54,12 @@ pub fn main() -> ExitCode {
     // Before anything else: these must stay small and quick.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(arg) if arg == session::KEEPER_COMMAND => return session::keeper_main(),
+        Some(arg) if arg == session::KEEPER_COMMAND => {
+            return session::keeper_main(session::Holds::Session);
+        }
+        Some(arg) if arg == session::COMMAND_KEEPER_COMMAND => {
+            return session::keeper_main(session::Holds::Command);
+        }
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
         Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
         _ => {}

@@ -125,7 +125,8 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
     });
     // A blocked disk must not keep a finished run from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    // What the verify command or a filter of git left behind was adopted by us.
+    // What a filter of git left behind was adopted by us, and so was what hung on
+    // a keeper that was killed.
     let left = sweep::kill_all(sweep::DESCENDANT_GRACE_MS, || sweep::descendants_of_self(&[]));
     if left.killed > 0 {
         tracing::warn!(left.killed, left.survivors, "processes were left when the run ended");

@@ -65,6 +65,9 @@ pub enum Event {
         passed: bool,
         /// The end of its output, for the session (empty when it passed).
         tail: String,
+        /// Processes it left behind that could not be ended.
+        #[serde(default)]
+        survivors: u32,
     },
     /// Whether the project shows work done since the asked moment.
     ProgressWeighed {

@@ -1284,6 +1284,21 @@ fn survivors_are_told() {
 }
 
 #[test]
+fn survivors_of_a_verify_command_count_like_those_of_a_session() {
+    let mut s = working();
+    s.event(Event::VerifyEnded { passed: true, tail: String::new(), survivors: 2 });
+    assert!(s.told(|n| matches!(n, Notice::Warning { .. })));
+    s.report(SessionReport::Exited {
+        exit: Exit::Signal(9),
+        killed: 0,
+        survivors: 1,
+        screen: String::new(),
+        out_of_memory: None,
+    });
+    assert_eq!(s.m.cycles().map(|c| c.survivors).sum::<u32>(), 3);
+}
+
+#[test]
 fn an_exit_by_itself_is_briefed_and_followed_after_a_pause() {
     let mut s = working();
     s.exits();

@@ -417,7 +417,7 @@ impl World {
                 self.temper.verify_fails /= 2;
                 let tail = if passed { "" } else { "1 test failed" };
                 let tail = tail.to_owned();
-                self.later(5_000, Event::VerifyEnded { passed, tail });
+                self.later(5_000, Event::VerifyEnded { passed, tail, survivors: 0 });
             }
             Action::CancelVerify => {}
             Action::WeighProgress { .. } => {

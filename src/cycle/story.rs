@@ -247,7 +247,7 @@ impl Story {
 
     pub(super) fn verify_ends(&mut self, passed: bool) -> &mut Self {
         let tail = if passed { "" } else { "1 test failed" };
-        self.event(Event::VerifyEnded { passed, tail: tail.into() })
+        self.event(Event::VerifyEnded { passed, tail: tail.into(), survivors: 0 })
     }
 
     /// The newest text that was typed shows in the transcript.

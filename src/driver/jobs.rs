@@ -63,7 +63,7 @@ impl Jobs {
         self.verify = Some(self.start(job));
     }
 
-    /// Stops the verify command: its process group dies with the future.
+    /// Stops the verify command: its keeper ends it when the future is dropped.
     pub fn cancel_verify(&mut self) {
         if let Some(running) = self.verify.take() {
             running.abort();

@@ -17,6 +17,7 @@ use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
 use crate::transcript::SessionTranscript;
+use crate::verify::{Verdict, Verification};
 use crate::workspace::{self, Change, Head, Marker};
 
 use super::jobs::Done;
@@ -131,18 +132,20 @@ impl Driver {
 
     fn run_verify(&mut self) {
         let Some(command) = self.setup.config.task.verify.clone() else {
-            let event = Event::VerifyEnded { passed: true, tail: String::new() };
+            let event = Event::VerifyEnded { passed: true, tail: String::new(), survivors: 0 };
             return self.queue.push_back(event);
         };
         let project = self.setup.project.clone();
         let timeout_ms = self.setup.config.task.verify_timeout_ms;
-        // Marked, so that what it leaves behind is found by the next longhaul
-        // even when this one is killed.
+        // Marked, so that should this longhaul be killed, the next one waits until
+        // all of it is ended.
         let mark = (RUN_VARIABLE.into(), self.machine.run_id().to_string().into());
         let env = std::env::vars_os().chain([mark]).collect();
         self.jobs.start_verify(async move {
-            let said = crate::verify::run(&project, &command, env, timeout_ms).await;
-            Done::Event(Box::new(Event::VerifyEnded { passed: said.passed, tail: said.tail }))
+            let (project, command) = (&*project, &*command);
+            let said = Verification { project, command, env, timeout_ms }.run().await;
+            let Verdict { passed, tail, survivors } = said;
+            Done::Event(Box::new(Event::VerifyEnded { passed, tail, survivors }))
         });
     }
 

@@ -62,7 +62,7 @@ impl Driver {
             KeeperEvent::Lost { message } => {
                 tracing::error!(message, "the keeper was lost");
                 // What it held is adopted by us now, or carries the run's mark.
-                let swept = crate::session::sweep::clear_run(&self.machine.run_id().to_string());
+                let swept = crate::session::sweep::clear_lost(&self.machine.run_id().to_string());
                 self.session_is_gone(swept.killed, swept.survivors);
             }
         }

@@ -69,7 +69,7 @@ fn attend() -> Option<Receipt> {
                 Err(err) => return Some(Receipt::never(format!("it cannot be started: {err}"))),
             };
             let ended = heard.recv_timeout(limit);
-            sweep::kill_all(0, || sweep::descendants_of_self(&[]));
+            sweep::end_all_below(0);
             match ended {
                 Ok(Heard::Leash) => None,
                 Ok(Heard::Ended(receipt)) => Some(errand.quote(receipt)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::courier::Heard;
 use super::lock;
 use super::order::Receipt;
+use crate::session::sweep::KEEPER_VARIABLE;
 
 /// How much of the end of its output is quoted when it fails.
 const QUOTE_BYTES: usize = 300;
@@ -38,6 +39,8 @@ impl Errand {
         let mut command = Command::new(program);
         command
             .args(arguments)
+            // The courier's own mark.
+            .env_remove(KEEPER_VARIABLE)
             .stdin(Stdio::piped())
             .stdout(theirs.try_clone()?)
             .stderr(theirs)

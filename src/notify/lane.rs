@@ -15,7 +15,7 @@ use super::courier::COURIER_COMMAND;
 use super::order::{Order, Receipt, Way};
 use super::patience::{Patience, chance};
 use super::{Tally, lock};
-use crate::session::sweep::RUN_VARIABLE;
+use crate::session::sweep::{KEEPER_VARIABLE, RUN_VARIABLE};
 use crate::text;
 
 /// Notifications that may wait for one way; a night has fewer.
@@ -201,6 +201,7 @@ fn start(means: &Means) -> std::io::Result<Child> {
         .args(first)
         .arg(COURIER_COMMAND)
         .env(RUN_VARIABLE, &means.run_id)
+        .env(KEEPER_VARIABLE, &means.run_id)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -343,7 +343,7 @@ impl Report {
         let mut found = Vec::new();
         for c in view.cycles().filter(|c| c.survivors > 0) {
             found.push(format!(
-                "cycle {}: {} of its session could not be ended and may still run",
+                "cycle {}: {} of its session or verify command could not be ended and may still run",
                 c.cycle,
                 text::count(c.survivors.into(), "process", "processes")
             ));

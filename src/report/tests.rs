@@ -87,7 +87,7 @@ fn a_bad_night_in_words() {
     + and tokens of models without a known price on top
 
     Look at this:
-    - cycle 1: 1 process of its session could not be ended and may still run
+    - cycle 1: 1 process of its session or verify command could not be ended and may still run
     - cycle 1: no proven checkpoint; longhaul wrote dev-docs/handoff.md itself: dev-docs/tasks.md did
       not change
     - cycle 2: NO CHECKPOINT, and longhaul could not write its own brief either: No space left on device

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// The hidden subcommand that runs a keeper.
 pub const KEEPER_COMMAND: &str = "__keeper";
 
+/// The hidden subcommand that runs a keeper for a command without a terminal.
+pub const COMMAND_KEEPER_COMMAND: &str = "__keeper-command";
+
 /// This very program, even when its file has been replaced since it started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
@@ -59,13 +62,39 @@ impl Keeper {
 
     /// As [`Keeper::spawn`], from another copy of the program.
     pub fn spawn_program(program: &Path, launch: &Launch) -> Result<Self> {
+        Self::start(program, KEEPER_COMMAND, launch, None)
+    }
+
+    /// Starts a keeper that has the launch's program run without a terminal: its
+    /// input is empty, what it prints goes into `output`. The size of the terminal
+    /// and the commands that type mean nothing to it. When the program has ended,
+    /// when it is told to, or when it loses its longhaul, it ends all that is left
+    /// below it. `from` is another copy of this program; `None` is this one.
+    ///
+    /// # Errors
+    /// No process or socket is to be had.
+    pub fn spawn_command(
+        from: Option<&Path>,
+        launch: &Launch,
+        output: std::io::PipeWriter,
+    ) -> Result<Self> {
+        let from = from.unwrap_or(Path::new(OWN_PROGRAM));
+        Self::start(from, COMMAND_KEEPER_COMMAND, launch, Some(output))
+    }
+
+    fn start(
+        program: &Path,
+        subcommand: &str,
+        launch: &Launch,
+        output: Option<std::io::PipeWriter>,
+    ) -> Result<Self> {
         let failed = |err: io::Error| Error::internal("cannot start a keeper").caused_by(err);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut command = Command::new(program);
         command
             .arg0("longhaul")
-            .arg(KEEPER_COMMAND)
+            .arg(subcommand)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -76,6 +105,9 @@ impl Keeper {
             .env("SHELL", "/bin/sh");
         if let Some((_, run_id)) = launch.env.iter().find(|(name, _)| name == RUN_VARIABLE) {
             command.env(KEEPER_VARIABLE, run_id);
+        }
+        if let Some(output) = output {
+            command.stdout(output.try_clone().map_err(failed)?).stderr(output);
         }
         let child = command.spawn().map_err(failed)?;
         // Its own copy of the keeper's end: kept, it would hide the hang-up.

@@ -29,9 +29,9 @@ pub mod vitals;
 pub mod waiting;
 pub mod wire;
 
-pub use keeper::{KEEPER_COMMAND, Keeper};
+pub use keeper::{COMMAND_KEEPER_COMMAND, KEEPER_COMMAND, Keeper};
 pub use limits::{FILE_MAX_BYTES, OOM_SCORE_RISE};
-pub use room::{LEASH_GRACE_MS, keeper_main};
+pub use room::{Holds, LEASH_GRACE_MS, keeper_main};
 pub use sink::{SINK_COMMAND, sink_main};
 pub use terminal::ENTER_DELAY_MS;
 pub use wire::{COLS, Ending, KeeperCommand, KeeperEvent, Key, LAST_SCREEN, Launch, ROWS};

@@ -1,5 +1,6 @@
 //! The keeper process: it holds one live CLI and outlives longhaul by just as
-//! long as it takes to end that CLI.
+//! long as it takes to end that CLI. Another holds, without a terminal, a command
+//! that longhaul runs for the person.
 //!
 //! ```text
 //!  longhaul ──socketpair (fd 0: commands, events, leash)── keeper ──pty── CLI ── its children
@@ -50,12 +51,21 @@ const OUTGOING_MAX_BYTES: usize = 256 << 10;
 /// How long the last events may take to be handed over.
 const FAREWELL_MS: u64 = 1_000;
 
+/// What a keeper holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// The CLI, on a pty.
+    Session,
+    /// A command of the person's, which prints to the keeper's own output.
+    Command,
+}
+
 /// Runs the keeper with its control socket as standard input. Always exits 0:
 /// whatever is worth knowing was said through the socket.
-pub fn keeper_main() -> ExitCode {
+pub fn keeper_main(holds: Holds) -> ExitCode {
     // The socket is what failures are reported through, so without it there is
     // nothing to say and, nothing being launched yet, nothing to end.
-    if let Ok(mut room) = Room::open() {
+    if let Ok(mut room) = Room::open(holds) {
         room.live();
     }
     ExitCode::SUCCESS
@@ -75,6 +85,7 @@ struct Cli {
 }
 
 struct Room {
+    holds: Holds,
     control: Control,
     signals: Signals,
     terminal: Option<Terminal>,
@@ -88,7 +99,7 @@ struct Room {
 }
 
 impl Room {
-    fn open() -> Result<Self> {
+    fn open(holds: Holds) -> Result<Self> {
         // Out of the reach of a Ctrl-C at longhaul's terminal. Fails only for
         // a group leader, which then is out of reach already.
         let _ = rustix::process::setsid();
@@ -97,6 +108,7 @@ impl Room {
         let signals = Signals::register()?;
         let control = Control::open()?;
         Ok(Room {
+            holds,
             control,
             signals,
             terminal: None,
@@ -228,7 +240,10 @@ impl Room {
             return if self.cli.is_some() { Continue(()) } else { Break(()) };
         }
         let run_id = std::env::var(KEEPER_VARIABLE).ok();
-        let (spawned, group) = spawn_grouped(run_id.as_deref(), || Terminal::spawn(launch));
+        let (spawned, group) = spawn_grouped(run_id.as_deref(), || match self.holds {
+            Holds::Session => Terminal::spawn(launch).map(|(terminal, pid)| (Some(terminal), pid)),
+            Holds::Command => spawn_command(launch).map(|pid| (None, pid)),
+        });
         self.group = group;
         match spawned {
             Ok((terminal, pid)) => {
@@ -240,7 +255,7 @@ impl Room {
                     zombie: false,
                 });
                 self.control.say(&KeeperEvent::Spawned { pid, start_ticks: process.start_ticks });
-                self.terminal = Some(terminal);
+                self.terminal = terminal;
                 self.cli = Some(Cli { process, gone: false });
                 // From here on it waits, for hours.
                 crate::memory::release_program();
@@ -260,6 +275,10 @@ impl Room {
     fn leash_lost(&mut self) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         if self.cli.is_none() {
+            return Break(());
+        }
+        if self.holds == Holds::Command {
+            self.sweep(DESCENDANT_GRACE_MS);
             return Break(());
         }
         let now_ms = Timestamp::now().boot_ms;
@@ -390,6 +409,30 @@ impl Room {
         }
         Vec::new()
     }
+}
+
+/// Starts a command in a process group of its own, so that none it sends to its
+/// group reaches the keeper, and lets go of the output: it ends when the last
+/// process below does.
+fn spawn_command(launch: &Launch) -> Result<u32> {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    let spawned = Command::new(&launch.program)
+        .args(&launch.args)
+        .env_clear()
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(&launch.cwd)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn();
+    let child = spawned.map_err(|err| {
+        Error::usage(format!("cannot start {}", launch.program.display())).caused_by(err)
+    })?;
+    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+    Ok(child.id())
 }
 
 /// The socket to longhaul.

@@ -22,7 +22,8 @@ use crate::clock::Timestamp;
 /// The variable that marks every process of a run.
 pub const RUN_VARIABLE: &str = "LONGHAUL_RUN";
 
-/// The variable that marks the keepers of a run.
+/// The variable that marks the keepers of a run, and whatever else ends by itself
+/// what is below it when its longhaul is gone.
 pub const KEEPER_VARIABLE: &str = "LONGHAUL_KEEPER";
 
 /// How long descendants of an ended CLI have between SIGTERM and SIGKILL.
@@ -294,6 +295,41 @@ pub(super) fn kill_rounds(
     }
 }
 
+/// As [`kill_all`] for all that is below this process, which must be a subreaper
+/// and have nobody else wait for its children: the kernel's "no children" is the
+/// proof that nothing is left.
+pub fn end_all_below(grace_ms: u64) -> Swept {
+    let mut swept = kill_all(grace_ms, living_below);
+    swept.survivors = swept.survivors.max(u32::from(!is_childless()));
+    swept
+}
+
+/// What lives below this process. A scan of `/proc` can miss a process that forks
+/// while it is made, so one that finds nothing is made again while there are children.
+fn living_below() -> Vec<Process> {
+    let start = Timestamp::now();
+    while !is_childless() && Timestamp::now().ms_since(start) < KILL_LIMIT_MS {
+        let mut found = descendants_of_self(&[]);
+        found.retain(|process| !process.zombie);
+        if !found.is_empty() {
+            return found;
+        }
+        let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
+    }
+    Vec::new()
+}
+
+/// Waits for every child that has ended; whether there are no others.
+fn is_childless() -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return false,
+            Err(_) => return true,
+        }
+    }
+}
+
 /// Waits until `process` is gone, at most `limit_ms`.
 fn pause(process: &Process, limit_ms: u64) {
     let timeout = Timespec { tv_sec: 0, tv_nsec: (limit_ms * 1_000_000) as i64 };
@@ -303,8 +339,7 @@ fn pause(process: &Process, limit_ms: u64) {
     }
 }
 
-/// Ends what a lost keeper or an earlier longhaul of this run left behind, if
-/// anything.
+/// Ends what an earlier longhaul of this run left behind, if anything.
 ///
 /// The keepers of an earlier longhaul notice by themselves that it is gone and
 /// end their sessions; they see even processes that dropped every mark, so they
@@ -319,6 +354,12 @@ pub fn clear_run(run_id: &str) -> Swept {
         }
         pause(keeper, 100);
     }
+    clear_lost(run_id)
+}
+
+/// As [`clear_run`], at once: for a keeper that is known to be gone. What else
+/// this process runs for the person ends with it.
+pub fn clear_lost(run_id: &str) -> Swept {
     let mut find = || {
         let mut found = marked(KEEPER_VARIABLE, run_id);
         found.extend(marked(RUN_VARIABLE, run_id));

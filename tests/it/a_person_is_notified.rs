@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::support::{GONE_WITHIN, wait_for_end, with_variable};
+use super::support::{GONE_WITHIN, wait_for_end, with_argument, with_variable};
 
 /// Longest wait for something that comes soon.
 const SOON: Duration = Duration::from_secs(30);
@@ -557,9 +557,11 @@ fn courier() -> (std::process::Child, String) {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let script = "trap '' TERM; setsid sleep 600 & echo up > \"$1\"; sleep 600";
+    // One without the mark, told by an argument.
+    let script = "trap '' TERM; setsid sleep 600 & (setsid env -i sh -c 'sleep 600; :' $2 &); \
+                  echo up > \"$1\"; sleep 600";
     let order = json!({
-        "way": {"command": ["sh", "-c", script, "sh", fifo]},
+        "way": {"command": ["sh", "-c", script, "sh", fifo, mark]},
         "body": "{}",
         "limit_ms": 600_000,
     });
@@ -578,6 +580,7 @@ fn nothing_outlives_a_longhaul_that_is_killed() {
     // What the kernel does for the one who held the leash.
     drop(courier.stdin.take());
     assert_eq!(wait_for_end(|| with_variable("LAB_ID", &mark), GONE_WITHIN), []);
+    assert_eq!(with_argument(&mark), []);
     assert!(courier.wait().unwrap().success());
 }
 

@@ -48,4 +48,5 @@ mod the_night_script_goes_by_the_exit_code;
 mod the_state_stays_out_of_the_project;
 mod threshold_is_met_wherever_it_comes;
 mod what_a_session_may_not_change_ends_the_run;
+mod what_a_verify_command_started_ends_with_it;
 mod what_escapes_the_session_is_ended_with_it;

@@ -243,7 +243,10 @@ impl Machine {
                 Event::Disks { rooms } => self.on_disks(now, &rooms),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
-                Event::VerifyEnded { passed, tail } => self.on_verify_ended(now, passed, &tail),
+                Event::VerifyEnded { passed, tail, survivors } => {
+                    self.on_verify_survivors(survivors);
+                    self.on_verify_ended(now, passed, &tail);
+                }
                 Event::ProgressWeighed { changed } => self.on_progress_weighed(now, changed),
                 Event::Proof { changed, shortfalls, digest } => {
                     self.on_proof(changed, &shortfalls, digest);

@@ -100,6 +100,15 @@ impl Machine {
         self.with_judge(now, |judge, out, _| judge.on_verify(passed, tail, out));
     }
 
+    /// Also those of a verify command that nobody waits for any more.
+    pub(super) fn on_verify_survivors(&mut self, survivors: u32) {
+        if survivors > 0 {
+            self.with_live(|c| c.survivors = c.survivors.saturating_add(survivors));
+            let text = format!("{survivors} process(es) of the verify command could not be ended");
+            self.tell(Notice::Warning { text });
+        }
+    }
+
     pub(super) fn on_progress_weighed(&mut self, now: Timestamp, changed: bool) {
         self.with_judge(now, |judge, _, _| judge.on_weighed(changed));
     }

@@ -99,7 +99,7 @@ impl Machine {
             c.end_reason = Some(reason);
             c.exit = Some(exit);
             c.killed = killed;
-            c.survivors = survivors;
+            c.survivors = c.survivors.saturating_add(survivors);
         });
         self.alive = false;
         self.typed = None;

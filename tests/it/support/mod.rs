@@ -23,7 +23,7 @@ pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
 pub use lab::Lab;
 pub use night::{NIGHT, failures, first_step, ticks_once, troubled, unix_ms};
 pub use paced::Paced;
-pub use process::{Survivor, wait_for_end, with_variable};
+pub use process::{Survivor, wait_for_end, with_argument, with_variable};
 pub use run::{Finished, Run};
 pub use story::{Story, said};
 pub use terminal::Terminal;

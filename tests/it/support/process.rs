@@ -67,6 +67,20 @@ fn scan(name: &str, value: &str) -> Vec<Survivor> {
     found
 }
 
+/// All processes with `text` in their command line, this one excepted.
+pub fn with_argument(text: &str) -> Vec<Survivor> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command_line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
+        if command_line.contains(text) && pid as u32 != std::process::id() {
+            found.push(Survivor { pid, command_line });
+        }
+    }
+    found
+}
+
 /// All processes whose working directory is `folder` or below it, this one
 /// excepted; it need not exist any more.
 pub fn working_below(folder: &Path) -> Vec<Survivor> {
