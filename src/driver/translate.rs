@@ -253,8 +253,10 @@ impl Driver {
             Ok(fresh) => fresh,
             Err(err) => {
                 let now = Timestamp::now();
+                if session.unreadable_since.is_none() {
+                    tracing::warn!(%err, "the transcript cannot be read; trying again");
+                }
                 let since = *session.unreadable_since.get_or_insert(now);
-                tracing::warn!(%err, "the transcript cannot be read; trying again");
                 if now.ms_since(since) >= UNREADABLE_MS {
                     let why = format!(
                         "the session's transcript cannot be read any more ({err}), so nobody sees \
@@ -265,7 +267,9 @@ impl Driver {
                 return;
             }
         };
-        session.unreadable_since = None;
+        if session.unreadable_since.take().is_some() {
+            tracing::info!("the transcript can be read again");
+        }
         session.ready |= !fresh.is_empty();
         for entry in fresh {
             session.memory.learn(&entry.fact);
@@ -287,7 +291,13 @@ impl Driver {
             let spend = spend_of(ledger);
             self.queue.push_back(Event::Session { cycle, report: SessionReport::Spent { spend } });
         }
+        let overflows = session.transcript.overflows() && session.exit.is_none();
         self.note_growth();
+        if overflows {
+            let why = "the session has more files of subagents than any session needs, so nobody \
+                       sees all it does and spends";
+            self.report(SessionReport::RecordLost { why: why.to_owned() });
+        }
     }
 }
 
