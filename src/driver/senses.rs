@@ -510,7 +510,8 @@ impl Driver {
 
     /// Reports that a person is waited for, with what the screen shows.
     pub(super) fn ask_person(&mut self, kind: QuestionKind, what: String) {
-        let screen = self.session.as_ref().map_or_else(String::new, |s| s.screen.clone());
+        let screen = self.session.as_ref().map_or("", |s| &s.screen);
+        let [what, screen] = [&*what, screen].map(|text| self.secrets.redact(text).into_owned());
         self.report(SessionReport::AsksPerson { kind, what, screen });
     }
 

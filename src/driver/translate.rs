@@ -73,7 +73,7 @@ impl Driver {
         self.look_at_settings_last();
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
-        let screen = session.screen.clone();
+        let screen = self.secrets.redact(&session.screen).into_owned();
         let out_of_memory = self.out_of_memory(exit);
         self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory });
         if let Some(session) = &mut self.session {
@@ -126,7 +126,7 @@ impl Driver {
         let is_question = QUESTION_TOOLS.contains(&told.tool.as_str());
         let kind = if is_question { QuestionKind::Question } else { QuestionKind::Permission };
         let what = format!("{}: {}", told.tool, told.what);
-        let what = text::clip(&what, ASKED_CHARS).into_owned();
+        let what = text::clip(&self.secrets.redact(&what), ASKED_CHARS).into_owned();
         let Some(session) = &mut self.session else { return Ok(()) };
         if told.answer != Answer::Stopped && !session.senses.may_tell_answer(Timestamp::now()) {
             tracing::warn!(what, "too many questions in a minute to tell each");
