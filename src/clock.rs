@@ -36,7 +36,7 @@ impl Timestamp {
     /// The same moment shifted by `ms` on both clocks.
     pub fn plus_ms(self, ms: u64) -> Self {
         Self {
-            unix_ms: self.unix_ms.saturating_add(ms as i64),
+            unix_ms: self.unix_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)),
             boot_ms: self.boot_ms.saturating_add(ms),
         }
     }

@@ -93,7 +93,7 @@ pub async fn mark(root: &Path) -> Marker {
 pub async fn changed_since(root: &Path, marker: &Marker, excluded: &[PathBuf]) -> Change {
     let question = Question {
         root: root.to_owned(),
-        since_unix_ms: marker.unix_ms - FILE_CLOCK_SLACK_MS,
+        since_unix_ms: marker.unix_ms.saturating_sub(FILE_CLOCK_SLACK_MS),
         excluded: excluded.to_owned(),
         stop: Arc::new(AtomicBool::new(false)),
     };

@@ -57,7 +57,7 @@ const HEARD_KEPT: usize = 64;
 /// Lines about limits that are remembered.
 const LIMIT_LINES: usize = 32;
 /// Two resets closer together than this are one: texts give minutes.
-const SAME_RESET_MS: i64 = 120_000;
+const SAME_RESET_MS: u64 = 120_000;
 
 /// What was seen of one live session.
 #[derive(Debug, Default)]
@@ -394,7 +394,7 @@ impl Driver {
         }
         let resets = *lines.entry(words).or_insert_with(read);
         let is_told = match (session.senses.limit_told, resets) {
-            (Some(Some(told)), Some(new)) => (told - new).abs() <= SAME_RESET_MS,
+            (Some(Some(told)), Some(new)) => told.abs_diff(new) <= SAME_RESET_MS,
             (Some(told), new) => told == new,
             (None, _) => false,
         };
