@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::devdocs::git::{self, Problem};
 
 /// Entries looked at before the answer is "unknown".
@@ -201,9 +201,8 @@ impl Question {
 
     /// True if the file was written, renamed or had its mode changed since.
     fn is_new(&self, meta: &Metadata) -> bool {
-        let changed = |seconds: i64, nanos: i64| seconds.saturating_mul(1000) + nanos / 1_000_000;
-        let mtime = changed(meta.mtime(), meta.mtime_nsec());
-        let ctime = changed(meta.ctime(), meta.ctime_nsec());
+        let mtime = clock::file_unix_ms(meta.mtime(), meta.mtime_nsec());
+        let ctime = clock::file_unix_ms(meta.ctime(), meta.ctime_nsec());
         mtime.max(ctime) >= self.since_unix_ms
     }
 
