@@ -385,6 +385,16 @@ mod tests {
     }
 
     #[test]
+    fn times_at_the_ends_stay_there() {
+        assert_eq!(clock::file_unix_ms(i64::MAX, 999_999_999), i64::MAX);
+        assert_eq!(clock::file_unix_ms(i64::MIN, 0), i64::MIN);
+        assert_eq!(clock::file_unix_ms(-1, 500_000_000), -500);
+        let end = Timestamp { unix_ms: 9, boot_ms: 9 }.plus_ms(u64::MAX);
+        assert_eq!(end, Timestamp { unix_ms: i64::MAX, boot_ms: u64::MAX });
+        assert_eq!(end.rfc3339(), "unknown");
+    }
+
+    #[test]
     fn a_missing_project_is_nothing() {
         assert_eq!(
             change(Path::new("/nonexistent/project"), Head::NoRepository, HOUR_MS),
