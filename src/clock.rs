@@ -36,7 +36,7 @@ impl Timestamp {
     /// The same moment shifted by `ms` on both clocks.
     pub fn plus_ms(self, ms: u64) -> Self {
         Self {
-            unix_ms: self.unix_ms.saturating_add(ms as i64),
+            unix_ms: self.unix_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)),
             boot_ms: self.boot_ms.saturating_add(ms),
         }
     }
@@ -45,6 +45,11 @@ impl Timestamp {
     pub fn rfc3339(self) -> String {
         rfc3339(self.unix_ms)
     }
+}
+
+/// The Unix time in milliseconds of a file's time, which can be set to any.
+pub fn file_unix_ms(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000).saturating_add(nanoseconds / 1_000_000)
 }
 
 /// RFC 3339 in UTC, with milliseconds, of a Unix time in milliseconds.

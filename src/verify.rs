@@ -5,7 +5,7 @@
 //! when longhaul itself is killed.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
@@ -43,6 +43,8 @@ pub struct Verification<'a> {
     pub env: Vec<(OsString, OsString)>,
     /// When it is ended.
     pub timeout_ms: u64,
+    /// The run's temporary folder, removed if longhaul dies meanwhile.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Verification<'_> {
@@ -70,6 +72,7 @@ impl Verification<'_> {
             args: vec!["-c".into(), self.command.into()],
             env: self.env,
             cwd: self.project.to_owned(),
+            scratch: self.scratch,
             rows: ROWS,
             cols: COLS,
         };

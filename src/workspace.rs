@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::devdocs::git::{self, Problem};
 
 /// Entries looked at before the answer is "unknown".
@@ -93,7 +93,7 @@ pub async fn mark(root: &Path) -> Marker {
 pub async fn changed_since(root: &Path, marker: &Marker, excluded: &[PathBuf]) -> Change {
     let question = Question {
         root: root.to_owned(),
-        since_unix_ms: marker.unix_ms - FILE_CLOCK_SLACK_MS,
+        since_unix_ms: marker.unix_ms.saturating_sub(FILE_CLOCK_SLACK_MS),
         excluded: excluded.to_owned(),
         stop: Arc::new(AtomicBool::new(false)),
     };
@@ -201,9 +201,8 @@ impl Question {
 
     /// True if the file was written, renamed or had its mode changed since.
     fn is_new(&self, meta: &Metadata) -> bool {
-        let changed = |seconds: i64, nanos: i64| seconds.saturating_mul(1000) + nanos / 1_000_000;
-        let mtime = changed(meta.mtime(), meta.mtime_nsec());
-        let ctime = changed(meta.ctime(), meta.ctime_nsec());
+        let mtime = clock::file_unix_ms(meta.mtime(), meta.mtime_nsec());
+        let ctime = clock::file_unix_ms(meta.ctime(), meta.ctime_nsec());
         mtime.max(ctime) >= self.since_unix_ms
     }
 
@@ -383,6 +382,16 @@ mod tests {
             Some(too_large())
         );
         assert_eq!(question(true).walk(Path::new(""), &mut 0), Some(too_large()));
+    }
+
+    #[test]
+    fn times_at_the_ends_stay_there() {
+        assert_eq!(clock::file_unix_ms(i64::MAX, 999_999_999), i64::MAX);
+        assert_eq!(clock::file_unix_ms(i64::MIN, 0), i64::MIN);
+        assert_eq!(clock::file_unix_ms(-1, 500_000_000), -500);
+        let end = Timestamp { unix_ms: 9, boot_ms: 9 }.plus_ms(u64::MAX);
+        assert_eq!(end, Timestamp { unix_ms: i64::MAX, boot_ms: u64::MAX });
+        assert_eq!(end.rfc3339(), "unknown");
     }
 
     #[test]

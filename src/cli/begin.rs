@@ -157,8 +157,11 @@ impl LastRun {
         let params = Params::from(&config);
         let journal = Journal::resume(&run.journal(), &told)?;
         let run_id = told.header.run_id;
+        // Before the temporary folder is made: a keeper that is still at it removes
+        // the one of its longhaul.
+        let swept = sweep::clear_run(&run_id.to_string());
         let (setup, guard) = ground.setup_and_guard(config, program, run, run_id, watch)?;
-        let (first, lost) = take_up(&told.machine, params, &setup);
+        let (first, lost) = take_up(&told.machine, params, &setup, swept);
         Ok(Begun { setup, guard, machine: told.machine, journal, first, lost })
     }
 }
@@ -192,8 +195,12 @@ pub(super) fn begin(
 
 /// What became of the session that was live when longhaul was killed: ended by
 /// its keeper; its transcript has the last word on what it used.
-fn take_up(machine: &Machine, params: Params, setup: &Setup) -> (Event, Option<driver::Lost>) {
-    let swept = sweep::clear_run(&machine.run_id().to_string());
+fn take_up(
+    machine: &Machine,
+    params: Params,
+    setup: &Setup,
+    swept: sweep::Swept,
+) -> (Event, Option<driver::Lost>) {
     let live = machine.live().filter(|_| machine.is_alive() || machine.owes_brief());
     let lost = live.map(|cycle| {
         let transcript =
@@ -215,7 +222,7 @@ fn scratch(run_id: Uuid) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let name = format!("longhaul-{}", &run_id.simple().to_string()[..12]);
     let path = std::env::temp_dir().join(name);
-    // One left behind by a killed longhaul of this run is ours to replace; the
+    // One left behind by a longhaul of this run that was killed with its keeper is ours to replace; the
     // name of a new run cannot be guessed.
     let _ = std::fs::remove_dir_all(&path);
     std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {

@@ -7,11 +7,11 @@ use crate::claude_json::Env;
 use crate::cli::begin::{self, Begun, Ground, LastRun};
 use crate::cli::target::TargetArgs;
 use crate::config::{Config, PermissionPolicy};
-use crate::driver::Driver;
+use crate::driver::{Driver, Setup};
 use crate::error::{Error, Result};
 use crate::guard;
 use crate::lock::ProjectLock;
-use crate::runs::RunFolder;
+use crate::session::secrets::RedactingWriter;
 use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
 use crate::{control, doctor, show, signals};
@@ -86,7 +86,7 @@ pub fn start(
         None => begin::begin(state.dir(), config, program, ground)?,
     };
     let run_dir = begun.setup.run.path().to_owned();
-    log_to(&begun.setup.run);
+    log_to(&begun.setup);
     let outcome = supervise(begun, state.dir(), json);
     if outcome.is_ok() {
         // A run without an end is taken up again, and may need it then.
@@ -138,7 +138,7 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
 }
 
 /// longhaul's own log goes to the run's folder: standard error stays the person's.
-fn log_to(run: &RunFolder) {
+fn log_to(setup: &Setup) {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
     let level = match std::env::var("LONGHAUL_LOG").as_deref() {
@@ -149,13 +149,14 @@ fn log_to(run: &RunFolder) {
     // A pipe in its place must not make the run wait.
     let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     let mut options = std::fs::OpenOptions::new();
-    let file = options.create(true).append(true).mode(0o600).custom_flags(plain).open(run.log());
+    let file =
+        options.create(true).append(true).mode(0o600).custom_flags(plain).open(setup.run.log());
     if let Ok(file) = file {
         let _ = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_ansi(false)
             .with_target(false)
-            .with_writer(std::sync::Mutex::new(file))
+            .with_writer(std::sync::Mutex::new(RedactingWriter::new(file, setup.secrets())))
             .try_init();
     }
 }

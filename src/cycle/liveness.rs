@@ -19,9 +19,9 @@ pub enum Sign {
     Transcript,
     /// A subagent's transcript grew.
     Subagent,
-    /// The CLI called its statusline.
+    /// The CLI called its statusline, with something new.
     Statusline,
-    /// The CLI called a hook.
+    /// The CLI called a hook, with something new.
     Hook,
     /// The screen counts tokens that arrive: the answer is streaming.
     Stream,

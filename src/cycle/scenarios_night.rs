@@ -709,6 +709,31 @@ fn a_question_in_the_way_of_a_text_is_found_out_before_the_session_is_given_up()
 }
 
 #[test]
+fn a_reset_at_the_end_of_time_is_a_time_like_any_other() {
+    let limit = |resets_unix_ms| UsageLimit {
+        which: "five_hour".into(),
+        resets_unix_ms: Some(resets_unix_ms),
+        continues: false,
+    };
+    let times = [i64::MAX, -9_000_000_000_000_000_000, 9_000_000_000_000_000_000, i64::MIN];
+    for (first, second) in times.iter().flat_map(|a| times.iter().map(move |b| (*a, *b))) {
+        let mut s = working();
+        s.report(SessionReport::Limited { limit: limit(first) });
+        s.report(SessionReport::Limited { limit: limit(second) });
+        let used = |resets_unix_ms| {
+            Some(super::event::Quota { used_percent: 100.0, resets_unix_ms: Some(resets_unix_ms) })
+        };
+        s.report(SessionReport::QuotaUsed { five_hour: used(first), seven_day: used(second) });
+        // One that is past for ever is no reason to end; one in ages is.
+        let is_past = first < 0 && second < 0;
+        assert_eq!(s.is("working"), is_past, "{first} {second}");
+    }
+    let mut s = working();
+    s.is_limited(60_000).stands_in("cooling");
+    s.report(SessionReport::Limited { limit: limit(i64::MIN) }).stands_in("cooling");
+}
+
+#[test]
 fn a_session_whose_record_is_gone_is_ended() {
     for mut s in [working(), asked(), story().and(|s| s.launches())] {
         let why = "it is a link".into();

@@ -132,8 +132,7 @@ pub fn read_content(
     if bytes.len() as u64 > cap {
         return Err(ReadProblem::TooLarge { bytes: bytes.len() as u64, cap });
     }
-    let mtime_unix_ms =
-        stat.st_mtime.saturating_mul(1000) + (stat.st_mtime_nsec / 1_000_000) as i64;
+    let mtime_unix_ms = crate::clock::file_unix_ms(stat.st_mtime, stat.st_mtime_nsec as i64);
     Ok(Content { bytes, mtime_unix_ms })
 }
 

@@ -36,6 +36,7 @@ use crate::notify::occasions::{self, BudgetMarks};
 use crate::notify::{Notifier, RunFacts, Tally};
 use crate::reset_time;
 use crate::runs::RunFolder;
+use crate::session::secrets::Secrets;
 use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
 use crate::session::{Keeper, sweep};
@@ -85,6 +86,14 @@ impl Setup {
         let own = self.config.claude.env.get("TZ").and_then(|name| reset_time::zone(name));
         own.unwrap_or_else(TimeZone::system)
     }
+
+    /// What the session could show and nobody is to read: the secrets of longhaul's
+    /// environment and of the one that is configured for the CLI.
+    pub fn secrets(&self) -> Secrets {
+        let configured = self.config.claude.env.iter();
+        let configured = configured.map(|(name, value)| (name.into(), value.into()));
+        Secrets::among(std::env::vars_os().chain(configured))
+    }
 }
 
 /// One run in progress.
@@ -100,6 +109,7 @@ pub struct Driver {
     jobs: jobs::Jobs,
     hints: Hints,
     guard: Guard,
+    secrets: Secrets,
     notifier: Notifier,
     marks: BudgetMarks,
     teller: Box<dyn Teller>,
@@ -146,6 +156,7 @@ impl Driver {
             notifier: Notifier::start(&setup.config.notify, facts),
             marks: BudgetMarks::default(),
             guard,
+            secrets: setup.secrets(),
             disks_at_ms: 0,
             released_at_ms: 0,
             free_told: Vec::new(),

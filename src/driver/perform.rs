@@ -137,13 +137,14 @@ impl Driver {
         };
         let project = self.setup.project.clone();
         let timeout_ms = self.setup.config.task.verify_timeout_ms;
+        let scratch = Some(self.setup.scratch.clone());
         // Marked, so that should this longhaul be killed, the next one waits until
         // all of it is ended.
         let mark = (RUN_VARIABLE.into(), self.machine.run_id().to_string().into());
         let env = std::env::vars_os().chain([mark]).collect();
         self.jobs.start_verify(async move {
             let (project, command) = (&*project, &*command);
-            let said = Verification { project, command, env, timeout_ms }.run().await;
+            let said = Verification { project, command, env, scratch, timeout_ms }.run().await;
             let Verdict { passed, tail, survivors } = said;
             Done::Event(Box::new(Event::VerifyEnded { passed, tail, survivors }))
         });
@@ -287,6 +288,7 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
         args: settings::arguments(&session_id.to_string(), &json, own, prompt),
         env: env::child_env(std::env::vars_os(), &setup.config.claude, &marks),
         cwd: setup.project.clone(),
+        scratch: Some(setup.scratch.clone()),
         rows: ROWS,
         cols: COLS,
     })

@@ -1,7 +1,8 @@
 //! What is looked at every few seconds: whether the session is alive, what it
 //! takes of the machine, and what stands on its screen. Nothing here decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 
 use crate::clock::Timestamp;
 use crate::cycle::event::{
@@ -51,10 +52,12 @@ const COMMAND_LEAD_MS: u64 = crate::session::permission::COMMAND_LIMIT_MS + 10_0
 const ASK_AGAIN_MS: u64 = 15_000;
 /// Answers to questions told in a minute.
 const ANSWERS_PER_MINUTE: u32 = 60;
+/// Reports of the CLI that are remembered.
+const HEARD_KEPT: usize = 64;
 /// Lines about limits that are remembered.
 const LIMIT_LINES: usize = 32;
 /// Two resets closer together than this are one: texts give minutes.
-const SAME_RESET_MS: i64 = 120_000;
+const SAME_RESET_MS: u64 = 120_000;
 
 /// What was seen of one live session.
 #[derive(Debug, Default)]
@@ -66,6 +69,8 @@ pub struct Senses {
     /// Signs of life not told yet, and when the last were.
     signs: BTreeSet<Sign>,
     signs_told_ms: u64,
+    /// What hooks and statusline said last, as hashes.
+    heard: VecDeque<u64>,
     read: ReadBytes,
     /// The main transcript grew since the last look at the screen.
     has_grown: bool,
@@ -97,8 +102,19 @@ pub struct Senses {
 }
 
 impl Senses {
-    /// A hook or the statusline was called.
+    /// A hook or the statusline was called. The same words again are no sign of
+    /// life: the CLI redraws for less, and a loop in the session can repeat them.
     pub fn hear(&mut self, event: &SinkEvent) {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&serde_json::to_vec(event).unwrap_or_default());
+        let words = hasher.finish();
+        if self.heard.contains(&words) {
+            return;
+        }
+        if self.heard.len() == HEARD_KEPT {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(words);
         self.signs.insert(match event {
             SinkEvent::Statusline(_) => Sign::Statusline,
             _ => Sign::Hook,
@@ -379,7 +395,7 @@ impl Driver {
         }
         let resets = *lines.entry(words).or_insert_with(read);
         let is_told = match (session.senses.limit_told, resets) {
-            (Some(Some(told)), Some(new)) => (told - new).abs() <= SAME_RESET_MS,
+            (Some(Some(told)), Some(new)) => told.abs_diff(new) <= SAME_RESET_MS,
             (Some(told), new) => told == new,
             (None, _) => false,
         };
@@ -495,7 +511,8 @@ impl Driver {
 
     /// Reports that a person is waited for, with what the screen shows.
     pub(super) fn ask_person(&mut self, kind: QuestionKind, what: String) {
-        let screen = self.session.as_ref().map_or_else(String::new, |s| s.screen.clone());
+        let screen = self.session.as_ref().map_or("", |s| &s.screen);
+        let [what, screen] = [&*what, screen].map(|text| self.secrets.redact(text).into_owned());
         self.report(SessionReport::AsksPerson { kind, what, screen });
     }
 
@@ -560,6 +577,30 @@ fn class_of(retry: &Retry, is_connection: bool) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_words_again_are_no_sign_of_life() {
+        let statusline = |tokens| {
+            let status = Status { context_tokens: Some(tokens), ..Status::default() };
+            SinkEvent::Statusline(Box::new(status))
+        };
+        let hook = SinkEvent::PreCompact { trigger: Some("auto".into()) };
+        let mut senses = Senses::default();
+        let mut signs = |event: &SinkEvent| {
+            senses.hear(event);
+            Vec::from_iter(std::mem::take(&mut senses.signs))
+        };
+        assert_eq!(signs(&statusline(1)), [Sign::Statusline]);
+        assert_eq!(signs(&hook), [Sign::Hook]);
+        assert_eq!(signs(&statusline(2)), [Sign::Statusline]);
+        for again in [statusline(2), statusline(1), hook] {
+            assert_eq!(signs(&again), [], "{again:?}");
+        }
+        for tokens in 3..1_000 {
+            assert_eq!(signs(&statusline(tokens)), [Sign::Statusline]);
+        }
+        assert!(senses.heard.len() <= HEARD_KEPT);
+    }
 
     #[test]
     fn a_line_that_counts_down_is_the_same_line() {

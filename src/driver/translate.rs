@@ -75,7 +75,7 @@ impl Driver {
         self.look_at_settings_last();
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
-        let screen = session.screen.clone();
+        let screen = self.secrets.redact(&session.screen).into_owned();
         let out_of_memory = self.out_of_memory(exit);
         self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory });
         if let Some(session) = &mut self.session {
@@ -128,7 +128,7 @@ impl Driver {
         let is_question = QUESTION_TOOLS.contains(&told.tool.as_str());
         let kind = if is_question { QuestionKind::Question } else { QuestionKind::Permission };
         let what = format!("{}: {}", told.tool, told.what);
-        let what = text::clip(&what, ASKED_CHARS).into_owned();
+        let what = text::clip(&self.secrets.redact(&what), ASKED_CHARS).into_owned();
         let Some(session) = &mut self.session else { return Ok(()) };
         if told.answer != Answer::Stopped && !session.senses.may_tell_answer(Timestamp::now()) {
             tracing::warn!(what, "too many questions in a minute to tell each");
@@ -255,8 +255,10 @@ impl Driver {
             Ok(fresh) => fresh,
             Err(err) => {
                 let now = Timestamp::now();
+                if session.unreadable_since.is_none() {
+                    tracing::warn!(%err, "the transcript cannot be read; trying again");
+                }
                 let since = *session.unreadable_since.get_or_insert(now);
-                tracing::warn!(%err, "the transcript cannot be read; trying again");
                 if now.ms_since(since) >= UNREADABLE_MS {
                     let why = format!(
                         "the session's transcript cannot be read any more ({err}), so nobody sees \
@@ -267,7 +269,9 @@ impl Driver {
                 return;
             }
         };
-        session.unreadable_since = None;
+        if session.unreadable_since.take().is_some() {
+            tracing::info!("the transcript can be read again");
+        }
         session.ready |= !fresh.is_empty();
         for entry in fresh {
             session.memory.learn(&entry.fact);
@@ -289,7 +293,13 @@ impl Driver {
             let spend = spend_of(ledger);
             self.queue.push_back(Event::Session { cycle, report: SessionReport::Spent { spend } });
         }
+        let overflows = session.transcript.overflows() && session.exit.is_none();
         self.note_growth();
+        if overflows {
+            let why = "the session has more files of subagents than any session needs, so nobody \
+                       sees all it does and spends";
+            self.report(SessionReport::RecordLost { why: why.to_owned() });
+        }
     }
 }
 

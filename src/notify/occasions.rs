@@ -42,7 +42,7 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
             Some(Notification { screen, exit_code, ..new(Occasion::NeedsPerson, text) })
         }
         Notice::Waiting { reason, until_unix_ms } => {
-            let left_ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
+            let left_ms = u64::try_from(until_unix_ms.saturating_sub(at.unix_ms)).unwrap_or(0);
             let limit = words::limit(reason);
             let text =
                 format!("{limit} is reached; waiting {} and then going on", text::span(left_ms));

@@ -86,7 +86,7 @@ fn wish_ms(wish: &str, now: Timestamp) -> Option<u64> {
         return Some(seconds.saturating_mul(1_000));
     }
     let date = HTTP_DATE.parse_timestamp(wish).ok()?;
-    u64::try_from(date.as_millisecond() - now.unix_ms).ok()
+    u64::try_from(date.as_millisecond().saturating_sub(now.unix_ms)).ok()
 }
 
 /// What went wrong, in words that never hold the URL.

@@ -281,7 +281,7 @@ impl Now<'_> {
             (None, None) => TimeZone::UTC,
         };
         let today = Timestamp::from_millisecond(self.unix_ms).ok()?.to_zoned(zone.clone()).date();
-        let from = self.unix_ms - JUST_PASSED_MS;
+        let from = self.unix_ms.saturating_sub(JUST_PASSED_MS);
         let instant = |date: Date| match written.time {
             Some(time) => later(&zone, date.to_datetime(time))?.checked_add(MINUTE_MS),
             // A day that has begun is over at its end.

@@ -249,6 +249,7 @@ mod tests {
             args: Vec::new(),
             env: Vec::new(),
             cwd: "/".into(),
+            scratch: None,
             rows: 24,
             cols: 80,
         };

@@ -21,6 +21,7 @@ pub mod oom;
 pub mod permission;
 mod room;
 pub mod screen;
+pub mod secrets;
 pub mod settings;
 pub mod sink;
 pub mod sweep;

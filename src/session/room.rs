@@ -13,6 +13,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getppid, pidfd_open, waitid,
+};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
 
 use super::cgroup::{Group, spawn_grouped};
@@ -48,6 +51,9 @@ const FLOOD_BYTES: u64 = 2_048;
 /// Events waiting for a longhaul that does not read; beyond it screens are dropped.
 const OUTGOING_MAX_BYTES: usize = 256 << 10;
 
+/// How long after its hang-up longhaul may take to end if it was killed.
+const DEATH_MS: u64 = 500;
+
 /// How long the last events may take to be handed over.
 const FAREWELL_MS: u64 = 1_000;
 
@@ -67,6 +73,7 @@ pub fn keeper_main(holds: Holds) -> ExitCode {
     // nothing to say and, nothing being launched yet, nothing to end.
     if let Ok(mut room) = Room::open(holds) {
         room.live();
+        room.tidy_up();
     }
     ExitCode::SUCCESS
 }
@@ -92,6 +99,10 @@ struct Room {
     cli: Option<Cli>,
     /// Around the CLI and all it starts, where that can be.
     group: Option<Group>,
+    /// To be removed when longhaul is gone.
+    scratch: Option<PathBuf>,
+    /// longhaul, as a handle that tells when it has ended.
+    parent: Option<OwnedFd>,
     /// When the tree is killed because longhaul is gone; boot clock.
     kill_at_ms: Option<u64>,
     /// Not before this moment is the terminal read again; boot clock.
@@ -104,6 +115,7 @@ impl Room {
         // a group leader, which then is out of reach already.
         let _ = rustix::process::setsid();
         let _ = rustix::thread::set_name(PROCESS_NAME);
+        let parent = getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         sweep::become_subreaper()?;
         let signals = Signals::register()?;
         let control = Control::open()?;
@@ -114,6 +126,8 @@ impl Room {
             terminal: None,
             cli: None,
             group: None,
+            scratch: None,
+            parent,
             kill_at_ms: None,
             drain_at_ms: 0,
         })
@@ -162,6 +176,22 @@ impl Room {
                 return self.control.farewell();
             }
             self.control.flush();
+        }
+    }
+
+    /// Removes the run's temporary folder if longhaul can do so no more. One that
+    /// let go of the leash and lives on still needs it.
+    fn tidy_up(&self) {
+        let (Some(scratch), Some(parent)) = (&self.scratch, &self.parent) else { return };
+        if !self.control.hung_up {
+            return;
+        }
+        // A process that is killed hangs up a moment before it has ended.
+        let timeout = Timespec { tv_sec: 0, tv_nsec: (DEATH_MS * 1_000_000) as i64 };
+        if let Ok(1..) = poll(&mut [PollFd::new(parent, PollFlags::IN)], Some(&timeout)) {
+            // No link in it is followed. What cannot be removed stays for the next
+            // run, and there is nobody to tell.
+            let _ = std::fs::remove_dir_all(scratch);
         }
     }
 
@@ -239,6 +269,7 @@ impl Room {
         if !self.control.open || self.cli.is_some() {
             return if self.cli.is_some() { Continue(()) } else { Break(()) };
         }
+        self.scratch.clone_from(&launch.scratch);
         let run_id = std::env::var(KEEPER_VARIABLE).ok();
         let (spawned, group) = spawn_grouped(run_id.as_deref(), || match self.holds {
             Holds::Session => Terminal::spawn(launch).map(|(terminal, pid)| (Some(terminal), pid)),
@@ -440,8 +471,10 @@ struct Control {
     fd: OwnedFd,
     incoming: FrameBuffer,
     outgoing: Vec<u8>,
-    /// False from the moment longhaul is known to be gone.
+    /// False from the moment longhaul is known to be gone, or as good as that.
     open: bool,
+    /// Nobody holds the other end any more.
+    hung_up: bool,
 }
 
 impl Control {
@@ -450,7 +483,13 @@ impl Control {
         let fd = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).map_err(failed)?;
         let flags = fcntl_getfl(&fd).map_err(failed)?;
         fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(failed)?;
-        Ok(Control { fd, incoming: FrameBuffer::default(), outgoing: Vec::new(), open: true })
+        Ok(Control {
+            fd,
+            incoming: FrameBuffer::default(),
+            outgoing: Vec::new(),
+            open: true,
+            hung_up: false,
+        })
     }
 
     /// Reads whatever is there, up to the end of the stream: a launch and the
@@ -459,13 +498,18 @@ impl Control {
         let mut buffer = [0; 8 << 10];
         while self.open {
             match rustix::io::read(&self.fd, &mut buffer) {
-                Ok(0) => self.open = false,
+                Ok(0) => self.hang_up(),
                 Ok(count) => self.incoming.extend(&buffer[..count]),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(_) => self.open = false,
+                Err(_) => self.hang_up(),
             }
         }
+    }
+
+    fn hang_up(&mut self) {
+        self.open = false;
+        self.hung_up = true;
     }
 
     /// Queues an event. A screen is dropped when longhaul does not keep up.

@@ -9,16 +9,18 @@
 //! used: a prompt or an answer never leaves the CLI.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -302,10 +304,20 @@ fn send(dir: &Path, report: &SinkReport) -> io::Result<()> {
     Ok(())
 }
 
-/// Opened only to name what is in it.
+/// Opened only to name what is in it. The CLI's own way to us may lead over
+/// links, as `TMPDIR` may.
 fn open_dir(dir: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
-    File::options().read(true).custom_flags(flags.bits() as i32).open(dir)
+    open_path(dir, OFlags::DIRECTORY)
+}
+
+/// The folder of that name itself, never what a link there leads to.
+fn open_own_dir(dir: &Path) -> io::Result<File> {
+    open_path(dir, OFlags::DIRECTORY | OFlags::NOFOLLOW)
+}
+
+fn open_path(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (OFlags::PATH | OFlags::CLOEXEC | flags).bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 /// A socket's path may have 107 bytes; this one is short however long that of
@@ -318,55 +330,78 @@ fn socket_path(dir: &File) -> PathBuf {
 #[derive(Debug)]
 pub struct SinkSocket {
     socket: tokio::net::UnixDatagram,
-    file: PathBuf,
-    /// Device and inode of the socket's file.
-    id: Option<(u64, u64)>,
+    /// The folder it was bound in.
+    dir: File,
+    /// Device and inode of the folder and of the socket's file.
+    ids: [(u64, u64); 2],
+    /// Another one took its place in the same folder.
+    is_replaced: bool,
 }
 
 impl SinkSocket {
     /// Binds the socket in `dir`, which is made if need be and closed to
-    /// everybody else. What an earlier run left there is replaced. Needs a
-    /// tokio runtime with I/O.
+    /// everybody else. What an earlier run left there is replaced, and so is a
+    /// link or a file in the place of `dir`: nothing is touched beyond a link,
+    /// since a session can put one there. Needs a tokio runtime with I/O.
     ///
     /// # Errors
-    /// The directory or the socket cannot be made.
+    /// The directory or the socket cannot be made, or the directory is somebody
+    /// else's.
     pub fn bind(dir: &Path) -> Result<Self> {
-        let failed = |err: io::Error| {
+        Self::try_bind(dir).map_err(|err| {
             Error::io(
                 ErrorKind::State,
                 format!("cannot listen for the CLI in {}", dir.display()),
                 err,
             )
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-        std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
-        let file = dir.join(SOCKET_NAME);
-        match std::fs::remove_file(&file) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(failed(err)),
-            _ => {}
-        }
-        let handle = open_dir(dir).map_err(failed)?;
-        let socket = tokio::net::UnixDatagram::bind(socket_path(&handle)).map_err(failed)?;
-        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(failed)?;
-        let id = file_id(&file);
-        Ok(SinkSocket { socket, file, id })
+        })
     }
 
-    /// Binds anew in `dir` when the socket's file is gone: a session that tidies
-    /// up its temporary folder takes it along, and without it nobody would hear
-    /// of a window's size or of a question. True if it was.
+    fn try_bind(dir: &Path) -> io::Result<Self> {
+        if std::fs::symlink_metadata(dir).is_ok_and(|meta| !meta.is_dir()) {
+            std::fs::remove_file(dir)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // From here on all goes through this handle, whatever the name comes to mean.
+        let handle = open_own_dir(dir)?;
+        if handle.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is somebody else's"));
+        }
+        make_private(&handle, 0o700)?;
+        match rustix::fs::unlinkat(&handle, SOCKET_NAME, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // A session made a folder of it.
+            Err(Errno::ISDIR) => std::fs::remove_dir_all(socket_path(&handle))?,
+            Err(err) => return Err(err.into()),
+        }
+        let socket = tokio::net::UnixDatagram::bind(socket_path(&handle))?;
+        let file = open_path(&socket_path(&handle), OFlags::NOFOLLOW)?;
+        if !file.metadata()?.file_type().is_socket() {
+            return Err(io::Error::other("something else took the place of the socket"));
+        }
+        make_private(&file, 0o600)?;
+        let ids = [id_of(&handle.metadata()?), id_of(&file.metadata()?)];
+        Ok(SinkSocket { socket, dir: handle, ids, is_replaced: false })
+    }
+
+    /// Binds anew in `dir` when the socket's file is gone or the folder is another
+    /// one: a session that tidies up its temporary folder takes it along, and
+    /// without it nobody would hear of a window's size or of a question. True if
+    /// it was.
     ///
     /// # Errors
     /// As for [`SinkSocket::bind`]; the old socket stays.
     pub fn mend(&mut self, dir: &Path) -> Result<bool> {
-        // Another file of that name is somebody else's ear.
-        if self.id.is_some() && file_id(&self.file) == self.id {
+        // Another file of that name is somebody else's ear. And what lies in
+        // another folder is measured by nobody.
+        let file = dir.join(SOCKET_NAME);
+        if id_at(dir) == Some(self.ids[0]) && id_at(&file) == Some(self.ids[1]) {
             return Ok(false);
         }
         let mut new = SinkSocket::bind(dir)?;
         // The old one, when it is dropped, must not remove the file of the new.
+        self.is_replaced = new.ids[0] == self.ids[0];
         std::mem::swap(self, &mut new);
-        new.file = PathBuf::new();
         Ok(true)
     }
 
@@ -389,14 +424,26 @@ impl SinkSocket {
     }
 }
 
-fn file_id(file: &Path) -> Option<(u64, u64)> {
-    let meta = std::fs::symlink_metadata(file).ok()?;
-    Some((meta.dev(), meta.ino()))
+fn id_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|meta| id_of(&meta))
+}
+
+fn id_of(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// Sets the mode of exactly what is open: a handle that only names it takes no
+/// `fchmod`.
+fn make_private(file: &File, mode: u32) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 impl Drop for SinkSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
+        if !self.is_replaced {
+            let _ = rustix::fs::unlinkat(&self.dir, SOCKET_NAME, AtFlags::empty());
+        }
     }
 }
 
@@ -426,6 +473,61 @@ mod tests {
         let said = SinkReport { at: Timestamp::now(), session_id: None, event: SinkEvent::Stop };
         send(&scratch, &said).unwrap();
         assert_eq!(sink.recv().await.unwrap(), said);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_touched_behind_a_link_in_the_folders_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scratch, foreign) = (dir.path().join("scratch"), dir.path().join("foreign"));
+        let mut sink = SinkSocket::bind(&scratch).unwrap();
+        std::fs::create_dir(&foreign).unwrap();
+        std::fs::set_permissions(&foreign, Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(foreign.join(SOCKET_NAME), "mine").unwrap();
+        std::fs::remove_dir_all(&scratch).unwrap();
+        std::os::unix::fs::symlink(&foreign, &scratch).unwrap();
+        assert!(sink.mend(&scratch).unwrap());
+        let mode = std::fs::metadata(&foreign).unwrap().mode() & 0o777;
+        assert_eq!(
+            (mode, std::fs::read_to_string(foreign.join(SOCKET_NAME)).unwrap()),
+            (0o755, "mine".into())
+        );
+        assert!(std::fs::symlink_metadata(&scratch).unwrap().is_dir());
+        let said = SinkReport { at: Timestamp::now(), session_id: None, event: SinkEvent::Stop };
+        send(&scratch, &said).unwrap();
+        assert_eq!(sink.recv().await.unwrap(), said);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_moved_away_is_made_anew_even_behind_a_link_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scratch, moved) = (dir.path().join("scratch"), dir.path().join("moved"));
+        let mut sink = SinkSocket::bind(&scratch).unwrap();
+        std::fs::rename(&scratch, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, &scratch).unwrap();
+        assert!(sink.mend(&scratch).unwrap());
+        assert!(std::fs::symlink_metadata(&scratch).unwrap().is_dir());
+        assert!(!moved.join(SOCKET_NAME).exists(), "the old one takes its file along");
+        drop(sink);
+        assert!(!scratch.join(SOCKET_NAME).exists());
+    }
+
+    #[tokio::test]
+    async fn whatever_stands_in_the_place_of_the_socket_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scratch, foreign) = (dir.path().join("scratch"), dir.path().join("foreign"));
+        let mut sink = SinkSocket::bind(&scratch).unwrap();
+        let file = scratch.join(SOCKET_NAME);
+        std::fs::write(&foreign, "mine").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&foreign, &file).unwrap();
+        assert!(sink.mend(&scratch).unwrap());
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        std::fs::write(file.join("x"), "").unwrap();
+        assert!(sink.mend(&scratch).unwrap());
+        assert!(!sink.mend(&scratch).unwrap());
+        let mode = std::fs::metadata(&file).unwrap().mode() & 0o777;
+        assert_eq!((mode, std::fs::read_to_string(foreign).unwrap()), (0o600, "mine".into()));
     }
 
     #[test]

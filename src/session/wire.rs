@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -35,6 +35,8 @@ pub struct Launch {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory, absolute.
     pub cwd: PathBuf,
+    /// The run's temporary folder, which the keeper removes when longhaul is gone.
+    pub scratch: Option<PathBuf>,
     /// Height of the terminal.
     pub rows: u16,
     /// Width of the terminal.
@@ -200,6 +202,9 @@ impl KeeperCommand {
                     out.bytes(value.as_bytes());
                 }
                 out.bytes(launch.cwd.as_os_str().as_bytes());
+                // No folder has an empty name.
+                let scratch = launch.scratch.as_deref().unwrap_or(Path::new(""));
+                out.bytes(scratch.as_os_str().as_bytes());
                 out.u32(u32::from(launch.rows));
                 out.u32(u32::from(launch.cols));
             }
@@ -244,8 +249,10 @@ impl KeeperCommand {
                     env.push((body.os_string()?, body.os_string()?));
                 }
                 let cwd = PathBuf::from(body.os_string()?);
+                let scratch = PathBuf::from(body.os_string()?);
+                let scratch = (!scratch.as_os_str().is_empty()).then_some(scratch);
                 let (rows, cols) = (body.u32()? as u16, body.u32()? as u16);
-                KeeperCommand::Launch(Launch { program, args, env, cwd, rows, cols })
+                KeeperCommand::Launch(Launch { program, args, env, cwd, scratch, rows, cols })
             }
             2 => KeeperCommand::Submit { id: body.u32()?, text: body.text()? },
             3 => match Key::ALL.get(usize::from(body.u8()?)) {
@@ -486,14 +493,16 @@ mod tests {
             proptest::collection::vec(os_string(), 0..4),
             proptest::collection::vec((os_string(), os_string()), 0..4),
             os_string(),
+            proptest::option::of("/[a-z/]{0,9}"),
             any::<(u16, u16)>(),
         )
-            .prop_map(|(program, args, env, cwd, (rows, cols))| {
+            .prop_map(|(program, args, env, cwd, scratch, (rows, cols))| {
                 KeeperCommand::Launch(Launch {
                     program: program.into(),
                     args,
                     env,
                     cwd: cwd.into(),
+                    scratch: scratch.map(PathBuf::from),
                     rows,
                     cols,
                 })

@@ -87,7 +87,7 @@ impl Teller for Live {
         }
         match notice {
             Notice::Waiting { until_unix_ms, .. } => {
-                let ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
+                let ms = u64::try_from(until_unix_ms.saturating_sub(at.unix_ms)).unwrap_or(0);
                 self.moments.waits_until = Some(at.plus_ms(ms));
             }
             Notice::Retrying { after_ms, .. } => {

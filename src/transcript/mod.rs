@@ -37,6 +37,8 @@ use tail::Tail;
 /// Most that one poll reads: more is left for the next, so that no transcript,
 /// however large it is made, keeps longhaul from hearing a signal.
 const POLL_BYTES: u64 = 16 << 20;
+/// The part of it that the subagents' files get however much the main file brings.
+const SUBAGENTS_SHARE: u64 = 4;
 /// Most that the last read of a transcript reads.
 const FINISH_BYTES: u64 = 2 << 30;
 /// Longer names of project folders are cut and get a hash.
@@ -115,7 +117,8 @@ impl SessionTranscript {
     /// order. With nothing new: a `stat` of each known file and folder.
     ///
     /// The main file goes first: what a subagent's file repeats of it then
-    /// never counts, not even for a moment.
+    /// never counts, not even for a moment; unless the main file grows faster
+    /// than it is read.
     pub fn poll(&mut self) -> io::Result<Vec<Seen>> {
         self.read(POLL_BYTES)
     }
@@ -130,11 +133,12 @@ impl SessionTranscript {
         let Self { main, subagents, thread, ledger, untold, read_bytes, .. } = self;
         let all = budget;
         let result = main.poll(&mut budget, |event| thread.take(event, ledger, untold));
-        let left = budget;
-        subagents.poll(&mut budget, ledger);
-        read_bytes.main = read_bytes.main.saturating_add(all - left);
-        read_bytes.subagents = read_bytes.subagents.saturating_add(left - budget);
-        self.is_behind = budget == 0;
+        let share = budget.max(all / SUBAGENTS_SHARE);
+        let mut left = share;
+        subagents.poll(&mut left, ledger);
+        read_bytes.main = read_bytes.main.saturating_add(all - budget);
+        read_bytes.subagents = read_bytes.subagents.saturating_add(share - left);
+        self.is_behind = budget == 0 || left == 0;
         result.map(|()| std::mem::take(untold))
     }
 
@@ -156,6 +160,11 @@ impl SessionTranscript {
     /// Subagents at work: their files grew lately, and do not end with an answer.
     pub fn subagents_at_work(&self) -> u32 {
         self.subagents.at_work(Timestamp::now())
+    }
+
+    /// Has the session more files than anybody reads? It then spends unseen.
+    pub fn overflows(&self) -> bool {
+        self.subagents.overflows()
     }
 
     /// What the session used so far, subagents included.

@@ -29,7 +29,7 @@ pub struct Damage {
     pub salvaged_rows: u64,
     /// Rows of a type this version does not know.
     pub unknown_rows: u64,
-    /// Subagent files that cannot be read.
+    /// Files and folders of subagents that could not be read at the last look.
     pub unreadable_files: u64,
     /// Lines longer than anything that is read.
     pub skipped_lines: u64,

@@ -274,6 +274,90 @@ fn unfinished_lines_of_subagents_take_a_bounded_room_and_the_main_file_is_read()
     assert!(transcript.usage().damage().skipped_lines >= 3);
 }
 
+/// A row that used this many tokens, under an id of its own.
+fn spending(id: u32, output_tokens: u64) -> String {
+    format!(
+        "{{\"type\":\"assistant\",\"requestId\":\"r{id}\",\"message\":{{\"id\":\"m{id}\",\
+         \"model\":\"claude-opus-5-5\",\"role\":\"assistant\",\"stop_reason\":\"end_turn\",\
+         \"content\":[],\"usage\":{{\"output_tokens\":{output_tokens}}}}}}}\n"
+    )
+}
+
+/// A session with an empty folder for its subagents.
+fn session_with_subagents() -> (tempfile::TempDir, PathBuf, SessionTranscript) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("5f3c/subagents");
+    fs::create_dir_all(&folder).unwrap();
+    let transcript = SessionTranscript::with_path(dir.path().join("5f3c.jsonl"));
+    (dir, folder, transcript)
+}
+
+#[test]
+fn a_subagent_file_that_cannot_be_read_is_tried_again_and_counts() {
+    let (_dir, folder, mut transcript) = session_with_subagents();
+    let (file, elsewhere) = (folder.join("agent-a.jsonl"), folder.join("elsewhere"));
+    fs::write(&file, spending(1, 5)).unwrap();
+    transcript.poll().unwrap();
+    assert_eq!(transcript.usage().total().output, 5);
+    // What is behind a link is not read.
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    let mut writer = fs::OpenOptions::new().append(true).open(&elsewhere).unwrap();
+    std::io::Write::write_all(&mut writer, spending(2, 7).as_bytes()).unwrap();
+    for _ in 0..3 {
+        transcript.poll().unwrap();
+        assert_eq!(transcript.usage().damage().unreadable_files, 1, "once, not once a look");
+    }
+    assert_eq!(transcript.usage().total().output, 5);
+    fs::rename(&elsewhere, &file).unwrap();
+    transcript.poll().unwrap();
+    assert_eq!(transcript.usage().total().output, 12);
+    assert_eq!(transcript.usage().damage().unreadable_files, 0);
+}
+
+#[test]
+fn a_link_from_the_beginning_shows_as_a_file_that_cannot_be_read() {
+    let (_dir, folder, mut transcript) = session_with_subagents();
+    std::os::unix::fs::symlink("elsewhere", folder.join("agent-a.jsonl")).unwrap();
+    fs::write(folder.join("elsewhere"), spending(1, 5)).unwrap();
+    transcript.poll().unwrap();
+    assert_eq!(transcript.usage().damage().unreadable_files, 1);
+}
+
+#[test]
+fn a_flood_in_one_file_holds_back_no_other() {
+    let (dir, folder, mut transcript) = session_with_subagents();
+    // More than one poll reads, in the main file and in the first subagent's.
+    for flooded in [dir.path().join("5f3c.jsonl"), folder.join("agent-a.jsonl")] {
+        fs::File::create(flooded).unwrap().set_len(10 * POLL_BYTES).unwrap();
+    }
+    fs::write(folder.join("agent-b.jsonl"), spending(1, 5)).unwrap();
+    for _ in 0..2 {
+        transcript.poll().unwrap();
+    }
+    assert!(transcript.is_behind());
+    assert_eq!(transcript.usage().total().output, 5);
+}
+
+#[test]
+fn more_files_than_are_followed_are_told_and_removed_ones_make_room() {
+    let (_dir, folder, mut transcript) = session_with_subagents();
+    for n in 0..10_000 {
+        fs::File::create(folder.join(format!("agent-{n}.jsonl"))).unwrap();
+    }
+    transcript.poll().unwrap();
+    assert!(!transcript.overflows());
+    fs::write(folder.join("agent-z.jsonl"), spending(1, 5)).unwrap();
+    for _ in 0..2 {
+        transcript.poll().unwrap();
+        assert!(transcript.overflows(), "as long as it is so");
+    }
+    fs::remove_file(folder.join("agent-17.jsonl")).unwrap();
+    transcript.poll().unwrap();
+    assert!(!transcript.overflows());
+    assert_eq!(transcript.usage().total().output, 5);
+}
+
 #[test]
 fn a_bill_that_is_no_amount_of_money_counts_as_nothing() {
     for amount in ["-1000000", "1e300", "\"x\"", "null"] {

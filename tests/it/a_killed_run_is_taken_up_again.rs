@@ -80,6 +80,17 @@ fn killed_while_the_session_works() {
 }
 
 #[test]
+fn what_lay_in_its_temporary_folder_goes_with_it() {
+    let lab = Lab::new(first_then(1, endless(), finisher()));
+    let run = lab.run();
+    run.wait_event("context");
+    assert_eq!(lab.temporary_folders().len(), 1);
+    run.kill();
+    lab.wait_gone();
+    assert_eq!(lab.temporary_folders(), [""; 0]);
+}
+
+#[test]
 fn killed_in_a_long_tool_that_left_children_everywhere() {
     let command = "setsid sh -c 'touch runaway; exec sleep 1000' & nohup sleep 1001 >/dev/null 2>&1 & \
                    env -i setsid sleep 1002 & sleep 1003";

@@ -46,6 +46,7 @@ fn launch(program: &str, args: &[&str], run_id: &str) -> Launch {
             (sweep::RUN_VARIABLE.into(), run_id.into()),
         ],
         cwd: std::env::temp_dir(),
+        scratch: None,
         rows: ROWS,
         cols: COLS,
     }

@@ -95,6 +95,16 @@ fn or_the_run_stops_and_shows_the_question() {
     needs_a_person(&lab, lab.night(&[]), "rm -f work.log");
 }
 
+#[test]
+fn what_is_secret_in_the_question_is_not_shown() {
+    let mut lab = curious();
+    lab.set("permissions.policy", "stop");
+    lab.set_env("WORK_TOKEN", "work.log");
+    needs_a_person(&lab, lab.night(&[]), "rm -f [redacted]");
+    let report = lab.report();
+    assert!(!report["needs_person"].to_string().contains("work.log"), "{report:#}");
+}
+
 /// A dialog of a CLI to come.
 #[test]
 fn what_nobody_knows_is_left_to_a_person_within_a_minute() {

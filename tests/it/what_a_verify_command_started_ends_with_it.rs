@@ -34,7 +34,7 @@ fn in_runtime<F: Future>(test: F) -> F::Output {
 async fn verify(command: &str, timeout_ms: u64) -> Verdict {
     let env = std::env::vars_os().filter(|(name, _)| name == "PATH").collect();
     let project = std::env::temp_dir();
-    let verification = Verification { project: &project, command, env, timeout_ms };
+    let verification = Verification { project: &project, command, env, timeout_ms, scratch: None };
     verification.run_by(Some(Path::new(env!("CARGO_BIN_EXE_longhaul")))).await
 }
 
@@ -62,7 +62,13 @@ fn a_signal_and_a_project_that_is_gone_are_told() {
         "\n[the verify command ended by signal 11]"
     );
     let project = Path::new("/nonexistent");
-    let none = Verification { project, command: "true", env: Vec::new(), timeout_ms: LONG_MS };
+    let none = Verification {
+        project,
+        command: "true",
+        env: Vec::new(),
+        timeout_ms: LONG_MS,
+        scratch: None,
+    };
     let verdict = in_runtime(none.run_by(Some(Path::new(env!("CARGO_BIN_EXE_longhaul")))));
     assert!(!verdict.passed && verdict.tail.contains("cannot start sh"), "{}", verdict.tail);
 }

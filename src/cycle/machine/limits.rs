@@ -10,13 +10,14 @@ use crate::cycle::record::WaitRecord;
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
 /// Two resets closer together than this are the same: texts give minutes.
-const SAME_RESET_MS: i64 = 120_000;
+const SAME_RESET_MS: u64 = 120_000;
 /// A subscription used up to this counts as used up.
 const USED_UP_PERCENT: f64 = 99.0;
 
 /// Milliseconds until that time of day, if it is still to come.
 pub(super) fn left_ms(now: Timestamp, until_unix_ms: Option<i64>) -> Option<u64> {
-    let left = until_unix_ms? - now.unix_ms;
+    // Whoever writes a time into a transcript can write any.
+    let left = until_unix_ms?.saturating_sub(now.unix_ms);
     u64::try_from(left).ok().filter(|ms| *ms > 0)
 }
 
@@ -64,7 +65,7 @@ impl Machine {
 
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
         let open = self.waits.last().filter(|w| w.ended.is_none());
-        if open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS) {
+        if open.is_some_and(|w| w.until_unix_ms.abs_diff(until_unix_ms) <= SAME_RESET_MS) {
             return;
         }
         let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
@@ -116,7 +117,7 @@ impl Machine {
     }
 
     pub(super) fn note_limit(&mut self, now: Timestamp, limit: UsageLimit) {
-        let near = |a: i64, b: i64| (a - b).abs() <= SAME_RESET_MS;
+        let near = |a: i64, b: i64| a.abs_diff(b) <= SAME_RESET_MS;
         let is_known = match (&self.limit, limit.resets_unix_ms) {
             (Some(old), Some(new)) => old.resets_unix_ms.is_some_and(|old| near(old, new)),
             (Some(_), None) => true,

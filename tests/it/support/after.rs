@@ -162,6 +162,13 @@ impl Lab {
         assert!(left.is_empty(), "alive after {:?}: {left:?}", begun.elapsed());
     }
 
+    /// The temporary folders of runs that are there.
+    pub fn temporary_folders(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.home.tmp()).expect("the lab's TMPDIR");
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("longhaul-")).collect()
+    }
+
     /// Waits until this file of the project is there.
     pub fn wait_file(&self, path: &str) {
         let file = self.project().join(path);
