@@ -11,6 +11,7 @@
 mod hints;
 mod jobs;
 mod live;
+mod looks;
 mod perform;
 mod prepare;
 mod senses;
@@ -100,6 +101,7 @@ pub struct Driver {
     jobs: jobs::Jobs,
     hints: Hints,
     guard: Guard,
+    looks: looks::Looks,
     notifier: Notifier,
     marks: BudgetMarks,
     teller: Box<dyn Teller>,
@@ -146,6 +148,7 @@ impl Driver {
             notifier: Notifier::start(&setup.config.notify, facts),
             marks: BudgetMarks::default(),
             guard,
+            looks: looks::Looks::default(),
             disks_at_ms: 0,
             released_at_ms: 0,
             free_told: Vec::new(),
@@ -223,6 +226,7 @@ impl Driver {
             let input = self.next_input().await;
             self.handle(input)?;
             let now = Timestamp::now();
+            self.mind_looks(now);
             while let Some(event) = self.timers.pop_due(now) {
                 if matches!(event, Event::Deadline { timer: Timer::Hang, .. }) {
                     // What has come in the meantime counts.
