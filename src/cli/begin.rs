@@ -109,6 +109,11 @@ impl LastRun {
         Ok(Some(Self { run, told }))
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
     /// Was it cut off, to be taken up again?
     pub fn is_cut_off(&self) -> bool {
         self.told.machine.outcome().is_none()

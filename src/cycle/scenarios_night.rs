@@ -1344,6 +1344,27 @@ fn settings_changed_by_the_live_session_end_it_unless_that_is_allowed() {
 }
 
 #[test]
+fn one_change_of_settings_that_several_looks_find_counts_once() {
+    let changed = |why: &str| SessionReport::SettingsChanged { why: why.into(), allowed: false };
+    let is_warning = |n: &Notice| matches!(n, Notice::Warning { .. });
+    let mut s = working();
+    s.report(changed("hooks")).stands_in("ending");
+    // The last look at what the session left.
+    s.report(changed("hooks"));
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (1, 0));
+    s.report(changed("hooks and env"));
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (2, 1));
+    is_over(&mut s);
+    // The last look first, and the one before the next launch.
+    let mut s = working();
+    s.looks().is_full().checkpoints().report(changed("hooks"));
+    s.exits().reads_open().weighs(true);
+    let refused = Refusal { class: Class::SettingsChanged, why: "hooks".into() };
+    s.prepared(Some(refused)).needs_person("hooks");
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (1, 1));
+}
+
+#[test]
 fn warnings_before_a_launch_are_told_and_the_run_goes_on() {
     let mut s = looking();
     let warnings = vec![

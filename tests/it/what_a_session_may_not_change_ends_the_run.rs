@@ -3,7 +3,7 @@
 
 use longhaul::demo::api::Script;
 
-use super::support::{Lab, Worker, finisher, first_step, first_then, ticks_at_once};
+use super::support::{Lab, Worker, failures, finisher, first_step, first_then, ticks_at_once};
 
 /// What the CLI itself would ask about if it saw it coming.
 const MISCHIEF: &str = "python3 mischief.py";
@@ -26,6 +26,9 @@ fn hooks_written_by_the_session_end_it_while_it_lives() {
     assert_eq!(run.count("session_started"), 1);
     lab.wait_gone();
     assert_eq!(lab.report()["needs_person"]["reason"], reason);
+    // Nobody did anything about it: one change, refused again, is still one.
+    assert_eq!(lab.night(&[]).finished().code(), 10);
+    assert_eq!(failures(&lab.report(), "settings_changed"), 1, "{:#}", lab.report());
 }
 
 #[test]
