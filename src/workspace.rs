@@ -160,8 +160,11 @@ async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
 /// A file that git lists as modified or untracked, and that is new.
 async fn files(question: Question) -> Found {
     let words = ["ls-files", "--modified", "--others", "--exclude-standard", "-z"];
-    let listed = git::run(&question.root, &git::args(&words, &[])).await;
-    let listed = listed.map_err(|problem| problem.to_string())?;
+    // The session may have named programs in .git/config just to have them run here.
+    let off = git::switched_off(&question.root, git::Filters::All).await;
+    let off = off.map_err(|problem| problem.to_string())?;
+    let call = git::Call::new(&question.root, git::args(&words, &[])).settings(off);
+    let listed = call.run().await.map_err(|problem| problem.to_string())?;
     if !listed.ok() && !listed.cut {
         return Err(format!("git ls-files failed: {}", listed.stderr));
     }

@@ -1421,14 +1421,17 @@ fn a_tree_is_kept_before_each_launch_and_booked_to_its_own_cycle() {
     let kept = |cycle: u32| Event::TreeKept {
         cycle,
         git_ref: Some(format!("refs/longhaul/{cycle}")),
+        commit: Some(format!("{cycle}{cycle}")),
         trouble: None,
     };
     // The one of the first cycle comes late.
     s.event(kept(2)).event(kept(1));
     let refs: Vec<_> = s.m.cycles().map(|c| c.git_ref.clone().unwrap_or_default()).collect();
     assert_eq!(refs, ["refs/longhaul/1", "refs/longhaul/2"]);
+    let commits: Vec<_> = s.m.cycles().map(|c| c.git_commit.clone().unwrap_or_default()).collect();
+    assert_eq!(commits, ["11", "22"]);
     let trouble = Some("git is broken".to_owned());
-    s.event(Event::TreeKept { cycle: 2, git_ref: None, trouble });
+    s.event(Event::TreeKept { cycle: 2, git_ref: None, commit: None, trouble });
     assert!(s.told(|n| matches!(n, Notice::Warning { text } if text == "git is broken")));
 }
 

@@ -107,11 +107,11 @@ impl Driver {
         self.jobs.start(async move {
             let tree =
                 worktree::Cycle { project: &project, run_id: &run_id, cycle, scratch: &folder };
-            let (git_ref, trouble) = match worktree::keep(tree).await {
-                worktree::Outcome::Kept(kept) => (Some(kept.ref_name), None),
-                worktree::Outcome::NoRepository => (None, None),
+            let (git_ref, commit, trouble) = match worktree::keep(tree).await {
+                worktree::Outcome::Kept(kept) => (Some(kept.ref_name), Some(kept.commit), None),
+                worktree::Outcome::NoRepository => (None, None, None),
                 worktree::Outcome::Skipped { why } => {
-                    (None, Some(format!("the work tree was not kept in git: {why}")))
+                    (None, None, Some(format!("the work tree was not kept in git: {why}")))
                 }
             };
             if cycle == 1
@@ -119,7 +119,7 @@ impl Driver {
             {
                 tracing::warn!(why, "old refs stay");
             }
-            Done::Event(Box::new(Event::TreeKept { cycle, git_ref, trouble }))
+            Done::Event(Box::new(Event::TreeKept { cycle, git_ref, commit, trouble }))
         });
     }
 }

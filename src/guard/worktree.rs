@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 
-use crate::devdocs::git::{Call, Output, Problem, Programs, Setting, args, switched_off};
+use crate::devdocs::git::{Call, Filters, Output, Problem, Setting, args, switched_off};
 use crate::session::sweep::RUN_VARIABLE;
 
 /// Where the refs are.
@@ -126,7 +126,7 @@ async fn keep_within(cycle: Cycle<'_>, bounds: Bounds) -> Result<Outcome, String
         .prefix("index-")
         .tempdir_in(cycle.scratch)
         .map_err(|err| format!("no room for a copy of the index: {err}"))?;
-    let off = switched_off(cycle.project, Programs::HooksAndFilters).await;
+    let off = switched_off(cycle.project, Filters::All).await;
     let mut settings = off.map_err(|problem| problem.to_string())?;
     settings.extend(SETTINGS.map(|(key, value)| (key.into(), value.into())));
     let index = Index { cycle, settings, file: private.path().join("index"), bounds };
@@ -377,7 +377,8 @@ pub async fn forget_old(project: &Path, run_id: &str, scratch: &Path) -> Result<
     };
     let orders = orders().map_err(|err| format!("no room for a list of refs: {err}"))?;
     let words = args(&["update-ref", "--no-deref", "--stdin"], &[]);
-    done(Call::new(project, words).input(orders).run().await)?;
+    let off = switched_off(project, Filters::All).await.map_err(|problem| problem.to_string())?;
+    done(Call::new(project, words).settings(off).input(orders).run().await)?;
     Ok(old.len())
 }
 

@@ -60,6 +60,10 @@ fn a_file_that_was_deleted_comes_back_from_the_cycles_ref() {
         .map(|cycle| cycle["git_ref"].as_str().expect("a ref"))
         .collect();
     assert_eq!(refs.len(), 2, "{report:#}");
+    let first = report["cycles"][0]["git_commit"].as_str().unwrap();
+    assert_eq!(lab.git(&["rev-parse", refs[0]]).trim(), first);
+    let page = lab.longhaul_output(&["report"]).stdout;
+    assert!(page.contains(&format!("{} {}", refs[0], &first[..12])), "{page}");
     lab.git(&["restore", &format!("--source={}", refs[0]), "--worktree", "--", "."]);
     assert_eq!(lab.read("src/main.txt"), "precious\n");
     assert_eq!(lab.read("src/draft.txt"), "not committed\n");

@@ -240,8 +240,8 @@ impl Machine {
                     self.on_recovered(before, now, *params, spend, bill, killed);
                 }
                 Event::Prepared { refusal, warnings } => self.on_prepared(now, refusal, warnings),
-                Event::TreeKept { cycle, git_ref, trouble } => {
-                    self.on_tree_kept(cycle, git_ref, trouble);
+                Event::TreeKept { cycle, git_ref, commit, trouble } => {
+                    self.on_tree_kept(cycle, (git_ref, commit), trouble);
                 }
                 Event::Disks { rooms } => self.on_disks(now, &rooms),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),

@@ -106,12 +106,13 @@ impl Machine {
     pub(super) fn on_tree_kept(
         &mut self,
         cycle: u32,
-        git_ref: Option<String>,
+        (git_ref, commit): (Option<String>, Option<String>),
         trouble: Option<String>,
     ) {
         let records = self.past.iter_mut().chain(self.live.as_mut());
         for record in records.filter(|c| c.cycle == cycle) {
             record.git_ref.clone_from(&git_ref);
+            record.git_commit.clone_from(&commit);
         }
         if let Some(text) = trouble {
             self.tell(Notice::Warning { text });
