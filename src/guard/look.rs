@@ -1,4 +1,4 @@
-//! What lies in the project of everything the CLI executes or obeys unasked:
+//! What lies in the project, and in the person's own folder, of everything the CLI executes or obeys unasked:
 //! digests of its parts, never its values.
 //!
 //! All of it is a session's to write, so it is bounded: one budget of files and
@@ -61,6 +61,35 @@ const LOOKS: [&str; 12] = [
     "terminalTitleFromRename",
 ];
 
+/// Keys of the person's own settings that execute something or give power. The
+/// CLI and the person's other sessions write the rest as they go.
+const POWERS: [&str; 22] = [
+    "additionalMarketplaces",
+    "agent",
+    "allowedHttpHookUrls",
+    "allowedMcpServers",
+    "apiKeyHelper",
+    "autoMode",
+    "awsAuthRefresh",
+    "awsCredentialExport",
+    "deniedMcpServers",
+    "disableAllHooks",
+    "enabledPlugins",
+    "env",
+    "extraKnownMarketplaces",
+    "fileSuggestion",
+    "gcpAuthRefresh",
+    "hooks",
+    "otelHeadersHelper",
+    "permissions",
+    "proxyAuthHelper",
+    "sandbox",
+    "statusLine",
+    "subagentStatusLine",
+];
+/// The CLI puts it into `env` by itself, where its own file says `autoUpdates`.
+const OWN_VARIABLE: &str = "DISABLE_AUTOUPDATER";
+
 /// Approvals of shared servers: compared by their effect, in all files together.
 const ENABLE_ALL: &str = "enableAllProjectMcpServers";
 const ENABLED: &str = "enabledMcpjsonServers";
@@ -71,7 +100,7 @@ pub(super) const APPROVALS: &str = "MCP server approvals";
 /// What stands for the folder.
 pub(super) const HOOK_FILES: &str = ".claude/hooks";
 /// Folders of files with a header.
-pub(super) const HEADERS: [&str; 3] = [".claude/commands", ".claude/agents", ".claude/skills"];
+pub(super) const HEADERS: [&str; 3] = ["commands", "agents", "skills"];
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -100,6 +129,11 @@ impl Subject {
     /// longhaul's configuration lies in the project, where a session can write it.
     pub(super) fn holds_config(&self) -> bool {
         self.config.is_some()
+    }
+
+    /// The person's own settings.
+    fn person_settings(&self) -> PathBuf {
+        self.places.config_dir.join("settings.json")
     }
 
     fn name_of(&self, path: &Path) -> String {
@@ -172,6 +206,9 @@ pub struct Looker {
     memo: Memo,
     spot: Spot,
     budget: Budget,
+    /// The CLI's own file as last read sound: another CLI may be writing it, and
+    /// whether it is damaged is looked at elsewhere.
+    global: (Found, Approvals),
 }
 
 /// How closely it is looked.
@@ -206,7 +243,9 @@ struct Listed {
 impl Looker {
     /// One that has seen nothing yet.
     pub fn new(subject: Subject) -> Looker {
-        Looker { subject, memo: Memo::default(), spot: Spot::default(), budget: BUDGET }
+        let (memo, spot) = (Memo::default(), Spot::default());
+        let global = (Found::Missing, Approvals::default());
+        Looker { subject, memo, spot, budget: BUDGET, global }
     }
 
     /// Where it tells what it reads.
@@ -227,7 +266,15 @@ impl Looker {
             approvals.merge(own);
             state.insert(subject.name_of(&path), found);
         }
-        approvals.merge(self.global());
+        let path = subject.person_settings();
+        if !state.contains_key(&subject.name_of(&path)) {
+            let (found, own) = self.file(&path, &mut left, read_person_settings);
+            approvals.merge(own);
+            state.insert(subject.name_of(&path), found);
+        }
+        let (found, own) = self.global();
+        approvals.merge(own);
+        state.insert(subject.name_of(&subject.places.global_file), found);
         state.insert(APPROVALS.into(), Found::Read { parts: approvals.parts() });
         for path in project_servers(project) {
             let (found, _) = self.file(&path, &mut left, read_json);
@@ -267,25 +314,23 @@ impl Looker {
         }
     }
 
-    /// Old approvals in the CLI's own file.
-    fn global(&mut self) -> Approvals {
-        let (path, chain) = (self.subject.places.global_file.clone(), &self.subject.project);
+    /// Servers, allowed tools and old approvals in the CLI's own file.
+    fn global(&mut self) -> (Found, Approvals) {
+        let (path, project) = (self.subject.places.global_file.clone(), &self.subject.project);
         self.spot.set(&path.to_string_lossy());
-        let Ok(meta) = fs::metadata(&path) else { return Approvals::default() };
+        let Ok(meta) = fs::metadata(&path) else { return self.global.clone() };
+        let before = self.global.clone();
         let read = || {
-            let mut approvals = Approvals::default();
-            if let Ok(Some(bytes)) = read_regular(&path, GLOBAL_MAX_BYTES) {
-                let json = Json::parse(&bytes);
-                for dir in trust_chain(chain) {
-                    approvals.add(json.at(&["projects", &dir.to_string_lossy()]));
-                }
-            }
-            Kept::Settings(Found::Missing, approvals)
+            let (found, approvals) = match read_regular(&path, GLOBAL_MAX_BYTES) {
+                Ok(Some(bytes)) => read_global(&Json::parse(&bytes), project).unwrap_or(before),
+                Ok(None) | Err(_) => before,
+            };
+            Kept::Settings(found, approvals)
         };
-        match self.memo.recall(&path, &meta, read) {
-            Kept::Settings(_, approvals) => approvals,
-            Kept::Part(_) | Kept::Entries(..) => Approvals::default(),
+        if let Kept::Settings(found, approvals) = self.memo.recall(&path, &meta, read) {
+            self.global = (found, approvals);
         }
+        self.global.clone()
     }
 
     /// The folders within what is left of the budget. While they hold more, the
@@ -417,8 +462,13 @@ fn folders(subject: &Subject) -> Vec<Folder> {
         markdown,
     };
     let mut folders = vec![folder(subject.project.join(HOOK_FILES), Some, false)];
-    for above in claude_folders(&subject.project) {
-        folders.extend(HEADERS.map(|name| folder(above.join(name), header, true)));
+    let mut above: Vec<PathBuf> =
+        claude_folders(&subject.project).into_iter().map(|dir| dir.join(".claude")).collect();
+    if !above.contains(&subject.places.config_dir) {
+        above.push(subject.places.config_dir.clone());
+    }
+    for dir in above {
+        folders.extend(HEADERS.map(|name| folder(dir.join(name), header, true)));
     }
     folders
 }
@@ -541,6 +591,46 @@ fn read_settings(path: &Path) -> (Found, Approvals) {
     (found, approvals)
 }
 
+fn read_person_settings(path: &Path) -> (Found, Approvals) {
+    let (mut found, mut json) = read(path, parse_json);
+    let mut approvals = Approvals::default();
+    approvals.add(json.as_ref());
+    if let Some(Value::Object(map)) = &mut json {
+        map.retain(|key, _| POWERS.contains(&&**key));
+        if let Some(Value::Object(env)) = map.get_mut("env") {
+            env.remove(OWN_VARIABLE);
+        }
+        found = Found::Read { parts: parts(&Value::Object(std::mem::take(map))) };
+    }
+    (found, approvals)
+}
+
+/// What counts of the CLI's own file; `None` if it is not sound.
+fn read_global(json: &Json, project: &Path) -> Option<(Found, Approvals)> {
+    let Json::Object(_) = json else { return None };
+    let mut approvals = Approvals::default();
+    let mut counts = serde_json::Map::new();
+    if let Some(servers) = json.at(&["mcpServers"]) {
+        counts.insert("mcpServers".into(), servers.clone());
+    }
+    for dir in trust_chain(project) {
+        let dir = dir.to_string_lossy();
+        let at = |key| json.at(&["projects", &dir, key]);
+        approvals.add(json.at(&["projects", &dir]));
+        for key in ["mcpServers", "allowedTools"] {
+            // What is empty has no effect, and the CLI writes it for each project.
+            let is_empty = |value: &&Value| {
+                value.as_array().is_some_and(Vec::is_empty)
+                    || value.as_object().is_some_and(serde_json::Map::is_empty)
+            };
+            if let Some(value) = at(key).filter(|value| !is_empty(value)) {
+                counts.insert(format!("{key} for {dir}"), value.clone());
+            }
+        }
+    }
+    Some((Found::Read { parts: parts(&Value::Object(counts)) }, approvals))
+}
+
 fn read_json(path: &Path) -> (Found, Approvals) {
     (read(path, parse_json).0, Approvals::default())
 }
@@ -617,8 +707,13 @@ pub(super) fn copy_originals(copies: &Path, looker: &mut Looker) -> Result<()> {
     let mut files = project_settings(project);
     files.extend(project_servers(project));
     files.extend(subject.config.clone());
+    files.push(subject.person_settings());
+    let own = subject.places.config_dir.as_path();
     let mut left = looker.budget;
-    for folder in folders(&subject).into_iter().filter(|folder| folder.dir.starts_with(project)) {
+    for folder in folders(&subject)
+        .into_iter()
+        .filter(|folder| folder.dir.starts_with(project) || folder.dir.starts_with(own))
+    {
         let Ok(Some(listed)) = looker.list(&folder) else { continue };
         if is_beyond(listed.files.len(), listed.bytes, 0, left) {
             continue;

@@ -12,12 +12,16 @@
 //! - `.mcp.json` of the project and the folders above;
 //! - the files of `.claude/hooks/`;
 //! - the headers of `.claude/commands`, `.claude/agents` and `.claude/skills`,
-//!   as far as they give power: `allowed-tools`, `hooks`, `mcpServers`;
+//!   as far as they give power: `allowed-tools`, `hooks`, `mcpServers`; in the
+//!   project and in the person's own folder;
+//! - of the person's own `settings.json` the keys that execute something or give
+//!   power, and of `.claude.json` the servers, and the tools allowed in this
+//!   project: the CLI writes the rest of both all the time;
 //! - longhaul's own configuration, where it lies in the project.
 //!
 //! Not compared: `CLAUDE.md` and the texts of commands, agents and skills, which
-//! are the session's working material, and scripts elsewhere in the project that
-//! a hook happens to call.
+//! are the session's working material, installed plugins, and scripts elsewhere
+//! that a hook happens to call.
 //!
 //! Only digests are kept to compare with, and values are never shown: they may
 //! be secrets. The person's files themselves are copied beside, to be had back.
@@ -329,7 +333,7 @@ fn in_words(file: &str, part: &str) -> String {
     };
     let called = match key {
         _ if file == HOOK_FILES || file == APPROVALS => part.to_owned(),
-        _ if HEADERS.iter().any(|folder| file.ends_with(folder)) => {
+        _ if HEADERS.iter().any(|folder| Path::new(file).ends_with(folder)) => {
             format!("the header of {part}")
         }
         "mcpServers" => format!("MCP server {name}"),
@@ -531,6 +535,70 @@ mod tests {
         ] {
             world.write(SHARED, hiding);
             assert!(world.refused().contains("hooks of Stop"), "{hiding}");
+        }
+    }
+
+    #[test]
+    fn what_gives_power_in_the_persons_own_files_counts_and_nothing_else() {
+        let world = World::new();
+        let project = world.project.to_str().unwrap().to_owned();
+        let own = world.places.config_dir.clone();
+        let settings = |value: Value| fs::write(own.join("settings.json"), value.to_string());
+        let global = |value: Value| fs::write(&world.places.global_file, value.to_string());
+        settings(json!({"model": "opus", "hooks": {"Stop": []}})).unwrap();
+        global(json!({"numStartups": 1, "mcpServers": {"mine": {"command": "x"}}})).unwrap();
+        world.begin();
+        // What the CLI itself writes in a session.
+        let empty = json!({"allowedTools": [], "mcpServers": {}, "history": ["x"]});
+        let entries = json!({&project: empty, "/elsewhere": {"allowedTools": ["Bash"]}});
+        let mine = json!({"mine": {"command": "x"}});
+        global(json!({"numStartups": 2, "mcpServers": &mine, "projects": entries})).unwrap();
+        settings(json!({"model": "sonnet", "hooks": {"Stop": []}, "feedbackSurveyState": {},
+            "env": {"DISABLE_AUTOUPDATER": "1"}}))
+        .unwrap();
+        world.same();
+        global(json!({"mcpServers": &mine, "projects": {&project: {"allowedTools": ["Bash"]}}}))
+            .unwrap();
+        assert!(world.refused().contains("allowedTools for "), "{}", world.refused());
+        let servers = json!({"evil": {"command": "x"}});
+        global(json!({"mcpServers": &mine, "projects": {&project: {"mcpServers": servers}}}))
+            .unwrap();
+        assert!(world.refused().contains("mcpServers for "), "{}", world.refused());
+        global(json!({"mcpServers": {"mine": {"command": "y"}}})).unwrap();
+        assert!(world.refused().contains(".claude.json (MCP server mine)"), "{}", world.refused());
+        global(json!({"mcpServers": &mine})).unwrap();
+        world.same();
+        settings(json!({"hooks": {"Stop": ["x"]}, "env": {"X": "1"}, "apiKeyHelper": "x"}))
+            .unwrap();
+        let told = world.refused();
+        assert!(
+            told.contains("environment variable X, hooks of Stop, the program of apiKeyHelper")
+        );
+        settings(json!({"hooks": {"Stop": []}})).unwrap();
+        for folder in ["commands", "agents", "skills/one"] {
+            let path = own.join(folder).join("x.md");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "---\ndescription: x\n---\n").unwrap();
+            world.same();
+            fs::write(&path, "---\nhooks: x\n---\n").unwrap();
+            assert!(world.refused().contains("the header of "), "{folder}");
+            fs::remove_file(&path).unwrap();
+        }
+        world.same();
+    }
+
+    #[test]
+    fn a_moment_in_which_the_clis_own_file_is_not_sound_is_no_change() {
+        let world = World::new();
+        let text = json!({"mcpServers": {"mine": {"command": "x"}}}).to_string();
+        fs::write(&world.places.global_file, &text).unwrap();
+        let mut watch = world.begin();
+        let mut looker = world.looker();
+        for text in [&*text, "", "{\"mcp", &*text] {
+            fs::write(&world.places.global_file, text).unwrap();
+            let sight = looker.look(Depth::Thorough);
+            let verdict = watch.check(sight, Allowed::No, Moment::Launch).unwrap();
+            assert_eq!(verdict, Verdict::Same, "{text:?}");
         }
     }
 

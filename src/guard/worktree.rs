@@ -669,6 +669,40 @@ mod tests {
     }
 
     #[test]
+    fn files_of_lfs_are_kept_as_pointers_until_they_change() {
+        let dir = repository();
+        let root = dir.path();
+        write(root, ".gitattributes", "*.bin filter=lfs -text\n");
+        // What its filter made of the file when it was added.
+        write(root, "a.bin", "pointer");
+        write(root, "b.bin", "pointer");
+        commit(root, "pointers");
+        let index = root.join(".git/index");
+        let checked_out = fs::read(&index).unwrap();
+        for (key, value) in [("clean", "git-lfs clean"), ("required", "true")] {
+            git(root, &["config", &format!("filter.lfs.{key}"), value]);
+        }
+        write(root, "b.bin", "many new bytes");
+        let kept = kept(root);
+        assert_eq!(content(root, &kept, "a.bin"), "pointer");
+        assert_eq!(content(root, &kept, "b.bin"), "many new bytes");
+        assert_eq!(fs::read(&index).unwrap(), checked_out);
+    }
+
+    #[test]
+    fn a_repository_that_cannot_be_written_says_so() {
+        let dir = repository();
+        let root = dir.path();
+        // The owner of the machine may write where no mode allows it.
+        write(root, ".git/refs/longhaul", "in the way");
+        let Outcome::Skipped { why } = keep_now(root) else { panic!("kept") };
+        assert!(why.contains("cannot lock ref"), "{why}");
+        fs::remove_file(root.join(".git/refs/longhaul")).unwrap();
+        write(root, ".git/refs/longhaul.lock", "");
+        kept(root);
+    }
+
+    #[test]
     fn files_and_folders_may_take_each_others_place() {
         let dir = repository();
         let root = dir.path();

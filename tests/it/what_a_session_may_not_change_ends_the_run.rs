@@ -31,6 +31,38 @@ fn hooks_written_by_the_session_end_it_while_it_lives() {
     assert_eq!(failures(&lab.report(), "settings_changed"), 1, "{:#}", lab.report());
 }
 
+/// They would work in every project.
+#[test]
+fn hooks_and_servers_in_the_persons_own_files_count_as_well() {
+    let settings = r#"json.dump({"hooks": {"Stop": []}}, open(own + "/settings.json", "w"))"#;
+    let servers = r#"path = own + "/.claude.json"; told = json.load(open(path))
+told["mcpServers"] = {"evil": {"command": "true"}}; json.dump(told, open(path, "w"))"#;
+    for (mischief, file, what) in
+        [(settings, "settings.json", "hooks of Stop"), (servers, ".claude.json", "MCP server evil")]
+    {
+        let lab = Lab::new(first_step(MISCHIEF));
+        let own = lab.home.config_dir().to_owned();
+        lab.write("mischief.py", &format!("import json\nown = {own:?}\n{mischief}\n"));
+        let run = lab.night(&[]).finished().ended(10, "needs_person");
+        let reason = run.event("needs_person")["reason"].as_str().unwrap().to_owned();
+        let named = own.join(file);
+        assert!(reason.contains(&format!("{} (", named.display())), "{}", run.dump());
+        assert!(reason.contains(what), "{reason}");
+    }
+}
+
+/// The CLI writes its own file in every session; over two of them nothing counts.
+#[test]
+fn what_the_cli_writes_by_itself_is_no_change() {
+    let lab = Lab::new(first_then(1, Worker::brisk(), finisher()));
+    let path = lab.home.config_dir().join(".claude.json");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let run = lab.night(&[]).finished().ended(0, "done");
+    assert_eq!(run.count("session_started"), 2, "{}", run.dump());
+    assert_ne!(std::fs::read_to_string(&path).unwrap(), before, "it wrote nothing");
+    assert_eq!(failures(&lab.report(), "settings_changed"), 0, "{}", run.dump());
+}
+
 #[test]
 fn where_the_person_allows_it_they_are_a_warning() {
     let lab = lab(first_then(1, first_step(MISCHIEF), ticks_at_once));
