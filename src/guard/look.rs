@@ -267,11 +267,12 @@ impl Looker {
             state.insert(subject.name_of(&path), found);
         }
         let path = subject.person_settings();
-        if !state.contains_key(&subject.name_of(&path)) {
+        // They are the project's where the home is the project.
+        state.entry(subject.name_of(&path)).or_insert_with(|| {
             let (found, own) = self.file(&path, &mut left, read_person_settings);
             approvals.merge(own);
-            state.insert(subject.name_of(&path), found);
-        }
+            found
+        });
         let (found, own) = self.global();
         approvals.merge(own);
         state.insert(subject.name_of(&subject.places.global_file), found);
