@@ -51,12 +51,21 @@ told["mcpServers"] = {"evil": {"command": "true"}}; json.dump(told, open(path, "
     }
 }
 
-/// The CLI writes its own file in every session; over two of them nothing counts.
+/// The CLI writes its own file in every session, and moves old entries of it at its
+/// first start; over two sessions nothing of that counts.
 #[test]
 fn what_the_cli_writes_by_itself_is_no_change() {
     let lab = Lab::new(first_then(1, Worker::brisk(), finisher()));
     let path = lab.home.config_dir().join(".claude.json");
-    let before = std::fs::read_to_string(&path).unwrap();
+    let mut old: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    old["autoUpdates"] = false.into();
+    old["bypassPermissionsModeAccepted"] = true.into();
+    let project = &mut old["projects"][lab.project().to_str().unwrap()];
+    project["allowedTools"] = serde_json::json!(["Bash(ls)"]);
+    project["enabledMcpjsonServers"] = serde_json::json!(["a"]);
+    let before = old.to_string();
+    std::fs::write(&path, &before).unwrap();
     let run = lab.night(&[]).finished().ended(0, "done");
     assert_eq!(run.count("session_started"), 2, "{}", run.dump());
     assert_ne!(std::fs::read_to_string(&path).unwrap(), before, "it wrote nothing");
