@@ -275,7 +275,7 @@ fn too_large() -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devdocs::git::tests::{block_on, git, repository};
+    use crate::devdocs::git::tests::{block_on, git, planted, repository};
 
     const HOUR_MS: i64 = 3_600_000;
 
@@ -315,6 +315,20 @@ mod tests {
         assert_eq!(change(HOUR_MS), file("code.rs"));
         std::fs::remove_file(root.join("code.rs")).unwrap();
         assert_eq!(change(HOUR_MS), file("code.rs"));
+    }
+
+    #[test]
+    fn no_filter_of_the_repository_runs() {
+        let dir = repository();
+        let root = dir.path();
+        let (program, trace) = planted(root);
+        git(root, &["config", "filter.evil.clean", &program]);
+        std::fs::write(root.join(".git/info/attributes"), "* filter=evil\n").unwrap();
+        let head = block_on(mark(root)).head;
+        // Of the same size: only its bytes tell.
+        std::fs::write(root.join("code.rs"), "edoc").unwrap();
+        assert_eq!(change(root, head, HOUR_MS), file("code.rs"));
+        assert!(!trace.exists(), "{}", std::fs::read_to_string(&trace).unwrap());
     }
 
     #[test]

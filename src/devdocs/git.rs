@@ -656,7 +656,7 @@ pub(crate) mod tests {
 
     /// A program that leaves a trace, as `program` in a repository's `.git`; gives its
     /// path and the trace's.
-    fn planted(root: &Path) -> (String, PathBuf) {
+    pub(crate) fn planted(root: &Path) -> (String, PathBuf) {
         let (program, trace) = (root.join(".git/program"), root.join(".git/trace"));
         let script = format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", trace.display());
         // Written by another process: see the tests of doctor.
