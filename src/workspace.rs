@@ -160,8 +160,11 @@ async fn commits(question: &Question, before: &Head, now: &Head) -> Found {
 /// A file that git lists as modified or untracked, and that is new.
 async fn files(question: Question) -> Found {
     let words = ["ls-files", "--modified", "--others", "--exclude-standard", "-z"];
-    let listed = git::run(&question.root, &git::args(&words, &[])).await;
-    let listed = listed.map_err(|problem| problem.to_string())?;
+    // The session may have named programs in .git/config just to have them run here.
+    let off = git::switched_off(&question.root, git::Filters::All).await;
+    let off = off.map_err(|problem| problem.to_string())?;
+    let call = git::Call::new(&question.root, git::args(&words, &[])).settings(off);
+    let listed = call.run().await.map_err(|problem| problem.to_string())?;
     if !listed.ok() && !listed.cut {
         return Err(format!("git ls-files failed: {}", listed.stderr));
     }
@@ -271,7 +274,7 @@ fn too_large() -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devdocs::git::tests::{block_on, git, repository};
+    use crate::devdocs::git::tests::{block_on, git, planted, repository};
 
     const HOUR_MS: i64 = 3_600_000;
 
@@ -311,6 +314,20 @@ mod tests {
         assert_eq!(change(HOUR_MS), file("code.rs"));
         std::fs::remove_file(root.join("code.rs")).unwrap();
         assert_eq!(change(HOUR_MS), file("code.rs"));
+    }
+
+    #[test]
+    fn no_filter_of_the_repository_runs() {
+        let dir = repository();
+        let root = dir.path();
+        let (program, trace) = planted(root);
+        git(root, &["config", "filter.evil.clean", &program]);
+        std::fs::write(root.join(".git/info/attributes"), "* filter=evil\n").unwrap();
+        let head = block_on(mark(root)).head;
+        // Of the same size: only its bytes tell.
+        std::fs::write(root.join("code.rs"), "edoc").unwrap();
+        assert_eq!(change(root, head, HOUR_MS), file("code.rs"));
+        assert!(!trace.exists(), "{}", std::fs::read_to_string(&trace).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::claude_json::{Env, Json, Places};
+use crate::claude_json::{Env, Places};
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -13,8 +13,9 @@ use crate::cycle::{Event, Machine, Params, Snapshot};
 use crate::driver::{self, Guard, Setup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
+use crate::guard::lookout::Lookout;
 use crate::guard::program::Identity;
-use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
+use crate::guard::settings::{self, Allowed, Depth, Looker, Moment, Subject, Verdict};
 use crate::journal::{self, Header, Journal};
 use crate::runs::RunFolder;
 use crate::session::sweep;
@@ -36,10 +37,8 @@ pub(super) struct Ground {
     /// The environment of the CLI.
     pub child_env: Env,
     places: Places,
-    /// The file `--config` named.
-    config_file: Option<PathBuf>,
-    /// The CLI's own file.
-    global: Json,
+    /// Who looks at the settings.
+    lookout: Lookout,
     /// May the project's settings change?
     allowed: Allowed,
     /// What the person should hear of before the first launch.
@@ -55,20 +54,16 @@ impl Ground {
             target.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
                 Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
             })?;
-        let global = Json::read(&places.global_file);
-        let subject = Subject { project, config_file: config_file.as_deref(), global: &global };
-        let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, subject);
+        let subject = Subject::new(project, config_file.as_deref(), &places);
+        let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, &subject);
         let project = project.to_owned();
-        let untold = Vec::new();
-        Ok(Self { project, child_env, places, config_file, global, allowed, untold })
+        let lookout = Lookout::new(subject);
+        Ok(Self { project, child_env, places, lookout, allowed, untold: Vec::new() })
     }
 
-    fn subject(&self) -> Subject<'_> {
-        Subject {
-            project: &self.project,
-            config_file: self.config_file.as_deref(),
-            global: &self.global,
-        }
+    fn begin_watch(&mut self, run: &Path) -> Result<settings::Watch> {
+        let (run, allowed) = (run.to_owned(), self.allowed);
+        self.lookout.ask(move |looker| settings::Watch::begin(&run, looker, allowed))?
     }
 
     fn setup_and_guard(
@@ -92,10 +87,9 @@ impl Ground {
         let guard = Guard {
             settings,
             program: identity,
+            lookout: self.lookout,
             places: self.places,
-            config_file: self.config_file,
             allowed: self.allowed,
-            global: self.global,
             untold: self.untold,
         };
         Ok((setup, guard))
@@ -115,6 +109,11 @@ impl LastRun {
         Ok(Some(Self { run, told }))
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
     /// Was it cut off, to be taken up again?
     pub fn is_cut_off(&self) -> bool {
         self.told.machine.outcome().is_none()
@@ -132,11 +131,11 @@ impl LastRun {
     /// # Errors
     /// Something is different, and nobody has allowed it.
     pub fn compare_settings(&self, ground: &mut Ground) -> Result<settings::Watch> {
-        let (subject, allowed) = (ground.subject(), ground.allowed);
         let Some(mut watch) = settings::Watch::resume(self.run.path())? else {
-            return settings::Watch::begin(self.run.path(), subject, allowed);
+            return ground.begin_watch(self.run.path());
         };
-        match watch.check(subject, allowed, Moment::TakenUp)? {
+        let sight = ground.lookout.ask(|looker: &mut Looker| looker.look(Depth::Thorough))?;
+        match watch.check(sight, ground.allowed, Moment::TakenUp)? {
             Verdict::Same => {}
             Verdict::Allowed(changes) | Verdict::Later(changes) => {
                 ground.untold.push(changes.sentence());
@@ -171,7 +170,7 @@ pub(super) fn begin(
     state: &Path,
     config: Config,
     program: PathBuf,
-    ground: Ground,
+    mut ground: Ground,
 ) -> Result<Begun> {
     let (run_id, now) = (Uuid::new_v4(), Timestamp::now());
     let params = Params::from(&config);
@@ -185,7 +184,7 @@ pub(super) fn begin(
         version: env!("CARGO_PKG_VERSION").into(),
     };
     // Before the journal, so that a run that can be taken up always has them.
-    let watch = settings::Watch::begin(run.path(), ground.subject(), ground.allowed)?;
+    let watch = ground.begin_watch(run.path())?;
     guard::global::keep_copy(&ground.places, run.path())?;
     let journal = Journal::create(&run.journal(), &header)?;
     let machine = Machine::new(run_id, params, now);

@@ -7,6 +7,8 @@ use crate::claude_json::Env;
 use crate::cli::begin::{self, Begun, Ground, LastRun};
 use crate::cli::target::TargetArgs;
 use crate::config::{Config, PermissionPolicy};
+use crate::cycle::Snapshot;
+use crate::cycle::failure::Class;
 use crate::driver::{Driver, Setup};
 use crate::error::{Error, Result};
 use crate::guard;
@@ -81,22 +83,34 @@ pub fn start(
     }
     sweep::become_subreaper()?;
     let program = doctor::find_program(&config.claude.command, project, &ground.child_env)?;
+    let last_dir = last.as_ref().map(|last| last.path().to_owned());
     let begun = match last.filter(LastRun::is_cut_off).zip(watch) {
         Some((last, watch)) => last.take_up(config, program, ground, watch)?,
         None => begin::begin(state.dir(), config, program, ground)?,
     };
     let run_dir = begun.setup.run.path().to_owned();
     log_to(&begun.setup);
-    let outcome = supervise(begun, state.dir(), json);
-    if outcome.is_ok() {
+    if let Some(old) = last_dir.filter(|old| *old != run_dir) {
+        // What its end told a person to use was used, or is not needed.
+        guard::global::discard_copy(&old);
+    }
+    let ended = supervise(begun, state.dir(), json);
+    if ended.as_ref().is_ok_and(|ended| !ended.needs_copy) {
         // A run without an end is taken up again, and may need it then.
         guard::global::discard_copy(&run_dir);
     }
     drop(lock);
-    outcome
+    ended.map(|ended| ended.code)
 }
 
-fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
+/// A run that is over.
+struct Ended {
+    code: u8,
+    /// A person was told to use the copy of the CLI's own file.
+    needs_copy: bool,
+}
+
+fn supervise(begun: Begun, state: &Path, json: bool) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
@@ -134,7 +148,10 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<u8> {
     if let Err(err) = std::fs::remove_dir_all(&scratch) {
         tracing::warn!(%err, folder = %scratch.display(), "cannot remove the run's temporary folder");
     }
-    outcome.map(|(outcome, _)| outcome.exit_code())
+    outcome.map(|(outcome, machine)| Ended {
+        code: outcome.exit_code(),
+        needs_copy: Snapshot::of(&machine).failures().any(|(c, _)| c == Class::ConfigCorrupt),
+    })
 }
 
 /// longhaul's own log goes to the run's folder: standard error stays the person's.

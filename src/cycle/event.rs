@@ -39,6 +39,8 @@ pub enum Event {
         cycle: u32,
         /// The ref that holds it.
         git_ref: Option<String>,
+        /// The commit that it names.
+        commit: Option<String>,
         /// Why there is none; `None` as well where the project has no git.
         trouble: Option<String>,
     },

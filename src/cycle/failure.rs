@@ -307,7 +307,7 @@ impl Class {
             ),
             Class::SettingsChanged => once(
                 "before a launch, or while a session lives, hooks, env or helpers of the project \
-                 differ from the start",
+                 or of the person differ from the start",
                 "the session is ended and nothing is launched, unless \
                  `claude.allow_settings_changes`",
                 "exit 10, naming what changed",

@@ -157,6 +157,8 @@ pub struct CycleRecord {
     pub survivors: u32,
     /// The git ref that holds the work tree as the cycle found it.
     pub git_ref: Option<String>,
+    /// The commit that it names.
+    pub git_commit: Option<String>,
     /// The window the peak is measured against.
     pub window: Option<(u64, WindowSource)>,
 }
@@ -191,6 +193,7 @@ impl CycleRecord {
             killed: 0,
             survivors: 0,
             git_ref: None,
+            git_commit: None,
             window: None,
         }
     }

@@ -1369,6 +1369,27 @@ fn settings_changed_by_the_live_session_end_it_unless_that_is_allowed() {
 }
 
 #[test]
+fn one_change_of_settings_that_several_looks_find_counts_once() {
+    let changed = |why: &str| SessionReport::SettingsChanged { why: why.into(), allowed: false };
+    let is_warning = |n: &Notice| matches!(n, Notice::Warning { .. });
+    let mut s = working();
+    s.report(changed("hooks")).stands_in("ending");
+    // The last look at what the session left.
+    s.report(changed("hooks"));
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (1, 0));
+    s.report(changed("hooks and env"));
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (2, 1));
+    is_over(&mut s);
+    // The last look first, and the one before the next launch.
+    let mut s = working();
+    s.looks().is_full().checkpoints().report(changed("hooks"));
+    s.exits().reads_open().weighs(true);
+    let refused = Refusal { class: Class::SettingsChanged, why: "hooks".into() };
+    s.prepared(Some(refused)).needs_person("hooks");
+    assert_eq!((s.failures(Class::SettingsChanged), s.times_told(is_warning)), (1, 1));
+}
+
+#[test]
 fn warnings_before_a_launch_are_told_and_the_run_goes_on() {
     let mut s = looking();
     let warnings = vec![
@@ -1425,14 +1446,17 @@ fn a_tree_is_kept_before_each_launch_and_booked_to_its_own_cycle() {
     let kept = |cycle: u32| Event::TreeKept {
         cycle,
         git_ref: Some(format!("refs/longhaul/{cycle}")),
+        commit: Some(format!("{cycle}{cycle}")),
         trouble: None,
     };
     // The one of the first cycle comes late.
     s.event(kept(2)).event(kept(1));
     let refs: Vec<_> = s.m.cycles().map(|c| c.git_ref.clone().unwrap_or_default()).collect();
     assert_eq!(refs, ["refs/longhaul/1", "refs/longhaul/2"]);
+    let commits: Vec<_> = s.m.cycles().map(|c| c.git_commit.clone().unwrap_or_default()).collect();
+    assert_eq!(commits, ["11", "22"]);
     let trouble = Some("git is broken".to_owned());
-    s.event(Event::TreeKept { cycle: 2, git_ref: None, trouble });
+    s.event(Event::TreeKept { cycle: 2, git_ref: None, commit: None, trouble });
     assert!(s.told(|n| matches!(n, Notice::Warning { text } if text == "git is broken")));
 }
 

@@ -1,8 +1,9 @@
 //! Git as a child process, for a repository that is not trusted.
 //!
-//! Hooks, signing, the file-system monitor and background maintenance are off,
-//! and nothing of the caller's `GIT_*` environment decides which repository is
-//! meant. Nothing that goes wrong here is fatal to a run: a commit is a
+//! Hooks, signing, the file-system monitor, transports, prompts and background
+//! maintenance are off, and the environment is a short one: nothing of the
+//! caller's decides which repository is meant. Filters have names of the
+//! configuration's own choosing: see [`switched_off`]. Nothing that goes wrong here is fatal to a run: a commit is a
 //! convenience on top of the copy in the state directory.
 
 use std::ffi::{OsStr, OsString};
@@ -37,11 +38,15 @@ struct Patience {
 const PATIENCE: Patience = Patience { tries: 10, wait_ms: 300 };
 
 /// Settings that win over the repository's own.
-const HARDENING: [&str; 8] = [
+const HARDENING: [&str; 11] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.untrackedCache=false",
     "commit.gpgSign=false",
+    "credential.helper=",
+    // Git would look into them with filters of their own.
+    "diff.ignoreSubmodules=all",
+    "status.submoduleSummary=false",
     "gc.auto=0",
     "maintenance.auto=false",
     "core.quotePath=false",
@@ -61,9 +66,17 @@ const HOOK_EVENTS: [&str; 8] = [
     "reference-transaction",
 ];
 
-/// Variables that may pass: who commits, and which configuration is the
-/// person's. Every other `GIT_*` is dropped.
-const PASSED: [&str; 10] = [
+/// Variables that may pass: what any program needs, who commits, and which
+/// configuration is the person's. Every other one is dropped.
+const PASSED: [&str; 18] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "XDG_CONFIG_HOME",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "EMAIL",
     "GIT_AUTHOR_NAME",
     "GIT_AUTHOR_EMAIL",
     "GIT_COMMITTER_NAME",
@@ -210,20 +223,23 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The command line and environment; `environment` names what longhaul has.
-    fn command(self, environment: &[OsString]) -> std::process::Command {
+    /// The command line and environment; of `environment`, longhaul's own, little
+    /// is passed on.
+    fn command(
+        self,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> std::process::Command {
         let mut command = std::process::Command::new("git");
-        for name in environment {
-            let kept = PASSED.iter().any(|passed| *name == **passed);
-            if name.as_bytes().starts_with(b"GIT_") && !kept {
-                command.env_remove(name);
-            }
-        }
+        command.env_clear();
+        command.envs(environment.filter(|(name, _)| PASSED.iter().any(|kept| *name == **kept)));
         command
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_LITERAL_PATHSPECS", "1")
             .env("GIT_EDITOR", "true")
+            .env("GIT_ASKPASS", "true")
+            // No name of a transport: nothing here needs one.
+            .env("GIT_ALLOW_PROTOCOL", "none")
             // Reading must not take the lock that the session's own git may want.
             .env("GIT_OPTIONAL_LOCKS", "0")
             // In a partial clone a missing object would be fetched.
@@ -249,8 +265,7 @@ impl<'a> Call<'a> {
     /// Runs it. If this future is dropped or time is up, git is killed, with
     /// what it started in its process group.
     pub(crate) async fn run(self) -> Result<Output, Problem> {
-        let environment: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-        let mut command = self.command(&environment);
+        let mut command = self.command(std::env::vars_os());
         command.process_group(0);
         let mut command = tokio::process::Command::from(command);
         let mut child = command.kill_on_drop(true).spawn().map_err(|err| match err.kind() {
@@ -312,31 +327,57 @@ pub(crate) async fn run(root: &Path, args: &[OsString]) -> Result<Output, Proble
     Call::new(root, args.to_vec()).run().await
 }
 
-/// What git starts by a name of the configuration's own choosing.
+/// Which filters are switched off. Hooks always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Programs {
-    /// Hooks alone: a filter decides what is committed.
-    Hooks,
-    /// Filters as well: the bytes are taken as they lie there.
-    HooksAndFilters,
+pub(crate) enum Filters {
+    /// All: the bytes are taken as they lie there.
+    All,
+    /// Those that the repository's own configuration speaks of, which a session can
+    /// write; and git refuses the files that they are for. What is committed raw may
+    /// be what a filter was to encrypt.
+    OfTheRepository,
 }
 
-/// Settings that switch off every one of `programs` that the configuration
-/// names: the session can write any into `.git/config`.
-pub(crate) async fn switched_off(root: &Path, programs: Programs) -> Result<Vec<Setting>, Problem> {
-    let words = ["config", "--null", "--name-only", "--get-regexp", r"^(hook|filter)\."];
-    let named = run(root, &args(&words, &[])).await?;
+/// Settings that switch off the programs that the configuration names.
+pub(crate) async fn switched_off(root: &Path, filters: Filters) -> Result<Vec<Setting>, Problem> {
+    const SCOPE: &str = "--show-scope";
+    const NAMES: [&str; 5] = ["config", "--null", SCOPE, "--name-only", "--get-regexp"];
+    const PROGRAMS: &str = r"^(hook|filter)\.";
+    let mut words = [&NAMES[..], &[PROGRAMS]].concat();
+    let mut named = run(root, &args(&words, &[])).await?;
+    // A git older than 2.26 does not tell whose setting it is.
+    let has_scopes = named.code != Some(129);
+    if !has_scopes {
+        words.retain(|word| *word != SCOPE);
+        named = run(root, &args(&words, &[])).await?;
+    }
+    match named.code {
+        _ if named.cut => return Err(Problem::Io("its configuration names too much".into())),
+        // It names none.
+        Some(0 | 1) => {}
+        _ => return Err(Problem::Io(named.complaint())),
+    }
     let mut off = std::collections::BTreeSet::new();
-    for key in named.paths() {
+    let mut told = named.paths();
+    while let Some(mut key) = told.next() {
+        let mut is_persons = false;
+        if has_scopes {
+            is_persons = key.as_os_str() == "global" || key.as_os_str() == "system";
+            let Some(next) = told.next() else { break };
+            key = next;
+        }
         let key = key.as_os_str().as_bytes();
         let Some(dot) = key.iter().rposition(|byte| *byte == b'.') else { continue };
         let name = &key[..dot];
-        let settings: &[(&str, &str)] = if name.starts_with(b"hook.") {
-            &[("enabled", "false"), ("event", "")]
-        } else if name.starts_with(b"filter.") && programs == Programs::HooksAndFilters {
-            &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]
-        } else {
-            &[]
+        let settings: &[(&str, &str)] = match (name.starts_with(b"hook."), filters) {
+            (true, _) => &[("enabled", "false"), ("event", "")],
+            (false, Filters::All) => {
+                &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")]
+            }
+            (false, Filters::OfTheRepository) if is_persons => &[],
+            (false, Filters::OfTheRepository) => {
+                &[("clean", ""), ("smudge", ""), ("process", ""), ("required", "true")]
+            }
         };
         for (setting, value) in settings {
             let key = [name, b".", setting.as_bytes()].concat();
@@ -385,13 +426,14 @@ async fn commit(
     if files.is_empty() {
         return Ok(CommitOutcome::NothingToCommit { ignored: Vec::new() });
     }
-    let changed =
-        run(root, &args(&["ls-files", "-z", "-m", "-o", "--exclude-standard"], &files)).await?;
-    let staged = run(
-        root,
-        &args(&["diff", "--cached", "--name-only", "--relative", "--no-renames", "-z"], &files),
-    )
-    .await?;
+    let off = switched_off(root, Filters::OfTheRepository).await?;
+    let words = args(&["ls-files", "-z", "-m", "-o", "--exclude-standard"], &files);
+    let changed = Call::new(root, words).settings(off.iter().cloned()).run().await?;
+    if !changed.ok() {
+        return Ok(refused(&changed));
+    }
+    let words = ["diff", "--cached", "--name-only", "--relative", "--no-renames", "-z"];
+    let staged = run(root, &args(&words, &files)).await?;
     let mut touched: Vec<PathBuf> = changed.paths().chain(staged.paths()).collect();
     touched.sort();
     touched.dedup();
@@ -400,7 +442,6 @@ async fn commit(
         let ignored = run(root, &args(&words, &files)).await?.paths().collect();
         return Ok(CommitOutcome::NothingToCommit { ignored });
     }
-    let off = switched_off(root, Programs::Hooks).await?;
     // A file that git does not know cannot be named to `commit --only`.
     let add = args(&["add", "--intent-to-add"], &touched);
     let added = run_unlocked(root, patience, &add, &off).await?;
@@ -423,7 +464,7 @@ async fn commit(
 pub async fn short_status(root: &Path, most: usize) -> Vec<String> {
     let words = ["status", "--short", "--untracked-files=normal", "--ignore-submodules=all"];
     // The session may have named programs in .git/config just to have them run here.
-    let Ok(off) = switched_off(root, Programs::HooksAndFilters).await else {
+    let Ok(off) = switched_off(root, Filters::All).await else {
         return Vec::new();
     };
     let Ok(output) = Call::new(root, args(&words, &[])).settings(off).run().await else {
@@ -503,7 +544,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn git(root: &Path, words: &[&str]) -> String {
-        let output = Call::new(root, args(words, &[])).command(&[]).output().unwrap();
+        let mut command = Call::new(root, args(words, &[])).command(std::env::vars_os());
+        let output = command.env("GIT_ALLOW_PROTOCOL", "file").output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -595,21 +637,88 @@ pub(crate) mod tests {
         ] {
             git(dir.path(), &["config", key, value]);
         }
-        let off = |programs| {
-            let off = block_on(switched_off(dir.path(), programs)).unwrap();
+        let off = |filters| {
+            let off = block_on(switched_off(dir.path(), filters)).unwrap();
             let text = |(key, value): Setting| format!("{}={value}", key.to_str().unwrap());
             off.into_iter().map(text).collect::<Vec<_>>()
         };
         // Filters of whoever runs this test are listed as well.
-        let hooks = off(Programs::Hooks);
-        for setting in ["hook.my.lint.enabled=false", "hook.my.lint.event=", "hook.a=b.event="] {
-            assert!(hooks.iter().any(|off| off == setting), "{setting}: {hooks:?}");
+        for (filters, required) in [(Filters::OfTheRepository, true), (Filters::All, false)] {
+            let off = off(filters);
+            let required = format!("filter.lfs.required={required}");
+            for setting in
+                ["hook.my.lint.enabled=false", "hook.a=b.event=", "filter.lfs.clean=", &required]
+            {
+                assert!(off.iter().any(|off| off == setting), "{setting}: {off:?}");
+            }
         }
-        assert!(hooks.iter().all(|setting| setting.starts_with("hook.")), "{hooks:?}");
-        let all = off(Programs::HooksAndFilters);
-        for setting in ["hook.my.lint.event=", "filter.lfs.clean=", "filter.lfs.required=false"] {
-            assert!(all.iter().any(|off| off == setting), "{setting}: {all:?}");
+    }
+
+    /// A program that leaves a trace, as `program` in a repository's `.git`; gives its
+    /// path and the trace's.
+    pub(crate) fn planted(root: &Path) -> (String, PathBuf) {
+        let (program, trace) = (root.join(".git/program"), root.join(".git/trace"));
+        let script = format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", trace.display());
+        // Written by another process: see the tests of doctor.
+        let made = std::process::Command::new("sh")
+            .args(["-c", "printf %s \"$2\" > \"$1\"; chmod 755 \"$1\"", "sh"])
+            .arg(&program)
+            .arg(script)
+            .status();
+        assert!(made.unwrap().success());
+        (program.to_str().unwrap().to_owned(), trace)
+    }
+
+    #[test]
+    fn nothing_that_the_repository_names_runs_in_a_commit_or_a_status() {
+        let dir = repository();
+        let root = dir.path();
+        let (program, trace) = planted(root);
+        // A repository within, with programs of its own, that is a submodule.
+        let inner = root.join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        git(&inner, &["init", "-q"]);
+        std::fs::write(inner.join("f"), "x").unwrap();
+        git(&inner, &["add", "."]);
+        git(&inner, &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "first"]);
+        std::fs::write(inner.join(".gitattributes"), "* filter=own\n").unwrap();
+        std::fs::write(inner.join("f"), "y").unwrap();
+        git(&inner, &["config", "filter.own.clean", &program]);
+        git(&inner, &["config", "core.fsmonitor", &program]);
+        let id = git(&inner, &["rev-parse", "HEAD"]);
+        git(
+            root,
+            &["update-index", "--add", "--cacheinfo", &format!("160000,{},inner", id.trim())],
+        );
+        std::fs::write(root.join(".git/info/attributes"), "*.rs filter=evil diff=evil\n").unwrap();
+        for key in [
+            "filter.evil.clean",
+            "diff.evil.textconv",
+            "diff.evil.command",
+            "diff.external",
+            "core.pager",
+            "core.askPass",
+            "core.sshCommand",
+            "core.fsmonitor",
+            "core.editor",
+            "credential.helper",
+            "gpg.program",
+            "alias.commit",
+            "core.alternateRefsCommand",
+        ] {
+            git(root, &["config", key, &program]);
         }
+        std::fs::write(root.join("code.rs"), "new").unwrap();
+        std::fs::write(root.join("dev-docs/plan.md"), "new").unwrap();
+        assert_eq!(block_on(short_status(root, 9))[0], " M code.rs");
+        let outcome = commit_files(root, &["dev-docs/plan.md"]);
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+        // What it is for is not committed without it.
+        let CommitOutcome::Refused { message } = commit_files(root, &["code.rs"]) else {
+            panic!("committed raw")
+        };
+        assert!(message.contains("filter 'evil'"), "{message}");
+        assert!(!trace.exists(), "{}", std::fs::read_to_string(&trace).unwrap());
     }
 
     #[test]
@@ -703,15 +812,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn variables_that_point_at_another_repository_are_dropped() {
-        let names: Vec<OsString> =
-            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_AUTHOR_NAME", "HOME"]
-                .map(OsString::from)
-                .into();
-        let command = Call::new(Path::new("/"), Vec::new()).command(&names);
-        let removed: Vec<_> =
-            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
-        assert_eq!(removed, ["GIT_DIR", "GIT_INDEX_FILE"]);
+    fn little_of_the_environment_is_passed_on() {
+        let variables =
+            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_SSH", "GIT_AUTHOR_NAME", "HOME", "SECRET"]
+                .map(|name| (OsString::from(name), OsString::from("x")));
+        let command = Call::new(Path::new("/"), Vec::new()).command(variables.into_iter());
+        let given: Vec<_> = command
+            .get_envs()
+            .filter(|(_, value)| *value == Some(OsStr::new("x")))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(given, ["GIT_AUTHOR_NAME", "HOME"]);
         let count = command.get_envs().find(|(name, _)| *name == "GIT_CONFIG_COUNT");
         assert_eq!(count.and_then(|(_, value)| value), Some(OsStr::new("0")), "set anew");
     }

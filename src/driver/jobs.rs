@@ -13,8 +13,8 @@ use crate::workspace::Marker;
 pub enum Done {
     /// An event for the machine.
     Event(Box<Event>),
-    /// The CLI's own configuration file was read.
-    GlobalRead(crate::Result<crate::claude_json::Json>),
+    /// The settings were looked at.
+    Looked(Box<super::looks::Looked>),
     /// Where the work tree stood when the cycle began.
     Marked {
         /// The cycle.
@@ -55,6 +55,11 @@ impl Jobs {
             // The loop may be over; then nobody needs it.
             let _ = tell.send(job.await);
         })
+    }
+
+    /// For what runs in a thread of its own.
+    pub fn teller(&self) -> mpsc::UnboundedSender<Done> {
+        self.tell.clone()
     }
 
     /// Runs the verify command; an earlier one is stopped.

@@ -11,6 +11,7 @@
 mod hints;
 mod jobs;
 mod live;
+mod looks;
 mod perform;
 mod prepare;
 mod senses;
@@ -110,6 +111,7 @@ pub struct Driver {
     hints: Hints,
     guard: Guard,
     secrets: Secrets,
+    looks: looks::Looks,
     notifier: Notifier,
     marks: BudgetMarks,
     teller: Box<dyn Teller>,
@@ -157,6 +159,7 @@ impl Driver {
             marks: BudgetMarks::default(),
             guard,
             secrets: setup.secrets(),
+            looks: looks::Looks::default(),
             disks_at_ms: 0,
             released_at_ms: 0,
             free_told: Vec::new(),
@@ -234,6 +237,7 @@ impl Driver {
             let input = self.next_input().await;
             self.handle(input)?;
             let now = Timestamp::now();
+            self.mind_looks(now);
             while let Some(event) = self.timers.pop_due(now) {
                 if matches!(event, Event::Deadline { timer: Timer::Hang, .. }) {
                     // What has come in the meantime counts.

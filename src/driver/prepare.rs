@@ -1,14 +1,13 @@
 //! What must hold before a session is launched, looked at; and the work tree,
 //! kept. Nothing here decides.
 
-use std::path::PathBuf;
-
-use crate::claude_json::{Json, Places};
-use crate::cycle::event::{Event, Refusal, SessionReport, Warning};
+use crate::claude_json::Places;
+use crate::cycle::event::{Event, Refusal, Warning};
 use crate::cycle::failure::Class;
+use crate::guard::lookout::Lookout;
 use crate::guard::program::{Identity, Program};
-use crate::guard::settings::{self, Allowed, Moment, Subject, Verdict};
-use crate::guard::{global, worktree};
+use crate::guard::settings::{self, Allowed, Moment, Sight, Verdict};
+use crate::guard::worktree;
 
 use super::Driver;
 use super::jobs::Done;
@@ -18,46 +17,49 @@ use super::jobs::Done;
 pub struct Guard {
     /// The project's settings.
     pub settings: settings::Watch,
+    /// Who looks at them.
+    pub lookout: Lookout,
     /// The CLI's program.
     pub program: Identity,
     /// Where the CLI keeps its own.
     pub places: Places,
-    /// What `--config` named.
-    pub config_file: Option<PathBuf>,
     /// May the settings change?
     pub allowed: Allowed,
     /// What the person should hear of before the first launch.
     pub untold: Vec<String>,
-    /// The CLI's own file, as last read sound.
-    pub global: Json,
+}
+
+/// What was found before a launch.
+#[derive(Debug)]
+pub struct Found {
+    /// Can the CLI read its own file?
+    pub global: crate::Result<()>,
+    /// The CLI's program.
+    pub program: Program,
 }
 
 impl Driver {
-    pub(super) fn prepare(&mut self) {
-        let places = self.guard.places.clone();
-        let run_dir = self.setup.run.path().to_owned();
-        // It is read again for a second while it is damaged: another CLI may be
-        // writing it.
-        self.jobs.start(async move { Done::GlobalRead(global::check(&places, &run_dir).await) });
-    }
-
-    /// The CLI's own file was read; the rest takes no time.
-    pub(super) fn go_on_preparing(&mut self, global: crate::Result<Json>) {
+    /// All was looked at; or it could not be, in time.
+    pub(super) fn finish_preparing(&mut self, found: Result<(Found, Sight), String>) {
         let class = Some(Class::SettingsChanged);
         let untold = std::mem::take(&mut self.guard.untold);
         let mut warnings: Vec<Warning> =
             untold.into_iter().map(|text| Warning { class, text }).collect();
-        let refusal = self.find_refusal(global, &mut warnings);
+        let refusal = match found {
+            Ok((found, sight)) => self.find_refusal(found, sight, &mut warnings),
+            Err(why) => Some(Refusal { class: Class::SettingsChanged, why }),
+        };
         self.queue.push_back(Event::Prepared { refusal, warnings });
     }
 
     fn find_refusal(
         &mut self,
-        global: crate::Result<Json>,
+        found: Found,
+        sight: Sight,
         warnings: &mut Vec<Warning>,
     ) -> Option<Refusal> {
         let refuse = |class, why: String| Some(Refusal { class, why });
-        match self.guard.program.check() {
+        match found.program {
             Program::Same => {}
             Program::Missing { why } => {
                 let why = format!("the CLI is gone: {why}");
@@ -69,17 +71,10 @@ impl Driver {
                 self.guard.program = update.identity;
             }
         }
-        let global = match global {
-            Ok(global) => global,
-            Err(err) => return refuse(Class::ConfigCorrupt, in_one(&err)),
-        };
-        self.guard.global = global;
-        let subject = Subject {
-            project: &self.setup.project,
-            config_file: self.guard.config_file.as_deref(),
-            global: &self.guard.global,
-        };
-        match self.guard.settings.check(subject, self.guard.allowed, Moment::Launch) {
+        if let Err(err) = found.global {
+            return refuse(Class::ConfigCorrupt, in_one(&err));
+        }
+        match self.guard.settings.check(sight, self.guard.allowed, Moment::Launch) {
             Ok(Verdict::Same) => None,
             Ok(Verdict::Allowed(changes)) => {
                 let (class, text) = (Some(Class::SettingsChanged), changes.sentence());
@@ -101,51 +96,6 @@ impl Driver {
         }
     }
 
-    /// The session is gone: what it left counts at the first look, and before the
-    /// run can end on it.
-    pub(super) fn look_at_settings_last(&mut self) {
-        let subject = Subject {
-            project: &self.setup.project,
-            config_file: self.guard.config_file.as_deref(),
-            global: &self.guard.global,
-        };
-        match self.guard.settings.check(subject, self.guard.allowed, Moment::Launch) {
-            Ok(Verdict::Refused(changes)) => {
-                let why = in_one(&changes.into_error());
-                self.report(SessionReport::SettingsChanged { why, allowed: false });
-            }
-            Ok(Verdict::Allowed(changes)) => {
-                let why = changes.sentence();
-                self.report(SessionReport::SettingsChanged { why, allowed: true });
-            }
-            Ok(Verdict::Later(changes)) => self.guard.untold.push(changes.sentence()),
-            Ok(Verdict::Same) => {}
-            Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
-        }
-    }
-
-    /// Has the live session changed what the CLI obeys at once?
-    pub(super) fn look_at_settings(&mut self) {
-        let subject = Subject {
-            project: &self.setup.project,
-            config_file: self.guard.config_file.as_deref(),
-            global: &self.guard.global,
-        };
-        match self.guard.settings.check(subject, self.guard.allowed, Moment::Session) {
-            Ok(Verdict::Refused(changes)) => {
-                let why = in_one(&changes.into_error());
-                self.report(SessionReport::SettingsChanged { why, allowed: false });
-            }
-            Ok(Verdict::Allowed(changes)) => {
-                // It counts as known from now on: the next launch says nothing.
-                let why = changes.sentence();
-                self.report(SessionReport::SettingsChanged { why, allowed: true });
-            }
-            Ok(Verdict::Same | Verdict::Later(_)) => {}
-            Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
-        }
-    }
-
     /// Keeps the work tree as the cycle finds it, beside the session's start.
     pub(super) fn keep_tree(&mut self, cycle: u32) {
         if !self.setup.config.checkpoint.git_refs {
@@ -157,11 +107,11 @@ impl Driver {
         self.jobs.start(async move {
             let tree =
                 worktree::Cycle { project: &project, run_id: &run_id, cycle, scratch: &folder };
-            let (git_ref, trouble) = match worktree::keep(tree).await {
-                worktree::Outcome::Kept(kept) => (Some(kept.ref_name), None),
-                worktree::Outcome::NoRepository => (None, None),
+            let (git_ref, commit, trouble) = match worktree::keep(tree).await {
+                worktree::Outcome::Kept(kept) => (Some(kept.ref_name), Some(kept.commit), None),
+                worktree::Outcome::NoRepository => (None, None, None),
                 worktree::Outcome::Skipped { why } => {
-                    (None, Some(format!("the work tree was not kept in git: {why}")))
+                    (None, None, Some(format!("the work tree was not kept in git: {why}")))
                 }
             };
             if cycle == 1
@@ -169,13 +119,13 @@ impl Driver {
             {
                 tracing::warn!(why, "old refs stay");
             }
-            Done::Event(Box::new(Event::TreeKept { cycle, git_ref, trouble }))
+            Done::Event(Box::new(Event::TreeKept { cycle, git_ref, commit, trouble }))
         });
     }
 }
 
 /// An error and what to do about it, as one text.
-fn in_one(err: &crate::Error) -> String {
+pub(super) fn in_one(err: &crate::Error) -> String {
     let mut text = err.to_string();
     for hint in err.hints() {
         text.push_str("; ");

@@ -72,15 +72,15 @@ impl Driver {
     /// The last words of the transcript first, then the exit.
     fn session_is_gone(&mut self, killed: u32, survivors: u32) {
         self.read_transcript_with(SessionTranscript::finish);
-        self.look_at_settings_last();
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = self.secrets.redact(&session.screen).into_owned();
         let out_of_memory = self.out_of_memory(exit);
-        self.report(SessionReport::Exited { exit, killed, survivors, screen, out_of_memory });
         if let Some(session) = &mut self.session {
             session.keeper = None;
         }
+        let exit = SessionReport::Exited { exit, killed, survivors, screen, out_of_memory };
+        self.look_at_settings_last(exit);
     }
 
     pub(super) fn on_sink(&mut self, report: SinkReport) -> Result<()> {
@@ -180,7 +180,7 @@ impl Driver {
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(*event),
-            Done::GlobalRead(global) => self.go_on_preparing(global),
+            Done::Looked(looked) => self.on_looked(*looked),
             Done::Weighed { cycle, changed, marker } => {
                 if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle)
                     && marker.is_some()

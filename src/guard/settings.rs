@@ -12,12 +12,16 @@
 //! - `.mcp.json` of the project and the folders above;
 //! - the files of `.claude/hooks/`;
 //! - the headers of `.claude/commands`, `.claude/agents` and `.claude/skills`,
-//!   as far as they give power: `allowed-tools`, `hooks`, `mcpServers`;
+//!   as far as they give power: `allowed-tools`, `hooks`, `mcpServers`; in the
+//!   project and in the person's own folder;
+//! - of the person's own `settings.json` the keys that execute something or give
+//!   power, and of `.claude.json` the servers, and the tools allowed in this
+//!   project: the CLI writes the rest of both all the time;
 //! - longhaul's own configuration, where it lies in the project.
 //!
 //! Not compared: `CLAUDE.md` and the texts of commands, agents and skills, which
-//! are the session's working material, and scripts elsewhere in the project that
-//! a hook happens to call.
+//! are the session's working material, installed plugins, and scripts elsewhere
+//! that a hook happens to call.
 //!
 //! Only digests are kept to compare with, and values are never shown: they may
 //! be secrets. The person's files themselves are copied beside, to be had back.
@@ -27,10 +31,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::look::Subject;
-use super::look::{
-    APPROVALS, Found, HEADERS, HOOK_FILES, State, config_name, config_path, copy_originals, observe,
-};
+use super::look::{APPROVALS, Found, HEADERS, HOOK_FILES, State, copy_originals};
+pub use super::look::{Depth, Looker, Sight, Subject};
 use crate::claude_json::read_regular;
 use crate::state_dir::{FILE_MODE, write_atomic};
 use crate::text::safe;
@@ -64,14 +66,14 @@ pub enum Allowed {
 impl Allowed {
     /// Whose word the configuration's `value` is. `set` holds what was given
     /// with `--set`.
-    pub fn of(value: bool, set: &[String], subject: Subject<'_>) -> Allowed {
+    pub fn of(value: bool, set: &[String], subject: &Subject) -> Allowed {
         let by_flag = |flag: &String| {
             flag.split_once('=')
                 .is_some_and(|(key, _)| key.trim() == "claude.allow_settings_changes")
         };
         if !value {
             Allowed::No
-        } else if set.iter().any(by_flag) || config_path(subject).is_none() {
+        } else if set.iter().any(by_flag) || !subject.holds_config() {
             Allowed::ByPerson
         } else {
             Allowed::ByProject
@@ -184,10 +186,10 @@ impl Watch {
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn begin(run_dir: &Path, subject: Subject<'_>, allowed: Allowed) -> Result<Watch> {
-        let baseline =
-            Baseline { format: FORMAT, allowed: allowed != Allowed::No, files: observe(subject) };
-        copy_originals(&run_dir.join(COPIES), subject)?;
+    pub fn begin(run_dir: &Path, looker: &mut Looker, allowed: Allowed) -> Result<Watch> {
+        let files = looker.look(Depth::Thorough).files;
+        let baseline = Baseline { format: FORMAT, allowed: allowed != Allowed::No, files };
+        copy_originals(&run_dir.join(COPIES), looker)?;
         let watch = Watch { run_dir: run_dir.to_owned(), baseline, told: None, suspected: false };
         watch.save()?;
         Ok(watch)
@@ -220,14 +222,8 @@ impl Watch {
     /// # Errors
     ///
     /// The new state, if it is allowed, cannot be written.
-    pub fn check(
-        &mut self,
-        subject: Subject<'_>,
-        allowed: Allowed,
-        moment: Moment,
-    ) -> Result<Verdict> {
-        let now = observe(subject);
-        let own = config_name(subject);
+    pub fn check(&mut self, sight: Sight, allowed: Allowed, moment: Moment) -> Result<Verdict> {
+        let Sight { files: now, own } = sight;
         let mut changes = compare(&self.baseline.files, &now);
         let suspected = std::mem::replace(&mut self.suspected, !changes.is_empty());
         if moment == Moment::Session && !suspected {
@@ -337,7 +333,7 @@ fn in_words(file: &str, part: &str) -> String {
     };
     let called = match key {
         _ if file == HOOK_FILES || file == APPROVALS => part.to_owned(),
-        _ if HEADERS.iter().any(|folder| file.ends_with(folder)) => {
+        _ if HEADERS.iter().any(|folder| Path::new(file).ends_with(folder)) => {
             format!("the header of {part}")
         }
         "mcpServers" => format!("MCP server {name}"),
@@ -371,7 +367,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::claude_json::Json;
+    use crate::claude_json::Places;
 
     const LOCAL: &str = ".claude/settings.local.json";
     const SHARED: &str = ".claude/settings.json";
@@ -380,7 +376,7 @@ mod tests {
         dir: tempfile::TempDir,
         project: PathBuf,
         run: PathBuf,
-        global: Json,
+        places: Places,
         config_file: Option<PathBuf>,
     }
 
@@ -391,7 +387,10 @@ mod tests {
             let (project, run) = (base.join("project"), base.join("run"));
             fs::create_dir_all(project.join(".claude")).unwrap();
             fs::create_dir(&run).unwrap();
-            World { dir, project, run, global: Json::Missing, config_file: None }
+            let config_dir = base.join("home/.claude");
+            fs::create_dir_all(&config_dir).unwrap();
+            let places = Places { config_dir, global_file: base.join("home/.claude.json") };
+            World { dir, project, run, places, config_file: None }
         }
 
         fn write(&self, path: &str, text: &str) {
@@ -400,20 +399,24 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        fn subject(&self) -> Subject<'_> {
-            Subject {
-                project: &self.project,
-                config_file: self.config_file.as_deref(),
-                global: &self.global,
-            }
+        fn subject(&self) -> Subject {
+            Subject::new(&self.project, self.config_file.as_deref(), &self.places)
+        }
+
+        fn looker(&self) -> Looker {
+            Looker::new(self.subject())
+        }
+
+        fn look(&self) -> Sight {
+            self.looker().look(Depth::Thorough)
         }
 
         fn begin(&self) -> Watch {
-            Watch::begin(&self.run, self.subject(), Allowed::No).unwrap()
+            Watch::begin(&self.run, &mut self.looker(), Allowed::No).unwrap()
         }
 
         fn check(&self, watch: &mut Watch) -> Verdict {
-            watch.check(self.subject(), Allowed::No, Moment::Launch).unwrap()
+            watch.check(self.look(), Allowed::No, Moment::Launch).unwrap()
         }
 
         /// What is refused, in words, for a watch that was put down meanwhile.
@@ -536,16 +539,80 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_power_in_the_persons_own_files_counts_and_nothing_else() {
+        let world = World::new();
+        let project = world.project.to_str().unwrap().to_owned();
+        let own = world.places.config_dir.clone();
+        let settings = |value: Value| fs::write(own.join("settings.json"), value.to_string());
+        let global = |value: Value| fs::write(&world.places.global_file, value.to_string());
+        settings(json!({"model": "opus", "hooks": {"Stop": []}})).unwrap();
+        global(json!({"numStartups": 1, "mcpServers": {"mine": {"command": "x"}}})).unwrap();
+        world.begin();
+        // What the CLI itself writes in a session.
+        let empty = json!({"allowedTools": [], "mcpServers": {}, "history": ["x"]});
+        let entries = json!({&project: empty, "/elsewhere": {"allowedTools": ["Bash"]}});
+        let mine = json!({"mine": {"command": "x"}});
+        global(json!({"numStartups": 2, "mcpServers": &mine, "projects": entries})).unwrap();
+        settings(json!({"model": "sonnet", "hooks": {"Stop": []}, "feedbackSurveyState": {},
+            "env": {"DISABLE_AUTOUPDATER": "1"}}))
+        .unwrap();
+        world.same();
+        global(json!({"mcpServers": &mine, "projects": {&project: {"allowedTools": ["Bash"]}}}))
+            .unwrap();
+        assert!(world.refused().contains("allowedTools for "), "{}", world.refused());
+        let servers = json!({"evil": {"command": "x"}});
+        global(json!({"mcpServers": &mine, "projects": {&project: {"mcpServers": servers}}}))
+            .unwrap();
+        assert!(world.refused().contains("mcpServers for "), "{}", world.refused());
+        global(json!({"mcpServers": {"mine": {"command": "y"}}})).unwrap();
+        assert!(world.refused().contains(".claude.json (MCP server mine)"), "{}", world.refused());
+        global(json!({"mcpServers": &mine})).unwrap();
+        world.same();
+        settings(json!({"hooks": {"Stop": ["x"]}, "env": {"X": "1"}, "apiKeyHelper": "x"}))
+            .unwrap();
+        let told = world.refused();
+        assert!(
+            told.contains("environment variable X, hooks of Stop, the program of apiKeyHelper")
+        );
+        settings(json!({"hooks": {"Stop": []}})).unwrap();
+        for folder in ["commands", "agents", "skills/one"] {
+            let path = own.join(folder).join("x.md");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "---\ndescription: x\n---\n").unwrap();
+            world.same();
+            fs::write(&path, "---\nhooks: x\n---\n").unwrap();
+            assert!(world.refused().contains("the header of "), "{folder}");
+            fs::remove_file(&path).unwrap();
+        }
+        world.same();
+    }
+
+    #[test]
+    fn a_moment_in_which_the_clis_own_file_is_not_sound_is_no_change() {
+        let world = World::new();
+        let text = json!({"mcpServers": {"mine": {"command": "x"}}}).to_string();
+        fs::write(&world.places.global_file, &text).unwrap();
+        let mut watch = world.begin();
+        let mut looker = world.looker();
+        for text in [&*text, "", "{\"mcp", &*text] {
+            fs::write(&world.places.global_file, text).unwrap();
+            let sight = looker.look(Depth::Thorough);
+            let verdict = watch.check(sight, Allowed::No, Moment::Launch).unwrap();
+            assert_eq!(verdict, Verdict::Same, "{text:?}");
+        }
+    }
+
+    #[test]
     fn approvals_that_the_cli_moves_by_itself_are_no_change() {
-        let mut world = World::new();
+        let world = World::new();
         let project = world.project.to_str().unwrap().to_owned();
         let entry = |entry: Value| {
-            Json::parse(json!({"projects": {&project: entry}}).to_string().as_bytes())
+            let text = json!({"projects": {&project: entry}}).to_string();
+            fs::write(&world.places.global_file, text).unwrap();
         };
-        world.global =
-            entry(json!({"enabledMcpjsonServers": ["a"], "enableAllProjectMcpServers": true}));
+        entry(json!({"enabledMcpjsonServers": ["a"], "enableAllProjectMcpServers": true}));
         world.begin();
-        world.global = entry(json!({}));
+        entry(json!({}));
         world.write(LOCAL, r#"{"enabledMcpjsonServers":["a"],"enableAllProjectMcpServers":true}"#);
         world.same();
         world.write(LOCAL, r#"{"enabledMcpjsonServers":["a", "b"]}"#);
@@ -618,7 +685,7 @@ mod tests {
         let mut watch = world.begin();
         world.write(SHARED, r#"{"model":"opus"}"#);
         let check = |watch: &mut Watch, allowed| {
-            watch.check(world.subject(), allowed, Moment::Launch).unwrap()
+            watch.check(world.look(), allowed, Moment::Launch).unwrap()
         };
         assert!(matches!(check(&mut watch, Allowed::ByProject), Verdict::Refused(_)));
         let Verdict::Allowed(changes) = check(&mut watch, Allowed::ByPerson) else { panic!() };
@@ -629,9 +696,9 @@ mod tests {
 
         // Allowed by the project when the run began.
         let world = World::new();
-        let mut watch = Watch::begin(&world.run, world.subject(), Allowed::ByProject).unwrap();
+        let mut watch = Watch::begin(&world.run, &mut world.looker(), Allowed::ByProject).unwrap();
         world.write(SHARED, r#"{"model":"opus"}"#);
-        let verdict = watch.check(world.subject(), Allowed::ByProject, Moment::Launch).unwrap();
+        let verdict = watch.check(world.look(), Allowed::ByProject, Moment::Launch).unwrap();
         assert!(matches!(verdict, Verdict::Allowed(_)));
     }
 
@@ -649,12 +716,12 @@ mod tests {
         assert_eq!(world.check(&mut watch), Verdict::Same, "told once");
         let taken_up = |allowed| {
             let mut watch = Watch::resume(&world.run).unwrap().unwrap();
-            watch.check(world.subject(), allowed, Moment::TakenUp).unwrap()
+            watch.check(world.look(), allowed, Moment::TakenUp).unwrap()
         };
         assert!(matches!(taken_up(Allowed::ByProject), Verdict::Refused(_)));
         // An allowed change of other settings at night does not accept this one.
         world.write(SHARED, r#"{"model":"opus"}"#);
-        let verdict = watch.check(world.subject(), Allowed::ByPerson, Moment::Launch).unwrap();
+        let verdict = watch.check(world.look(), Allowed::ByPerson, Moment::Launch).unwrap();
         let Verdict::Allowed(changes) = verdict else { panic!() };
         assert_eq!(changes.list().len(), 1);
         let Verdict::Refused(changes) = taken_up(Allowed::No) else { panic!() };
@@ -670,7 +737,7 @@ mod tests {
         let mut watch = world.begin();
         let mut look = |text: &str| {
             world.write(SHARED, text);
-            watch.check(world.subject(), Allowed::No, Moment::Session).unwrap()
+            watch.check(world.look(), Allowed::No, Moment::Session).unwrap()
         };
         // Somebody writes the file anew, bit by bit.
         assert_eq!(look(""), Verdict::Same);
@@ -683,14 +750,14 @@ mod tests {
     fn whose_word_it_is() {
         let mut world = World::new();
         let set = ["claude.allow_settings_changes=true".to_owned()];
-        assert_eq!(Allowed::of(false, &set, world.subject()), Allowed::No);
-        assert_eq!(Allowed::of(true, &set, world.subject()), Allowed::ByPerson);
-        assert_eq!(Allowed::of(true, &[], world.subject()), Allowed::ByProject);
+        assert_eq!(Allowed::of(false, &set, &world.subject()), Allowed::No);
+        assert_eq!(Allowed::of(true, &set, &world.subject()), Allowed::ByPerson);
+        assert_eq!(Allowed::of(true, &[], &world.subject()), Allowed::ByProject);
         for (inside, word) in [(true, Allowed::ByProject), (false, Allowed::ByPerson)] {
             let base = if inside { world.project.clone() } else { world.run.clone() };
             fs::write(base.join("own.toml"), "").unwrap();
             world.config_file = Some(base.join("own.toml"));
-            assert_eq!(Allowed::of(true, &[], world.subject()), word);
+            assert_eq!(Allowed::of(true, &[], &world.subject()), word);
         }
     }
 
@@ -744,9 +811,30 @@ mod tests {
         assert!(told.contains("95 more") && told.len() < 1000, "{told}");
         assert!(!told.contains('\u{1b}'));
         world.write(SHARED, "{}");
-        for n in 0..=512 {
-            world.write(&format!(".claude/hooks/{n}"), "x");
-        }
-        assert!(world.refused().contains("more than 512 files"));
+    }
+
+    #[test]
+    fn a_folder_that_holds_too_much_is_a_change_unless_it_did_so_from_the_start() {
+        let fill = |world: &World, files: std::ops::Range<usize>| {
+            for n in files {
+                world.write(&format!(".claude/hooks/{n}"), "x");
+            }
+        };
+        let world = World::new();
+        fill(&world, 0..3);
+        world.begin();
+        fill(&world, 3..2_100);
+        let told = world.refused();
+        assert!(told.contains(".claude/hooks (it holds too much to be compared"), "{told}");
+        assert!(told.contains("2000 files and 16 MiB"), "{told}");
+
+        let world = World::new();
+        fill(&world, 0..2_100);
+        world.begin();
+        fill(&world, 2_100..2_200);
+        world.same();
+        // The others are compared all the same.
+        world.write(".claude/commands/new.md", "---\nallowed-tools: Bash\n---\n");
+        assert!(world.refused().contains("the header of new.md"));
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde::{Deserialize, Serialize};
 
-use crate::devdocs::git::{Call, Output, Problem, Programs, Setting, args, switched_off};
+use crate::devdocs::git::{Call, Filters, Output, Problem, Setting, args, switched_off};
 use crate::session::sweep::RUN_VARIABLE;
 
 /// Where the refs are.
@@ -126,7 +126,7 @@ async fn keep_within(cycle: Cycle<'_>, bounds: Bounds) -> Result<Outcome, String
         .prefix("index-")
         .tempdir_in(cycle.scratch)
         .map_err(|err| format!("no room for a copy of the index: {err}"))?;
-    let off = switched_off(cycle.project, Programs::HooksAndFilters).await;
+    let off = switched_off(cycle.project, Filters::All).await;
     let mut settings = off.map_err(|problem| problem.to_string())?;
     settings.extend(SETTINGS.map(|(key, value)| (key.into(), value.into())));
     let index = Index { cycle, settings, file: private.path().join("index"), bounds };
@@ -377,7 +377,8 @@ pub async fn forget_old(project: &Path, run_id: &str, scratch: &Path) -> Result<
     };
     let orders = orders().map_err(|err| format!("no room for a list of refs: {err}"))?;
     let words = args(&["update-ref", "--no-deref", "--stdin"], &[]);
-    done(Call::new(project, words).input(orders).run().await)?;
+    let off = switched_off(project, Filters::All).await.map_err(|problem| problem.to_string())?;
+    done(Call::new(project, words).settings(off).input(orders).run().await)?;
     Ok(old.len())
 }
 
@@ -665,6 +666,40 @@ mod tests {
             assert_eq!(content(root, &kept, file), "raw\r\n");
         }
         assert!(!trace.exists(), "{}", fs::read_to_string(&trace).unwrap());
+    }
+
+    #[test]
+    fn files_of_lfs_are_kept_as_pointers_until_they_change() {
+        let dir = repository();
+        let root = dir.path();
+        write(root, ".gitattributes", "*.bin filter=lfs -text\n");
+        // What its filter made of the file when it was added.
+        write(root, "a.bin", "pointer");
+        write(root, "b.bin", "pointer");
+        commit(root, "pointers");
+        let index = root.join(".git/index");
+        let checked_out = fs::read(&index).unwrap();
+        for (key, value) in [("clean", "git-lfs clean"), ("required", "true")] {
+            git(root, &["config", &format!("filter.lfs.{key}"), value]);
+        }
+        write(root, "b.bin", "many new bytes");
+        let kept = kept(root);
+        assert_eq!(content(root, &kept, "a.bin"), "pointer");
+        assert_eq!(content(root, &kept, "b.bin"), "many new bytes");
+        assert_eq!(fs::read(&index).unwrap(), checked_out);
+    }
+
+    #[test]
+    fn a_repository_that_cannot_be_written_says_so() {
+        let dir = repository();
+        let root = dir.path();
+        // The owner of the machine may write where no mode allows it.
+        write(root, ".git/refs/longhaul", "in the way");
+        let Outcome::Skipped { why } = keep_now(root) else { panic!("kept") };
+        assert!(why.contains("cannot lock ref"), "{why}");
+        fs::remove_file(root.join(".git/refs/longhaul")).unwrap();
+        write(root, ".git/refs/longhaul.lock", "");
+        kept(root);
     }
 
     #[test]

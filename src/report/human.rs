@@ -12,6 +12,9 @@ use crate::cycle::state::Budget;
 use crate::guard::worktree;
 use crate::text::{self, Side};
 
+/// As much of a commit's id as tells it from others.
+const SHORT_ID: usize = 12;
+
 /// Nothing but a path or an id is wider than this.
 const COLUMNS: usize = 100;
 /// A foreign text longer than this is cut; the JSON report has all of it.
@@ -118,9 +121,9 @@ impl Report {
     }
 
     /// The git refs of the newest cycles that have one.
-    fn trees(&self) -> impl Iterator<Item = (u32, &str)> {
+    fn trees(&self) -> impl Iterator<Item = (&CycleReport, &str)> {
         let all: Vec<_> =
-            self.cycles.iter().filter_map(|c| Some((c.cycle, c.git_ref.as_deref()?))).collect();
+            self.cycles.iter().filter_map(|c| Some((c, c.git_ref.as_deref()?))).collect();
         let older = all.len().saturating_sub(TREES);
         all.into_iter().skip(older)
     }
@@ -346,8 +349,10 @@ impl Report {
             page.path(&format!("session {}", c.cycle), &c.session_id);
         }
         // The work tree as the newest cycles found it.
-        for (cycle, git_ref) in self.trees() {
-            page.path(&format!("files {cycle}"), git_ref);
+        for (c, git_ref) in self.trees() {
+            let commit = c.git_commit.as_deref().unwrap_or_default();
+            let short: String = commit.chars().take(SHORT_ID).collect();
+            page.path(&format!("files {}", c.cycle), format!("{git_ref} {short}").trim_end());
         }
         if let Some((_, git_ref)) = self.trees().last() {
             page.path("had back by", &worktree::restore_command(git_ref));

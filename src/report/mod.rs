@@ -252,6 +252,8 @@ pub struct CycleReport {
     pub survivors: u32,
     /// The git ref that holds the work tree as the cycle found it.
     pub git_ref: Option<String>,
+    /// The commit that it names.
+    pub git_commit: Option<String>,
     #[serde(skip)]
     reason: Option<EndReason>,
 }
@@ -487,6 +489,7 @@ impl CycleReport {
             killed: c.killed,
             survivors: c.survivors,
             git_ref: c.git_ref.clone(),
+            git_commit: c.git_commit.clone(),
             reason: c.end_reason,
         }
     }

@@ -242,6 +242,7 @@ fn the_json_has_the_promised_fields() {
       "end_reason": "threshold",
       "ended_at": "2027-01-15T08:40:49.200Z",
       "exit": 143,
+      "git_commit": null,
       "git_ref": null,
       "killed": 0,
       "model": "claude-opus-4-5",

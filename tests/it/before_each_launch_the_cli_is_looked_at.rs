@@ -64,7 +64,17 @@ fn with_a_broken_file_of_its_own_nothing_is_launched() {
     assert_eq!(run.count("session_started"), 1, "{}", run.dump());
     let message = run.event("run_finished")["message"].as_str().unwrap();
     assert!(message.contains(".claude.json"), "{message}");
+    // What it says to use is there, and is what the run began with.
+    let hint = message.split("a copy from the start of this run: cp -f '").nth(1);
+    let copy = std::path::Path::new(hint.and_then(|hint| hint.split('\'').next()).unwrap());
+    let text = std::fs::read_to_string(copy).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object());
     assert_eq!(failures(&lab.report(), "config_corrupt"), 1);
     assert_eq!(std::fs::read_to_string(ruined).unwrap(), "{\"proj");
     lab.wait_gone();
+    // It holds secrets: the run after the mending removes it.
+    std::fs::copy(copy, lab.home.config_dir().join(".claude.json")).unwrap();
+    install(&lab, "");
+    lab.night(&[]).finished().ended(0, "done");
+    assert!(!copy.exists());
 }

@@ -115,6 +115,8 @@ pub struct Machine {
     declined_in_a_row: u32,
     /// Looks in a row for a program that is gone.
     missing_in_a_row: u32,
+    /// The change of settings, allowed by nobody, that was counted last.
+    settings_told: Option<String>,
     /// When a text was last held back by a question.
     held_at: Option<Timestamp>,
     /// The model replied since the last pause after a failure.
@@ -198,6 +200,7 @@ impl Machine {
             hung_in_a_row: 0,
             declined_in_a_row: 0,
             missing_in_a_row: 0,
+            settings_told: None,
             held_at: None,
             replied_since_pause: false,
             limit: None,
@@ -237,8 +240,8 @@ impl Machine {
                     self.on_recovered(before, now, *params, spend, bill, killed);
                 }
                 Event::Prepared { refusal, warnings } => self.on_prepared(now, refusal, warnings),
-                Event::TreeKept { cycle, git_ref, trouble } => {
-                    self.on_tree_kept(cycle, git_ref, trouble);
+                Event::TreeKept { cycle, git_ref, commit, trouble } => {
+                    self.on_tree_kept(cycle, (git_ref, commit), trouble);
                 }
                 Event::Disks { rooms } => self.on_disks(now, &rooms),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),

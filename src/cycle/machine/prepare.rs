@@ -52,17 +52,31 @@ impl Machine {
     /// be too late.
     pub(super) fn on_settings_changed(&mut self, now: Timestamp, why: String, allowed: bool) {
         if allowed {
+            // It is what later looks compare with: each is a change of its own.
             self.fail(Class::SettingsChanged);
             return self.tell(Notice::Warning { text: why });
         }
+        let is_new = self.count_settings(&why);
         if matches!(self.state, State::Ending { .. } | State::Between { .. }) {
             // Too late for this session; the next launch, or the next run, is refused.
-            self.fail(Class::SettingsChanged);
-            return self.tell(Notice::Warning { text: why });
+            if is_new {
+                self.tell(Notice::Warning { text: why });
+            }
+            return;
         }
-        self.fail(Class::SettingsChanged);
         self.needs_person(why.clone(), String::new());
         self.end_now(now, Outcome::NeedsPerson { why }, EndReason::NeedsPerson);
+    }
+
+    /// Counts a change that nobody allowed, and that each look finds until a person
+    /// has dealt with it; false if it is the one that was counted last.
+    fn count_settings(&mut self, why: &str) -> bool {
+        let is_new = self.settings_told.as_deref() != Some(why);
+        if is_new {
+            self.fail(Class::SettingsChanged);
+            self.settings_told = Some(why.to_owned());
+        }
+        is_new
     }
 
     /// Budgets, threshold and progress are blind without the record.
@@ -74,7 +88,11 @@ impl Machine {
     }
 
     fn on_refused(&mut self, now: Timestamp, Refusal { class, why }: Refusal) {
-        self.fail(class);
+        if class == Class::SettingsChanged {
+            self.count_settings(&why);
+        } else {
+            self.fail(class);
+        }
         self.missing_in_a_row += u32::from(class == Class::CliMissing);
         if class == Class::CliMissing && self.missing_in_a_row < MISSING_LOOKS {
             let attempt = self.missing_in_a_row;
@@ -88,12 +106,13 @@ impl Machine {
     pub(super) fn on_tree_kept(
         &mut self,
         cycle: u32,
-        git_ref: Option<String>,
+        (git_ref, commit): (Option<String>, Option<String>),
         trouble: Option<String>,
     ) {
         let records = self.past.iter_mut().chain(self.live.as_mut());
         for record in records.filter(|c| c.cycle == cycle) {
             record.git_ref.clone_from(&git_ref);
+            record.git_commit.clone_from(&commit);
         }
         if let Some(text) = trouble {
             self.tell(Notice::Warning { text });
