@@ -87,7 +87,16 @@ fn the_menu_of_a_limit_is_left_and_the_session_goes_on() {
     let lab = subscriber(limited(now_s() + 15));
     let settings = r#"{"autoContinueAtUsageLimit": false}"#;
     std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
-    let run = lab.night(&[]).finished().ended(0, "done");
+    let run = lab.night(&[]);
+    let waiting = run.wait_event("waiting");
+    let status = lab.status();
+    for key in ["reason", "until"] {
+        assert_eq!(status["waiting"][key], waiting[key], "{status:#}");
+    }
+    let human = lab.longhaul_output(&["status"]).stdout;
+    assert!(human.contains("\nwaits    five-hour limit, until "), "{human}");
+    let run = run.finished().ended(0, "done");
+    assert_eq!(lab.status()["waiting"], serde_json::Value::Null);
     assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
     assert_eq!(run.words("dialog", "kind"), ["usage_limit_menu"], "{}", run.dump());
     assert_eq!(run.count("session_started"), 1, "{}", run.dump());

@@ -256,7 +256,7 @@ impl Machine {
         }
         self.cli_retries = Some(class);
         self.on_sign(now, Sign::Retry);
-        self.tell(Notice::Retrying { class, attempt, after_ms });
+        self.tell_pause(class, attempt, after_ms);
     }
 
     /// How much of the subscription is used.

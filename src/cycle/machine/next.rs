@@ -136,7 +136,7 @@ impl Machine {
             self.note = note;
             self.tell(Notice::ThresholdReached(pressure));
             self.begin_ask(EndReason::Threshold);
-        } else if self.paused {
+        } else if self.paused.is_some() {
             self.note = note;
             self.enter(State::Held);
         } else if self.nudges_in_a_row >= self.params.max_nudges {
@@ -196,7 +196,7 @@ impl Machine {
         if let Some(outcome) = self.reason_to_stop() {
             return self.finish(now, outcome);
         }
-        if self.paused {
+        if self.paused.is_some() {
             return self.enter(State::Between { step: Between::Held });
         }
         match self.failed.take() {

@@ -31,7 +31,7 @@ impl Machine {
         self.elapsed_before_ms =
             self.elapsed_before_ms.saturating_add(before.ms_since(self.clock_base));
         self.clock_base = now;
-        self.paused = false;
+        self.paused = None;
         self.verdict = None;
         // Nobody may have heard of it; and the fresh session may not ask again.
         self.asked = None;
