@@ -62,6 +62,14 @@ pub struct Pause {
     pub since: Timestamp,
 }
 
+impl Pause {
+    /// What is left of it, by the time of day: the clock of the boot may be another.
+    pub fn left_ms(&self, now: Timestamp) -> u64 {
+        let over_unix_ms = self.since.plus_ms(self.after_ms).unix_ms;
+        u64::try_from(over_unix_ms.saturating_sub(now.unix_ms)).unwrap_or(0).min(self.after_ms)
+    }
+}
+
 /// A wait for a usage limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitRecord {

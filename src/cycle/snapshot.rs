@@ -96,19 +96,7 @@ impl<'a> Snapshot<'a> {
 
     /// The failure that is tried again: by longhaul after a pause, or by the CLI itself.
     pub fn retrying(&self) -> Option<Pause> {
-        let lasts = match &self.machine.state {
-            State::Cooling { class, .. } => *class != Class::UsageLimit,
-            State::Between { step: Between::Backoff { until_unix_ms } } => until_unix_ms.is_none(),
-            State::Starting | State::Working | State::Checkpointing { .. } => {
-                self.machine.cli_retries.is_some()
-            }
-            State::Judging { .. }
-            | State::Held
-            | State::Ending { .. }
-            | State::Between { .. }
-            | State::Finished { .. } => false,
-        };
-        self.machine.pause.filter(|_| lasts)
+        self.machine.retrying()
     }
 
     /// The hang that was told, while it lasts.

@@ -64,17 +64,25 @@ impl Machine {
 
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
         let open = self.waits.last().filter(|w| w.ended.is_none());
-        if open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS) {
-            return;
-        }
+        let is_same =
+            open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS);
         let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
-        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none() && !is_known) {
-            // Tried now and then, until nobody knows when: one wait, told once.
-            open.until_unix_ms = until_unix_ms;
-            return;
+        let is_untold = std::mem::take(&mut self.is_wait_untold);
+        let reason = reason.to_owned();
+        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none()) {
+            // Tried now and then, until nobody knows when, it is one wait as well.
+            if is_same || !is_known {
+                if !is_same || is_untold {
+                    open.until_unix_ms = until_unix_ms;
+                }
+                // Told once, and again after a restart.
+                if is_untold {
+                    self.tell(Notice::Waiting { reason, until_unix_ms });
+                }
+                return;
+            }
         }
         self.end_wait(now);
-        let reason = reason.to_owned();
         let wait = WaitRecord { reason: reason.clone(), since: now, until_unix_ms, ended: None };
         self.waits.push(wait);
         self.tell(Notice::Waiting { reason, until_unix_ms });

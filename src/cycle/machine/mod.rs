@@ -127,6 +127,10 @@ pub struct Machine {
     pub(super) cli_retries: Option<Class>,
     /// The pause after a failure that was told last.
     pub(super) pause: Option<Pause>,
+    /// The pause that was cut short when longhaul was killed.
+    cut_pause: Option<Pause>,
+    /// Whoever listens since the restart does not know of the wait that goes on.
+    is_wait_untold: bool,
     /// Since when the API gives no reply, in milliseconds supervised.
     outage_since_ms: Option<u64>,
     /// When each deadline is due, by the clock of the boot.
@@ -206,6 +210,8 @@ impl Machine {
             used_up: None,
             cli_retries: None,
             pause: None,
+            cut_pause: None,
+            is_wait_untold: false,
             outage_since_ms: None,
             due_ms: BTreeMap::new(),
             woke_ms: None,
@@ -292,6 +298,39 @@ impl Machine {
         *booked = booked.saturating_add(after_ms);
         self.tell_pause(class, attempt, after_ms);
         after_ms
+    }
+
+    /// The pause after a failure that longhaul waits out at present.
+    fn pause_in_hand(&self) -> Option<Pause> {
+        let lasts = match &self.state {
+            State::Cooling { class, .. } => *class != Class::UsageLimit,
+            State::Between { step: Between::Backoff { until_unix_ms } } => until_unix_ms.is_none(),
+            State::Starting
+            | State::Working
+            | State::Checkpointing { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => false,
+        };
+        self.pause.filter(|_| lasts)
+    }
+
+    /// The failure that is tried again: by longhaul after a pause, or by the CLI.
+    pub(super) fn retrying(&self) -> Option<Pause> {
+        let by_cli = match &self.state {
+            State::Starting | State::Working | State::Checkpointing { .. } => {
+                self.pause.filter(|_| self.cli_retries.is_some())
+            }
+            State::Cooling { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => None,
+        };
+        by_cli.or_else(|| self.pause_in_hand())
     }
 
     fn tell_pause(&mut self, class: Class, attempt: u32, after_ms: u64) {
