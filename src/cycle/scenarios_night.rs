@@ -401,6 +401,37 @@ fn a_limit_that_was_reset_while_longhaul_was_gone_is_not_waited_for() {
 }
 
 #[test]
+fn whoever_allows_no_waiting_is_told_at_once() {
+    let no_wait = || working_with(|p| p.max_wait_ms = 0);
+    let limited = no_wait().and(|s| s.is_limited(90 * SECOND as i64));
+    let on_screen = no_wait().and(|s| s.tells_limit(90 * SECOND as i64));
+    let no_time = no_wait().and(Story::is_limited_for_unknown_time);
+    // What the CLI gets over by itself is no wait; what it gives up is.
+    let failed = no_wait().and(|s| {
+        for attempt in 1..4 {
+            s.tries_again(Class::Overloaded, attempt).stands_in("working");
+        }
+        s.replies(22_000).tries_again(Class::Overloaded, 1).stands_in("working").overloads()
+    });
+    // Nor does it try for ever.
+    let endless = no_wait().and(|s| {
+        for attempt in 1..1_000 {
+            if !s.is("working") {
+                break;
+            }
+            s.sits_for(MINUTE).tries_again(Class::Overloaded, attempt);
+        }
+        s
+    });
+    for mut s in [limited, on_screen, no_time, failed, endless] {
+        s.stands_in("ending").exits().brief_written().reads_open().weighs(true);
+        assert_eq!(s.m.past[0].end_reason, Some(EndReason::Limit));
+        assert_eq!(s.m.outcome().map(Outcome::exit_code), Some(31), "{:?}", s.m.state());
+        assert!(Snapshot::of(&s.m).waits().is_empty() && !s.told(is_waiting));
+    }
+}
+
+#[test]
 fn a_wait_that_goes_on_after_a_restart_is_told_again_and_counts_once() {
     // The session was idle, nobody lived, or no time is known.
     let idle = working().and(|s| s.is_limited(hours(2)));

@@ -20,7 +20,7 @@ use crate::claude_json::{Env, Json, Places};
 use crate::config::Config;
 use crate::{Error, ErrorKind};
 
-pub use program::{check_notify_command, find_decider, find_program};
+pub use program::{find_decider, find_program};
 
 /// The release of the CLI this program is tested with.
 pub const TESTED_CLI_VERSION: &str = "2.1.329";

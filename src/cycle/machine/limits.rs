@@ -11,6 +11,8 @@ use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
 /// Two resets closer together than this are the same: texts give minutes.
 const SAME_RESET_MS: i64 = 120_000;
+/// The CLI's own attempts take about three minutes, and are not longhaul's waiting.
+const OWN_ATTEMPTS_MS: u64 = 600_000;
 /// A subscription used up to this counts as used up.
 const USED_UP_PERCENT: f64 = 99.0;
 
@@ -31,9 +33,13 @@ impl Machine {
 
     /// Would a wait of `more_ms` from now on be longer than the person allows?
     pub(super) fn is_past_waiting(&self, now: Timestamp, more_ms: u64) -> bool {
+        self.outage_ms(now).saturating_add(more_ms) > self.params.max_wait_ms
+    }
+
+    /// How long the API has given no reply.
+    fn outage_ms(&self, now: Timestamp) -> u64 {
         let elapsed_ms = self.elapsed_ms(now);
-        let since_ms = self.outage_since_ms.unwrap_or(elapsed_ms);
-        elapsed_ms.saturating_sub(since_ms).saturating_add(more_ms) > self.params.max_wait_ms
+        elapsed_ms.saturating_sub(self.outage_since_ms.unwrap_or(elapsed_ms))
     }
 
     pub(super) fn begin_outage(&mut self, now: Timestamp) {
@@ -258,7 +264,14 @@ impl Machine {
         }
         if class.is_outage() {
             self.begin_outage(now);
-            if self.verdict.is_none() && self.is_past_waiting(now, after_ms) {
+            // Whoever wants no waiting still wants what failed once to be tried again.
+            let waits = self.params.max_wait_ms > 0;
+            let is_over = if waits {
+                self.is_past_waiting(now, after_ms)
+            } else {
+                self.outage_ms(now).saturating_add(after_ms) > OWN_ATTEMPTS_MS
+            };
+            if self.verdict.is_none() && is_over {
                 return self.give_up_waiting(now);
             }
         }
