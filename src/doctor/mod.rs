@@ -126,7 +126,7 @@ struct Patient<'a> {
 }
 
 /// Examines everything a run of `config` in `project` (its real path) needs.
-/// Runs `claude --version`; changes nothing.
+/// Runs `claude --version`; changes nothing, but a copy of damaged state is put aside.
 pub fn examine(config: &Config, project: &Path, env: &Env) -> Vec<Finding> {
     examine_as(config, project, env, rustix::process::geteuid().is_root())
 }
