@@ -5,7 +5,8 @@
 //! of SHA-256 over the digits of the line before and this line's JSON. A torn
 //! last line (power cut while writing) is dropped; anything else that does not
 //! fit means that the file was damaged, and a damaged journal is never guessed
-//! at: the run refuses to start (exit 50) and the file stays as it is.
+//! at: the run refuses to start (exit 50), the file stays as it is, and a copy of
+//! it is put aside.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::cycle::{Action, Event, Machine, Params};
+use crate::damaged;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format this version writes and reads. An older machine decided otherwise on
@@ -300,12 +302,11 @@ fn is_last(reader: &mut BufReader<File>) -> bool {
 }
 
 fn damaged(path: &Path, entry: u64, why: &str) -> Error {
-    Error::new(
-        ErrorKind::State,
-        format!("the journal {} is damaged at entry {entry}: {why}", path.display()),
-    )
-    .hint("nothing was started and the file was left as it is; a run on unreadable state could repeat or lose work")
-    .hint("to give this run up and start afresh, move its folder away (keep it: it is the only record)")
+    let message = format!("the journal {} is damaged at entry {entry}: {why}", path.display());
+    // The run's folder, out of `runs` into the folder of the project.
+    let run = path.parent().unwrap_or(path);
+    let project = run.parent().and_then(Path::parent).unwrap_or(run);
+    damaged::refuse(path, message, run, &project.join(""))
 }
 
 fn at(path: &Path, what: &str, e: std::io::Error) -> Error {

@@ -36,7 +36,7 @@
 //! | [`transcript`], [`models`] | what a session did, used and cost |
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
-//! | [`journal`], [`runs`], [`state_dir`], [`lock`] | what survives, and where |
+//! | [`journal`], [`runs`], [`state_dir`], [`lock`], `damaged` | what survives, and where; what cannot be read any more |
 //! | [`memory`], [`disk`] | what longhaul itself takes, and what is left |
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@notify`] | telling a person who is not there |
@@ -54,6 +54,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cycle;
+mod damaged;
 pub mod demo;
 pub mod devdocs;
 pub mod disk;

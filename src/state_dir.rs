@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, damaged};
 
 /// The format of the state this program writes; it reads this and older ones.
 pub const FORMAT_VERSION: u32 = 1;
@@ -240,8 +240,8 @@ impl ProjectState {
         let path = self.dir.join(PROJECT_FILE);
         let shown = path.display();
         let unreadable = |why: &str| {
-            Error::new(ErrorKind::State, format!("the state file {shown} {why}"))
-                .hint(format!("move {} away to start afresh", self.dir.display()))
+            let to = self.dir.with_extension("given-up");
+            damaged::refuse(&path, format!("the state file {shown} {why}"), &self.dir, &to)
         };
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,

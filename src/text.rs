@@ -238,6 +238,46 @@ pub fn local(unix_ms: i64, zone: &TimeZone, pattern: &str) -> String {
     }
 }
 
+/// A moment for somebody who reads it later: `Sat 2026-11-21 02:55 CET`.
+pub fn moment(unix_ms: i64, zone: &TimeZone) -> String {
+    local(unix_ms, zone, "%a %Y-%m-%d %H:%M %Z")
+}
+
+/// A moment for somebody who reads it now: `02:55`, with the day where that would
+/// be the wrong one to think of.
+pub fn near(unix_ms: i64, now_unix_ms: i64, zone: &TimeZone) -> String {
+    const HOUR_MS: u64 = 3_600_000;
+    let pattern = match unix_ms.abs_diff(now_unix_ms) / HOUR_MS {
+        0..20 => "%H:%M",
+        20..144 => "%a %H:%M",
+        _ => "%Y-%m-%d %H:%M",
+    };
+    local(unix_ms, zone, pattern)
+}
+
+/// A span of time said as a person would: `45 s`, `12 min`, `1 h 12 min`, `2 days`.
+pub fn about(ms: u64) -> String {
+    if ms < 100_000 {
+        return format!("{} s", ms.div_ceil(1_000));
+    }
+    let minutes = (ms + 30_000) / 60_000;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours @ 0..48, 0) => format!("{hours} h"),
+        (hours @ 0..48, minutes) => format!("{hours} h {minutes} min"),
+        (hours, _) => format!("{} days", (hours + 12) / 24),
+    }
+}
+
+/// A word as a shell reads it back, quoted where it has to be.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// One or many: `1 task`, `3 tasks`.
 pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })
@@ -322,6 +362,22 @@ mod tests {
         assert_eq!(
             [0.1 + 0.2, -0.0, -1e-9, 1.234_567_89, f64::NAN].map(written),
             ["0.3", "0.0", "0.0", "1.234568", "null"]
+        );
+    }
+
+    #[test]
+    fn moments_are_as_exact_as_a_person_needs_them() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        // 2027-01-15 08:00 UTC
+        let now = 1_800_000_000_000;
+        assert_eq!(moment(now, &zone), "Fri 2027-01-15 09:00 CET");
+        let hours = |n: i64| near(now + n * 3_600_000, now, &zone);
+        assert_eq!([0, 19, -19].map(hours), ["09:00", "04:00", "14:00"]);
+        assert_eq!([20, 143, 144].map(hours), ["Sat 05:00", "Thu 08:00", "2027-01-21 09:00"]);
+        assert_eq!(
+            [0, 1, 99_000, 100_000, 719_999, 3_600_000, 4_320_000, 86_400_000, 200_000_000]
+                .map(about),
+            ["0 s", "1 s", "99 s", "2 min", "12 min", "1 h", "1 h 12 min", "24 h", "2 days"]
         );
     }
 

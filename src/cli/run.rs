@@ -77,9 +77,8 @@ pub fn start(
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);
     }
-    doctor::check_notify_command(&config.notify.command, &env)?;
     if let PermissionPolicy::Command(argv) = &mut config.permissions.policy {
-        *argv = doctor::find_decider(argv, &env)?;
+        *argv = doctor::find_decider(argv, &config.places, &env)?;
     }
     sweep::become_subreaper()?;
     let program = doctor::find_program(&config.claude.command, project, &ground.child_env)?;

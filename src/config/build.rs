@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::duration::format_duration;
 use super::layers::{Settings, Typed};
+use super::setting::Reader;
 use super::{
     Checkpoint, Claude, Config, Context, Hang, Limits, Notify, Occasion, PermissionPolicy,
     Permissions, Session, Task,
@@ -22,6 +24,8 @@ const WAIT_HOURS_MAX: f64 = 24.0 * 14.0;
 const SUBAGENTS_MAX: u64 = 10_000;
 const MB_MAX: u64 = 1 << 30;
 const MS_PER_HOUR: f64 = 3_600_000.0;
+/// A session is looked at about once a second; below that all would hang.
+const HANG_MIN_MS: u64 = 1_000;
 
 /// The validated configuration.
 pub(super) fn config(settings: &Settings) -> Result<Config> {
@@ -35,6 +39,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         hang: hang(settings)?,
         permissions: permissions(settings)?,
         notify: notify(settings)?,
+        places: settings.places(),
     })
 }
 
@@ -137,6 +142,7 @@ fn task(settings: &Settings) -> Result<Task> {
 }
 
 fn limits(settings: &Settings) -> Result<Limits> {
+    let (tree_memory_soft_mb, tree_memory_hard_mb) = tree_memory(settings)?;
     let hours = settings.read("limits.max_hours").positive(HOURS_MAX)?;
     Ok(Limits {
         max_sessions: small(settings.read("limits.max_sessions").whole(1, SESSIONS_MAX)?),
@@ -151,27 +157,57 @@ fn limits(settings: &Settings) -> Result<Limits> {
         tokens_per_minute: settings.read("limits.tokens_per_minute").whole(1, TOKENS_MAX)?,
         cost_usd_per_hour: settings.read("limits.cost_usd_per_hour").positive(COST_MAX_USD)?,
         max_subagents: small(settings.read("limits.max_subagents").whole(0, SUBAGENTS_MAX)?),
-        tree_memory_soft_mb: settings.read("limits.tree_memory_soft_mb").whole(1, MB_MAX)?,
-        tree_memory_hard_mb: settings.read("limits.tree_memory_hard_mb").whole(1, MB_MAX)?,
+        tree_memory_soft_mb,
+        tree_memory_hard_mb,
         disk_floor_mb: settings.read("limits.disk_floor_mb").whole(0, MB_MAX)?,
         scratch_mb: settings.read("limits.scratch_mb").whole(1, MB_MAX)?,
     })
 }
 
+/// The soft and the hard limit, MiB. What was written is not changed in silence; a
+/// default gives way to it.
+fn tree_memory(settings: &Settings) -> Result<(u64, u64)> {
+    let soft = settings.read("limits.tree_memory_soft_mb");
+    let hard = settings.read("limits.tree_memory_hard_mb");
+    let (soft_mb, hard_mb) = (soft.whole(1, MB_MAX)?, hard.whole(1, MB_MAX)?);
+    if soft_mb > hard_mb && soft.is_written() {
+        let why = format!("is {soft_mb}, above {}", hard.named(hard_mb));
+        return Err(soft.wrong(why).hint(
+            "at the soft limit a session is asked for a checkpoint, at the hard one it is ended",
+        ));
+    }
+    Ok((soft_mb.min(hard_mb), hard_mb))
+}
+
+/// A step that was written later than the next is refused; a default comes forward.
 fn hang(settings: &Settings) -> Result<Hang> {
-    let end_ms = settings.read("hang.end").wait_ms()?;
-    // One key alone can be set without a look at the others.
-    let interrupt_ms = settings.read("hang.interrupt").wait_ms()?.min(end_ms);
-    let warn_ms = settings.read("hang.warn").wait_ms()?.min(interrupt_ms);
-    Ok(Hang { warn_ms, interrupt_ms, end_ms, tool_ms: settings.read("hang.tool").wait_ms()? })
+    let end = settings.read("hang.end");
+    let interrupt = settings.read("hang.interrupt");
+    let warn = settings.read("hang.warn");
+    let end_ms = end.wait_from_ms(HANG_MIN_MS)?;
+    let interrupt_ms = step_before(&interrupt, &end, end_ms)?;
+    let warn_ms = step_before(&warn, &interrupt, interrupt_ms)?;
+    let tool_ms = settings.read("hang.tool").wait_from_ms(HANG_MIN_MS)?;
+    Ok(Hang { warn_ms, interrupt_ms, end_ms, tool_ms })
+}
+
+fn step_before(step: &Reader<'_>, next: &Reader<'_>, next_ms: u64) -> Result<u64> {
+    let ms = step.wait_from_ms(HANG_MIN_MS)?;
+    if ms > next_ms && step.is_written() {
+        let next = next.named(format_duration(next_ms));
+        return Err(step.wrong(format!("is {}, later than {next}", format_duration(ms))).hint(
+            "a hang is told (`hang.warn`), then interrupted (`hang.interrupt`), then ended (`hang.end`)",
+        ));
+    }
+    Ok(ms.min(next_ms))
 }
 
 fn permissions(settings: &Settings) -> Result<Permissions> {
     let command = settings.read("permissions.command");
-    let argv = command.list()?;
+    let argv = command.argv()?;
     let policy = match settings.read("permissions.policy").one_of(&["deny", "stop", "command"])? {
         "stop" => PermissionPolicy::Stop,
-        "command" if argv.first().is_none_or(|program| program.trim().is_empty()) => {
+        "command" if argv.is_empty() => {
             return Err(settings
                 .read("permissions.policy")
                 .wrong("is \"command\", but `permissions.command` is empty")
@@ -204,7 +240,7 @@ fn notify(settings: &Settings) -> Result<Notify> {
         }
     }
     Ok(Notify {
-        command: settings.read("notify.command").list()?,
+        command: settings.read("notify.command").argv()?,
         webhook: Some(url).filter(|url| !url.is_empty()),
         on: occasions,
     })

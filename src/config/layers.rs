@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{DEFAULT_TOML, keys};
+use super::{DEFAULT_TOML, Places, keys};
 use crate::{Error, ErrorKind, Result};
 
 /// A configuration file is a page of text; more is a mistake in the path.
@@ -71,6 +71,12 @@ impl Settings {
     /// The value of a key of `default.toml`.
     pub fn get(&self, key: &'static str) -> &Typed {
         self.values.get(key).expect("a test reads every key of default.toml")
+    }
+
+    /// Where each key was written that does not have its default.
+    pub fn places(&self) -> Places {
+        let written = self.values.iter().filter(|(_, typed)| typed.origin != Origin::Default);
+        Places(written.map(|(key, typed)| (key.clone(), typed.origin.to_string())).collect())
     }
 
     /// The entries of `claude.env`.

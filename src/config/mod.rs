@@ -51,6 +51,27 @@ pub struct Config {
     pub permissions: Permissions,
     /// How the person is told.
     pub notify: Notify,
+    /// Where all that was written.
+    pub places: Places,
+}
+
+/// Where keys were written that do not have their default, for complaints that can
+/// be made only later. Two configurations that say the same are equal, wherever they
+/// say it.
+#[derive(Debug, Clone, Default)]
+pub struct Places(BTreeMap<String, String>);
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Places {
+    /// The file and line, or `--set`.
+    pub fn of(&self, key: &str) -> &str {
+        self.0.get(key).map_or("config/default.toml", String::as_str)
+    }
 }
 
 /// `[claude]`

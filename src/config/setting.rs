@@ -4,8 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Value;
 
-use super::duration::parse_duration;
-use super::layers::{Settings, Typed, quoted, with_article};
+use super::duration::{format_duration, parse_duration};
+use super::layers::{Origin, Settings, Typed, quoted, with_article};
 use crate::{Error, Result};
 
 /// No wait of longhaul is longer than this; "0" or "for ever" would be no limit at all.
@@ -31,6 +31,19 @@ impl Reader<'_> {
     /// An error about this value.
     pub fn wrong(&self, why: impl std::fmt::Display) -> Error {
         Error::usage(format!("{}: `{}` {why}", self.typed.origin, self.key))
+    }
+
+    /// Was it written by the person? Else it is the default.
+    pub fn is_written(&self) -> bool {
+        self.typed.origin != Origin::Default
+    }
+
+    /// The key with its value and where that stands, for a complaint about another key.
+    pub fn named(&self, value: impl std::fmt::Display) -> String {
+        match &self.typed.origin {
+            Origin::Default => format!("`{}`, which is {value} by default", self.key),
+            origin => format!("`{}`, which is {value} ({origin})", self.key),
+        }
     }
 
     fn expected(&self, what: &str) -> Error {
@@ -108,6 +121,17 @@ impl Reader<'_> {
         Ok(out)
     }
 
+    /// A program and its arguments; an empty list is none.
+    pub fn argv(&self) -> Result<Vec<String>> {
+        let argv = self.list()?;
+        if argv.first().is_some_and(|program| program.trim().is_empty()) {
+            return Err(self
+                .wrong("must begin with a program, not with empty text")
+                .hint(format!("write `{} = [\"/path/to/it\"]`", self.leaf())));
+        }
+        Ok(argv)
+    }
+
     /// A whole number in `min..=max`, exact up to 2^53; `5e8` is one too.
     pub fn whole(&self, min: u64, max: u64) -> Result<u64> {
         let n = match self.typed.value {
@@ -174,6 +198,11 @@ impl Reader<'_> {
 
     /// A wait in milliseconds, longer than nothing and at most a week.
     pub fn wait_ms(&self) -> Result<u64> {
+        self.wait_from_ms(1)
+    }
+
+    /// The same, but at least `min_ms`.
+    pub fn wait_from_ms(&self, min_ms: u64) -> Result<u64> {
         let like = "a duration such as \"90s\", \"10m\" or \"1h30m\"";
         let text = match &self.typed.value {
             Value::String(text) => text,
@@ -186,8 +215,12 @@ impl Reader<'_> {
         let ms = parse_duration(text).map_err(|why| {
             self.wrong(format!("must be {like}, not {}: {why}", found(&self.typed.value)))
         })?;
-        if ms == 0 || ms > WAIT_MAX_MS {
-            return Err(self.wrong(format!("must be longer than 0 and at most 7d, not \"{text}\"")));
+        if ms < min_ms || ms > WAIT_MAX_MS {
+            let least = match min_ms {
+                1 => "longer than 0".into(),
+                ms => format!("at least {}", format_duration(ms)),
+            };
+            return Err(self.wrong(format!("must be {least} and at most 7d, not \"{text}\"")));
         }
         Ok(ms)
     }

@@ -74,8 +74,19 @@ fn every_key_of_the_defaults_is_read() {
 
 #[test]
 fn a_command_decides_only_when_there_is_one() {
-    let refusal = refused(set(&["permissions.policy=command"]));
-    assert!(refusal.contains("permissions.command") && refusal.contains("is empty"), "{refusal}");
+    insta::assert_snapshot!(refused(load("[permissions]\npolicy = \"command\"\n")), @r#"
+    error: longhaul.toml:2: `permissions.policy` is "command", but `permissions.command` is empty
+      help: name the program that decides: `command = ["/path/to/it"]`
+    "#);
+    let both = ["permissions.policy=command", "permissions.command=[\"\", \"-v\"]"];
+    insta::assert_snapshot!(refused(set(&both)), @r#"
+    error: --set: `permissions.command` must begin with a program, not with empty text
+      help: write `command = ["/path/to/it"]`
+    "#);
+    insta::assert_snapshot!(refused(load("\n[notify]\ncommand = [\" \"]\n")), @r#"
+    error: longhaul.toml:3: `notify.command` must begin with a program, not with empty text
+      help: write `command = ["/path/to/it"]`
+    "#);
     let both = ["permissions.policy=command", "permissions.command=[\"/bin/decide\", \"-v\"]"];
     assert_eq!(
         set(&both).unwrap().permissions.policy,
@@ -85,10 +96,56 @@ fn a_command_decides_only_when_there_is_one() {
 
 #[test]
 fn each_step_of_a_hang_is_at_most_the_next() {
+    // A default gives way to what was written …
     let hang = set(&["hang.end=10s"]).unwrap().hang;
     assert_eq!((hang.warn_ms, hang.interrupt_ms, hang.end_ms), (10_000, 10_000, 10_000));
     let hang = set(&["hang.interrupt=5m"]).unwrap().hang;
     assert_eq!((hang.warn_ms, hang.interrupt_ms, hang.end_ms), (300_000, 300_000, 1_800_000));
+    // … and what was written is not changed in silence.
+    let file = "[hang]\nwarn = \"90s\"\ninterrupt = \"1m\"\n";
+    insta::assert_snapshot!(refused(load(file)), @r"
+    error: longhaul.toml:2: `hang.warn` is 1m30s, later than `hang.interrupt`, which is 1m (longhaul.toml:3)
+      help: a hang is told (`hang.warn`), then interrupted (`hang.interrupt`), then ended (`hang.end`)
+    ");
+    insta::assert_snapshot!(refused(set(&["hang.interrupt=45m"])), @r"
+    error: --set: `hang.interrupt` is 45m, later than `hang.end`, which is 30m by default
+      help: a hang is told (`hang.warn`), then interrupted (`hang.interrupt`), then ended (`hang.end`)
+    ");
+    for step in ["warn", "interrupt", "end", "tool"] {
+        let refusal = refused(set(&[&format!("hang.{step}=999ms")]));
+        assert!(refusal.contains(&format!("--set: `hang.{step}`")), "{refusal}");
+        assert!(refusal.contains("at least 1s"), "{refusal}");
+        set(&[&format!("hang.{step}=1s")]).unwrap_or_else(|err| panic!("{step}: {err}"));
+    }
+}
+
+#[test]
+fn the_soft_limit_of_memory_is_at_most_the_hard_one() {
+    let memory = |sets: &[&str]| {
+        let limits = set(sets).unwrap().limits;
+        (limits.tree_memory_soft_mb, limits.tree_memory_hard_mb)
+    };
+    assert_eq!(memory(&["limits.tree_memory_hard_mb=900"]), (900, 900));
+    assert_eq!(memory(&["limits.tree_memory_soft_mb=900"]), (900, 16_384));
+    insta::assert_snapshot!(refused(set(&["limits.tree_memory_soft_mb=16385"])), @r"
+    error: --set: `limits.tree_memory_soft_mb` is 16385, above `limits.tree_memory_hard_mb`, which is 16384 by default
+      help: at the soft limit a session is asked for a checkpoint, at the hard one it is ended
+    ");
+    let flags = ["limits.tree_memory_hard_mb=4096".to_owned()];
+    let file = "[limits]\ntree_memory_soft_mb = 8192\n";
+    insta::assert_snapshot!(refused(Config::from_text("longhaul.toml", file, &flags)), @r"
+    error: longhaul.toml:2: `limits.tree_memory_soft_mb` is 8192, above `limits.tree_memory_hard_mb`, which is 4096 (--set)
+      help: at the soft limit a session is asked for a checkpoint, at the hard one it is ended
+    ");
+}
+
+#[test]
+fn the_place_of_a_key_is_known_later() {
+    let flags = ["notify.webhook=http://127.0.0.1/x".to_owned()];
+    let file = "[notify]\ncommand = [\"x\"]\n";
+    let config = Config::from_text("longhaul.toml", file, &flags).unwrap();
+    let places = ["notify.command", "notify.webhook", "notify.on"].map(|key| config.places.of(key));
+    assert_eq!(places, ["longhaul.toml:2", "--set", "config/default.toml"]);
 }
 
 #[test]

@@ -100,6 +100,21 @@ pub enum Pulse {
     },
 }
 
+/// A hang that was told and lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hang {
+    /// What decided: the last sign of life, or a tool call in flight.
+    pub signal: &'static str,
+    /// How long nothing moved.
+    pub flat_ms: u64,
+    /// The step taken last.
+    pub step: HangStep,
+    /// The next one …
+    pub next: HangStep,
+    /// … and when it is due, from now.
+    pub next_in_ms: u64,
+}
+
 /// The clock of one turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Liveness {
@@ -179,6 +194,16 @@ impl Liveness {
         self.step = Some(step);
         self.stepped_at = now;
         Pulse::Hung { step, signal, flat_ms }
+    }
+
+    /// The hang as it stands; none once something moves again.
+    pub fn hang(&self, now: Timestamp, limits: &HangParams) -> Option<Hang> {
+        let step = self.step?;
+        let (flat_ms, signal, at) = self.flat(now, limits);
+        let (next, next_in_ms) = self.next(now, limits);
+        // What computes again has not been taken for a new turn, but it moves.
+        let lasts = step == HangStep::Interrupt || flat_ms >= at(step);
+        lasts.then_some(Hang { signal, flat_ms, step, next, next_in_ms })
     }
 
     /// Nobody looked when it was due: the machine was suspended, or longhaul stopped.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::Exit;
+use super::failure::Class;
 use super::pressure::{Gauge, WindowSource};
 use super::state::EndReason;
 use crate::clock::Timestamp;
@@ -46,6 +47,27 @@ pub struct FailureCount {
     pub count: u32,
     /// Pauses after them, milliseconds.
     pub paused_ms: u64,
+}
+
+/// A pause after a failure, by longhaul or by the CLI itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// What failed.
+    pub class: Class,
+    /// Failures in a row.
+    pub attempt: u32,
+    /// How long it is.
+    pub after_ms: u64,
+    /// When it began.
+    pub since: Timestamp,
+}
+
+impl Pause {
+    /// What is left of it, by the time of day: the clock of the boot may be another.
+    pub fn left_ms(&self, now: Timestamp) -> u64 {
+        let over_unix_ms = self.since.plus_ms(self.after_ms).unix_ms;
+        u64::try_from(over_unix_ms.saturating_sub(now.unix_ms)).unwrap_or(0).min(self.after_ms)
+    }
 }
 
 /// A wait for a usage limit.

@@ -401,6 +401,102 @@ fn a_limit_that_was_reset_while_longhaul_was_gone_is_not_waited_for() {
 }
 
 #[test]
+fn whoever_allows_no_waiting_is_told_at_once() {
+    let no_wait = || working_with(|p| p.max_wait_ms = 0);
+    let limited = no_wait().and(|s| s.is_limited(90 * SECOND as i64));
+    let on_screen = no_wait().and(|s| s.tells_limit(90 * SECOND as i64));
+    let no_time = no_wait().and(Story::is_limited_for_unknown_time);
+    // What the CLI gets over by itself is no wait; what it gives up is.
+    let failed = no_wait().and(|s| {
+        for attempt in 1..4 {
+            s.tries_again(Class::Overloaded, attempt).stands_in("working");
+        }
+        s.replies(22_000).tries_again(Class::Overloaded, 1).stands_in("working").overloads()
+    });
+    // Nor does it try for ever.
+    let endless = no_wait().and(|s| {
+        for attempt in 1..1_000 {
+            if !s.is("working") {
+                break;
+            }
+            s.sits_for(MINUTE).tries_again(Class::Overloaded, attempt);
+        }
+        s
+    });
+    for mut s in [limited, on_screen, no_time, failed, endless] {
+        s.stands_in("ending").exits().brief_written().reads_open().weighs(true);
+        assert_eq!(s.m.past[0].end_reason, Some(EndReason::Limit));
+        assert_eq!(s.m.outcome().map(Outcome::exit_code), Some(31), "{:?}", s.m.state());
+        assert!(Snapshot::of(&s.m).waits().is_empty() && !s.told(is_waiting));
+    }
+}
+
+#[test]
+fn a_wait_that_goes_on_after_a_restart_is_told_again_and_counts_once() {
+    // The session was idle, nobody lived, or no time is known.
+    let idle = working().and(|s| s.is_limited(hours(2)));
+    let between =
+        working().and(|s| s.is_limited(hours(2)).exits().brief_written().reads_open().weighs(true));
+    for mut s in [idle, between] {
+        let told = |s: &Story| s.times_told(is_waiting);
+        assert_eq!(told(&s), 1);
+        for restart in 2..5 {
+            s.passes(MINUTE).recovers();
+            if s.between() == Some(&Between::Briefing) {
+                s.brief_written();
+            }
+            s.reads_open().weighs(true).stands_in("between");
+            assert_eq!(told(&s), restart, "told to whoever listens now");
+            s.sits_for(10 * MINUTE);
+            assert_eq!(told(&s), restart, "and no more than once");
+        }
+        assert_eq!(Snapshot::of(&s.m).waits().len(), 1);
+        assert_eq!(s.failures(Class::UsageLimit), 1);
+    }
+    let mut s = working();
+    s.is_limited_for_unknown_time().recovers().brief_written().reads_open().weighs(true);
+    s.stands_in("starting").replies(1_000);
+    assert_eq!(Snapshot::of(&s.m).waits().len(), 1, "it was over before it was told again");
+    s.is_limited_for_unknown_time();
+    assert_eq!((s.times_told(is_waiting), Snapshot::of(&s.m).waits().len()), (2, 2));
+}
+
+#[test]
+fn a_restart_does_not_cut_a_pause_short() {
+    // After the API failed in the live session, and after a session that failed.
+    let cooling = working().and(Story::overloads);
+    let crashed = working().and(|s| s.exits().brief_written().reads_open().weighs(true));
+    for (class, mut s) in [(Class::Overloaded, cooling), (Class::Crash, crashed)] {
+        let pause = |n: &Notice| match n {
+            Notice::Retrying { class: of, attempt: 1, after_ms } if *of == class => Some(*after_ms),
+            _ => None,
+        };
+        let told = |s: &Story| -> Vec<u64> {
+            let notices = s.all.iter().filter_map(|action| match action {
+                Action::Tell(notice) => pause(notice),
+                _ => None,
+            });
+            notices.collect()
+        };
+        let whole_ms = told(&s)[0];
+        let paused_ms = s.m.failures[&class].paused_ms;
+        s.passes(100).recovers();
+        if s.between() == Some(&Between::Briefing) {
+            s.brief_written();
+        }
+        s.reads_open().weighs(true);
+        assert_eq!(s.between(), Some(&Between::Backoff { until_unix_ms: None }), "{class:?}");
+        let left_ms = told(&s)[1];
+        assert!((1..whole_ms - 100).contains(&left_ms), "{left_ms} of {whole_ms}");
+        assert_eq!(s.failures(class), 1);
+        assert_eq!(s.m.failures[&class].paused_ms, paused_ms, "booked once");
+        // The clock of another boot tells nothing; what is over is over.
+        s.passes(left_ms).recovers().reads_open().weighs(true).stands_in("starting");
+        assert_eq!(told(&s).len(), 2);
+    }
+}
+
+#[test]
 fn a_pause_during_the_wait_holds_after_it_and_a_resume_goes_on() {
     let mut s = working();
     s.is_limited(hours(2)).person(Command::Pause).waits_for("held");

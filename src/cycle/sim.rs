@@ -480,7 +480,7 @@ impl World {
         assert!(watch.launches <= params.max_sessions, "more sessions than the budget allows");
         assert!(watch.read_open, "launched without having read that work is left");
         assert!(watch.stops == 0, "launched after a stop");
-        assert!(!machine.paused, "launched while paused");
+        assert!(machine.paused.is_none(), "launched while paused");
         assert!(std::mem::take(&mut watch.prepared), "launched without a look before");
         let limit = machine.limit.as_ref().and_then(|l| l.resets_unix_ms);
         assert!(

@@ -4,11 +4,15 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::failure::Class;
+use super::liveness::{Hang, HangStep};
 use super::machine::Machine;
 use super::pressure::Pressure;
-use super::record::{CycleRecord, FailureCount, WaitRecord};
+use super::record::{CycleRecord, FailureCount, Pause, WaitRecord};
 use super::state::{AskPhase, Between, Outcome, State};
 use crate::clock::Timestamp;
+
+/// Why a run is paused; only a command can do it.
+pub const PAUSED_BY: &str = "by `longhaul pause`";
 
 /// One consistent view of a run.
 #[derive(Debug, Clone)]
@@ -70,7 +74,34 @@ impl<'a> Snapshot<'a> {
 
     /// Did a person pause it?
     pub fn paused(&self) -> bool {
-        self.machine.paused
+        self.machine.paused.is_some()
+    }
+
+    /// Since when a person wants nothing new started.
+    pub fn paused_since(&self) -> Option<Timestamp> {
+        self.machine.paused.filter(|_| self.outcome().is_none())
+    }
+
+    /// The usage limit that holds at `now`: which, and until when (Unix milliseconds).
+    pub fn waiting(&self, now: Timestamp) -> Option<(&'a str, i64)> {
+        let open = self.machine.waits.last().filter(|wait| wait.ended.is_none())?;
+        let until = match &self.machine.state {
+            State::Cooling { class: Class::UsageLimit, until_unix_ms: Some(until), .. }
+            | State::Between { step: Between::Backoff { until_unix_ms: Some(until) } } => *until,
+            State::Finished { .. } => return None,
+            _ => open.until_unix_ms,
+        };
+        (until > now.unix_ms).then_some((open.reason.as_str(), until))
+    }
+
+    /// The failure that is tried again: by longhaul after a pause, or by the CLI itself.
+    pub fn retrying(&self) -> Option<Pause> {
+        self.machine.retrying()
+    }
+
+    /// The hang that was told, while it lasts.
+    pub fn hang(&self, now: Timestamp) -> Option<Hang> {
+        self.machine.hang(now)
     }
 
     /// How it ended.
@@ -161,8 +192,8 @@ impl<'a> Snapshot<'a> {
     pub fn explain(&self) -> String {
         let why = self.machine.reason.map_or("", |r| r.as_str());
         match &self.machine.state {
-            State::Starting => "waiting for the session's first reply".into(),
-            State::Working => "the session works".into(),
+            State::Starting => self.turn_words("waiting for the session's first reply"),
+            State::Working => self.turn_words("the session works"),
             State::Judging { judge } if judge.is_verifying() => {
                 "the task file says done; the verify command runs".into()
             }
@@ -206,5 +237,24 @@ impl<'a> Snapshot<'a> {
             },
             State::Finished { outcome } => outcome.sentence(),
         }
+    }
+
+    /// A turn in words; what stands in its way goes before what it does when all is well.
+    fn turn_words(&self, well: &str) -> String {
+        let now = self.machine.last_now;
+        let words = match self.hang(now).map(|hang| hang.step) {
+            Some(HangStep::Warn) => "nothing moves in the session's turn: it may hang",
+            Some(HangStep::Interrupt | HangStep::End) => {
+                "nothing moved in the session's turn: it was interrupted"
+            }
+            None if self.waiting(now).is_some() => {
+                "a usage limit is reached; the CLI waits for it by itself"
+            }
+            None if self.machine.cli_retries.is_some() => {
+                "the API fails; the CLI tries again by itself"
+            }
+            None => well,
+        };
+        words.to_owned()
     }
 }

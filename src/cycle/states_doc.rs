@@ -297,8 +297,8 @@ fn line(story: &Story, sample: &Sample) -> Option<(String, String)> {
     let mut intends = |text: String| {
         let _ = write!(done, "{}*{text}*", if done.is_empty() { "" } else { ", " });
     };
-    if after.m.paused != story.m.paused {
-        intends(if after.m.paused { "paused" } else { "not paused" }.to_owned());
+    if after.m.paused.is_some() != story.m.paused.is_some() {
+        intends(if after.m.paused.is_some() { "paused" } else { "not paused" }.to_owned());
     }
     if let Some(outcome) = &after.m.verdict
         && after.m.verdict != story.m.verdict

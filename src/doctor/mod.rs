@@ -20,7 +20,7 @@ use crate::claude_json::{Env, Json, Places};
 use crate::config::Config;
 use crate::{Error, ErrorKind};
 
-pub use program::{check_notify_command, find_decider, find_program};
+pub use program::{find_decider, find_program};
 
 /// The release of the CLI this program is tested with.
 pub const TESTED_CLI_VERSION: &str = "2.1.329";
@@ -126,7 +126,7 @@ struct Patient<'a> {
 }
 
 /// Examines everything a run of `config` in `project` (its real path) needs.
-/// Runs `claude --version`; changes nothing.
+/// Runs `claude --version`; changes nothing, but a copy of damaged state is put aside.
 pub fn examine(config: &Config, project: &Path, env: &Env) -> Vec<Finding> {
     examine_as(config, project, env, rustix::process::geteuid().is_root())
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::{Finding, Patient, TESTED_CLI_VERSION, shown};
 use crate::claude_json::Env;
 use crate::clock::Timestamp;
+use crate::config::{Config, PermissionPolicy, Places};
 use crate::{Error, ErrorKind, Result};
 
 /// The oldest release that is not warned about.
@@ -26,7 +27,22 @@ const INSTALL: &str = "install it with `npm install -g @anthropic-ai/claude-code
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = cli(patient);
     findings.extend(search_path(patient));
+    findings.extend(helpers(patient));
     findings
+}
+
+/// What the person wants started in the night, beside the CLI.
+fn helpers(patient: &Patient<'_>) -> Vec<Finding> {
+    let config = patient.config;
+    let notify = check_notify_command(config, patient.own_env);
+    let decider = match &config.permissions.policy {
+        PermissionPolicy::Command(argv) => {
+            find_decider(argv, &config.places, patient.own_env).map(|_| ())
+        }
+        PermissionPolicy::Deny | PermissionPolicy::Stop => Ok(()),
+    };
+    let refused = [("notify", notify), ("permissions", decider)].into_iter();
+    refused.filter_map(|(id, ok)| ok.err().map(|err| Finding::of_error(id, &err))).collect()
 }
 
 /// The PATH of the session, by which longhaul finds git and the shell as well.
@@ -115,8 +131,8 @@ fn judge(place: &str, line: &str) -> Finding {
 /// # Errors
 ///
 /// [`ErrorKind::Usage`] when it cannot be run.
-pub fn check_notify_command(argv: &[String], env: &Env) -> Result<()> {
-    let Some(program) = argv.first() else { return Ok(()) };
+fn check_notify_command(config: &Config, env: &Env) -> Result<()> {
+    let Some(program) = config.notify.command.first() else { return Ok(()) };
     let found = if program.contains('/') {
         runnable(Path::new(program))
     } else {
@@ -128,20 +144,22 @@ pub fn check_notify_command(argv: &[String], env: &Env) -> Result<()> {
     };
     found.map_err(|why| {
         let shown = program.escape_debug();
-        Error::usage(format!("notify.command: `{shown}` {why}"))
+        let place = config.places.of("notify.command");
+        Error::usage(format!("{place}: `notify.command`: `{shown}` {why}"))
             .hint("give the program by its full path, and then its arguments")
     })
 }
 
-/// The person's command that decides about permissions, by its full path: the
+/// `argv`, the person's command that decides about permissions, by its full path: the
 /// session can put another one of the same name into `PATH`, but not before the run.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Usage`] when there is none, or it cannot be run.
-pub fn find_decider(argv: &[String], env: &Env) -> Result<Vec<String>> {
+pub fn find_decider(argv: &[String], places: &Places, env: &Env) -> Result<Vec<String>> {
     let wrong = |why: String| {
-        Err(Error::usage(format!("permissions.command {why}"))
+        let place = places.of("permissions.command");
+        Err(Error::usage(format!("{place}: `permissions.command` {why}"))
             .hint("give the program by its full path, outside the project, and then its arguments"))
     };
     let Some((program, rest)) = argv.split_first() else { return wrong("is empty".into()) };

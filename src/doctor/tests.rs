@@ -361,6 +361,31 @@ fn settings_without_hooks_are_a_warning() {
 }
 
 #[test]
+fn programs_of_the_person_must_be_there_and_the_place_of_the_key_is_named() {
+    let mut world = World::healthy();
+    let set = |world: &mut World, file: &str, flags: &[&str]| {
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        world.config = Config::from_text("longhaul.toml", file, &flags).unwrap();
+        refuse(&world.examine()).map(|err| (err.kind(), err.message().to_owned()))
+    };
+    let file = "[notify]\ncommand = [\"no-such-program\", \"x\"]\n";
+    let missing = "longhaul.toml:2: `notify.command`: `no-such-program` is not on PATH";
+    assert_eq!(set(&mut world, file, &[]), Some((ErrorKind::Usage, missing.into())));
+    let flags = ["permissions.policy=command", "permissions.command=[\"/no/such/judge\"]"];
+    let (kind, message) = set(&mut world, "", &flags).unwrap();
+    assert_eq!(kind, ErrorKind::Usage);
+    assert!(message.starts_with("--set: `permissions.command` `/no/such/judge` "), "{message}");
+    world.script("bin/judge", "echo deny");
+    let judge = world.base.join("bin/judge");
+    let flags = [
+        "permissions.policy=command",
+        &format!("permissions.command=[\"{0}\"]", judge.display()),
+        &format!("notify.command=[\"{0}\"]", judge.display()),
+    ];
+    assert_eq!(set(&mut world, "", &flags), None);
+}
+
+#[test]
 fn arguments_that_a_run_refuses_are_found() {
     let mut world = World::healthy();
     for refused in ["--resume", "--settings=none.json", "-p"] {

@@ -36,7 +36,7 @@ pub use super::look::{Depth, Looker, Sight, Subject};
 use crate::claude_json::read_regular;
 use crate::state_dir::{FILE_MODE, write_atomic};
 use crate::text::safe;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, damaged};
 
 /// The file in the run's folder.
 const FILE: &str = "started-with.json";
@@ -203,8 +203,9 @@ impl Watch {
     pub fn resume(run_dir: &Path) -> Result<Option<Watch>> {
         let path = run_dir.join(FILE);
         let damaged = |why: String| {
-            Error::new(ErrorKind::State, format!("{} cannot be used: {why}", path.display()))
-                .hint(format!("move {} away to start afresh", run_dir.display()))
+            let project = run_dir.parent().and_then(Path::parent).unwrap_or(run_dir);
+            let message = format!("{} cannot be used: {why}", path.display());
+            damaged::refuse(&path, message, run_dir, &project.join(""))
         };
         let Some(bytes) = read_regular(&path, STATE_MAX_BYTES).map_err(damaged)? else {
             return Ok(None);

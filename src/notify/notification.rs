@@ -67,7 +67,7 @@ impl Notification {
             screen: self.screen.as_deref().map(|screen| tail(screen, SCREEN_CHARS)),
             until: self.until_unix_ms.map(clock::rfc3339),
             budget: self.budget.as_ref(),
-            report: format!("longhaul report --project {}", shell_word(&project)),
+            report: format!("longhaul report --project {}", text::shell_word(&project)),
         };
         // Serialising plain data into a string cannot fail.
         text::json(&body, false).unwrap_or_default()
@@ -96,15 +96,6 @@ fn head(text: &str, chars: usize) -> &str {
 fn tail(text: &str, chars: usize) -> &str {
     let skipped = text.chars().count().saturating_sub(chars);
     text.char_indices().nth(skipped).map_or("", |(at, _)| &text[at..])
-}
-
-/// The text as one word of a shell.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 mod human;
 #[cfg(test)]
 pub(crate) mod staged;
+pub mod standstill;
 pub mod status;
 pub mod words;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock;
 use crate::cycle::event::Exit;
@@ -90,6 +91,14 @@ pub struct Moment {
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&clock::rfc3339(self.unix_ms))
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = String::deserialize(deserializer)?;
+        let at: jiff::Timestamp = written.parse().map_err(serde::de::Error::custom)?;
+        Ok(Self { unix_ms: at.as_millisecond() })
     }
 }
 

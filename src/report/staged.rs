@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::cycle::event::{Command, Exit, TaskReading, TaskSays, TurnEnd};
+use crate::cycle::event::{Command, Exit, TaskReading, TaskSays, TurnEnd, UsageLimit};
 use crate::cycle::record::{Bill, CostSource, Spend, Tokens};
 use crate::cycle::{Action, Event, Machine, Notice, Params, SessionReport, Snapshot, Timer};
 
@@ -150,6 +150,33 @@ impl Stage {
 
     pub fn turn_ended(&mut self) -> &mut Self {
         self.report(SessionReport::TurnEnded { end: TurnEnd::Completed })
+    }
+
+    /// The turn ends with an error row of the API.
+    pub fn fails(&mut self, error: &str, status: Option<u16>) -> &mut Self {
+        let (error, text) = (error.to_owned(), String::new());
+        let end = TurnEnd::ApiError { error, status, text, limit: None };
+        self.report(SessionReport::TurnEnded { end })
+    }
+
+    /// The turn ends at the five-hour limit, which is reset after `ms`.
+    pub fn fails_at_limit(&mut self, ms: i64) -> &mut Self {
+        let limit = Some(UsageLimit {
+            which: "five_hour".into(),
+            resets_unix_ms: Some(self.now.unix_ms + ms),
+            continues: false,
+        });
+        let (error, status, text) = ("rate_limit".into(), Some(429), String::new());
+        let end = TurnEnd::ApiError { error, status, text, limit };
+        self.report(SessionReport::TurnEnded { end })
+    }
+
+    /// So many minutes pass in which nothing moves; the turn is looked at every one.
+    pub fn stands_still(&mut self, minutes: u32) -> &mut Self {
+        for _ in 0..minutes {
+            self.wait(60_000).step(Event::Deadline { timer: Timer::Hang, epoch: 0 });
+        }
+        self
     }
 
     pub fn exited(&mut self, exit: Exit, killed: u32, survivors: u32) -> &mut Self {

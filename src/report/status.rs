@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::standstill::Standstill;
 use super::words;
 use crate::clock::Timestamp;
 use crate::cycle::record::CostSource;
@@ -25,6 +26,9 @@ pub struct StatusView {
     pub explain: String,
     /// Did a person pause it?
     pub paused: bool,
+    /// What it stands still for, and until when.
+    #[serde(flatten)]
+    pub standstill: Standstill,
     /// How it ended, if it just did.
     pub outcome: Option<String>,
     /// The newest cycle; 0 before the first.
@@ -102,6 +106,7 @@ impl StatusView {
             state: view.state().to_owned(),
             explain: view.explain(),
             paused: view.paused(),
+            standstill: Standstill::of(view, now),
             outcome: view.outcome().map(|o| o.as_str().to_owned()),
             cycle: view.cycle(),
             session: live.map(|c| SessionView {
@@ -139,8 +144,8 @@ impl StatusView {
                 text::span(self.elapsed_ms)
             ),
         ));
-        let pause = if self.paused { " (paused)" } else { "" };
-        rows.push(("state", format!("{}{pause}", self.explain)));
+        rows.push(("state", self.explain.clone()));
+        rows.extend(self.standstill.rows(now, zone));
         match &self.session {
             Some(session) => {
                 rows.push(("session", session.human(self.cycle, now)));

@@ -294,8 +294,14 @@ fn the_json_has_the_promised_fields() {
 fn every_field_is_documented() {
     let doc = include_str!("../../dev-docs/REPORT.md");
     let report = value(&staged::good_night(), around());
-    let sections =
-        [("The run", &report), ("`totals`", &report["totals"]), ("A cycle", &report["cycles"][0])];
+    let stage = staged::mid_night();
+    let status = serde_json::to_value(StatusView::of(&stage.view(), stage.now)).unwrap();
+    let sections = [
+        ("The run", &report),
+        ("`totals`", &report["totals"]),
+        ("A cycle", &report["cycles"][0]),
+        ("The status", &status),
+    ];
     for (title, object) in sections {
         let section = doc.split("\n## ").find(|s| s.starts_with(title)).unwrap();
         let mut documented: Vec<&str> = section
@@ -408,12 +414,111 @@ fn status_in_words_and_over_the_socket() {
     let view = StatusView::of(&paused.view(), paused.now);
     insta::assert_snapshot!(view.human(paused.now, &TimeZone::UTC), @r"
     run      1a2b3c4d-0000-4000-8000-000000000001, began 2027-01-15 08:00, 0s so far
-    state    between sessions: reading the task file (paused)
+    state    between sessions: reading the task file
+    paused   since 08:00 (0 s ago), by `longhaul pause`; `longhaul resume` goes on
     session  none yet
     tasks    the task file has not been read yet
     cost     $0.00, 0 tokens
     left     50 sessions, 10h 00m, 500M tokens, $100.00
     ");
+}
+
+/// The rows of `status` on what holds a run up, and the same as JSON.
+fn held_up(stage: &Stage) -> String {
+    let view = StatusView::of(&stage.view(), stage.now);
+    let sent = serde_json::to_string(&view).unwrap();
+    assert_eq!(serde_json::from_str::<StatusView>(&sent).unwrap(), view);
+    let json: serde_json::Value = serde_json::from_str(&sent).unwrap();
+    let mut out = String::new();
+    for line in view.human(stage.now, &TimeZone::UTC).lines() {
+        if ["state", "waits", "retries", "hangs", "paused"].iter().any(|n| line.starts_with(n)) {
+            out.push_str(&format!("{line}\n"));
+        }
+    }
+    for key in ["waiting", "retrying", "hang", "pause"] {
+        if !json[key].is_null() {
+            out.push_str(&format!("  {key} {}\n", json[key]));
+        }
+    }
+    out
+}
+
+#[test]
+fn status_says_what_a_run_waits_for_and_until_when() {
+    assert_eq!(held_up(&staged::mid_night()), "state    the session works\n");
+
+    // The session is idle until the limit is reset; then a person pauses.
+    let mut limited = staged::mid_night();
+    limited.fails_at_limit(4_300_000);
+    let alone = held_up(&limited);
+    limited.command(Command::Pause).wait(720_000);
+    insta::assert_snapshot!(alone + &held_up(&limited), @r#"
+    state    waiting for a usage limit to be reset
+    waits    five-hour limit, until 10:02 (in 1 h 12 min)
+      waiting {"reason":"five_hour","until":"2027-01-15T10:02:49.100Z"}
+    state    waiting for a usage limit to be reset
+    waits    five-hour limit, until 10:02 (in 1 h)
+    paused   since 08:50 (12 min ago), by `longhaul pause`; `longhaul resume` goes on
+      waiting {"reason":"five_hour","until":"2027-01-15T10:02:49.100Z"}
+      pause {"reason":"by `longhaul pause`","since":"2027-01-15T08:50:54.100Z"}
+    "#);
+
+    // The CLI tries by itself; and the same once longhaul has to pause.
+    let mut overloaded = staged::mid_night();
+    overloaded.report(crate::cycle::SessionReport::Retrying {
+        class: crate::cycle::failure::Class::Overloaded,
+        attempt: 4,
+        after_ms: 17_000,
+    });
+    let by_cli = held_up(&overloaded);
+    overloaded.wait(18_000);
+    let tries = held_up(&overloaded);
+    overloaded.fails("overloaded", Some(529)).wait(1_000);
+    insta::assert_snapshot!(by_cli + &tries + &held_up(&overloaded), @r#"
+    state    the API fails; the CLI tries again by itself
+    retries  API overloaded, attempt 4, goes on at 08:51 (in 17 s)
+      retrying {"after_seconds":17.0,"attempt":4,"class":"overloaded","until":"2027-01-15T08:51:11.100Z"}
+    state    the API fails; the CLI tries again by itself
+    retries  API overloaded, attempt 4, is being tried now
+      retrying {"after_seconds":17.0,"attempt":4,"class":"overloaded","until":"2027-01-15T08:51:11.100Z"}
+    state    the API failed (overloaded); going on after a pause (failure 1)
+    retries  API overloaded, attempt 1, goes on at 08:51 (in 2 s)
+      retrying {"after_seconds":2.768,"attempt":1,"class":"overloaded","until":"2027-01-15T08:51:14.868Z"}
+    "#);
+    overloaded.context(96_500);
+    assert_eq!(held_up(&overloaded), "state    the session works\n");
+
+    // Between sessions: the last one crashed.
+    let mut crashed = staged::bad_night();
+    let backoff = held_up(&crashed);
+    crashed.command(Command::Stop);
+    insta::assert_snapshot!(backoff + &held_up(&crashed), @r#"
+    state    the last session failed; waiting before the next
+    retries  the CLI crashed, attempt 1, is being tried now
+      retrying {"after_seconds":0.99,"attempt":1,"class":"crash","until":"2027-01-15T08:50:17.390Z"}
+    state    stopped (signal 15)
+    "#);
+}
+
+#[test]
+fn status_says_how_long_nothing_moves_and_what_comes_next() {
+    let mut stage = staged::mid_night();
+    stage.stands_still(2);
+    let warned = held_up(&stage);
+    stage.stands_still(10);
+    let interrupted = held_up(&stage);
+    stage.report(crate::cycle::SessionReport::Alive {
+        sign: crate::cycle::liveness::Sign::Transcript,
+    });
+    insta::assert_snapshot!(warned + &interrupted + &held_up(&stage), @r#"
+    state    nothing moves in the session's turn: it may hang
+    hangs    for 12 min (last sign: prompt); interrupted at 09:01 (in 9 min)
+      hang {"next_at":"2027-01-15T09:01:54.100Z","next_step":"interrupt","seconds":724,"signal":"prompt","step":"warn"}
+    state    nothing moved in the session's turn: it was interrupted
+    hangs    for 22 min (last sign: prompt); ended at 09:11 (in 9 min)
+      hang {"next_at":"2027-01-15T09:11:54.100Z","next_step":"end","seconds":1324,"signal":"prompt","step":"interrupt"}
+    state    the session works
+    "#);
 }
 
 #[test]

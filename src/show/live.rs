@@ -71,7 +71,8 @@ impl Live {
         }
         let (columns, lines) = look::size();
         let columns = columns.saturating_sub(1).max(1);
-        let rows = panel::rows(view, now, self.moments, columns, lines.saturating_sub(1));
+        let rows =
+            panel::rows(view, now, self.moments, &self.zone, columns, lines.saturating_sub(1));
         let frame = self.painter.frame(&rows, columns, lines);
         if !frame.is_empty() {
             self.outlet.offer(&frame);
@@ -84,16 +85,6 @@ impl Teller for Live {
     fn tell(&mut self, at: Timestamp, notice: &Notice, view: &Snapshot<'_>) {
         if matches!(notice, Notice::Activity { .. }) {
             self.moments.active_at = Some(at);
-        }
-        match notice {
-            Notice::Waiting { until_unix_ms, .. } => {
-                let ms = u64::try_from(until_unix_ms.saturating_sub(at.unix_ms)).unwrap_or(0);
-                self.moments.waits_until = Some(at.plus_ms(ms));
-            }
-            Notice::Retrying { after_ms, .. } => {
-                self.moments.waits_until = Some(at.plus_ms(*after_ms));
-            }
-            _ => {}
         }
         // The panel shows it.
         let is_in_panel = matches!(notice, Notice::CheckpointDelivered { .. });
@@ -243,6 +234,10 @@ mod tests {
 
     const PLAIN: Look = Look { has_colour: false, has_unicode: true };
 
+    fn rows(stage: &Stage, moments: Moments, columns: usize, most: usize) -> Vec<Row> {
+        panel::rows(&stage.view(), stage.now, moments, &TimeZone::UTC, columns, most)
+    }
+
     /// A painter and a terminal that shows what it writes.
     struct Screen {
         painter: Painter,
@@ -265,7 +260,7 @@ mod tests {
 
         fn show(&mut self, stage: &Stage) -> String {
             let columns = self.columns - 1;
-            let rows = panel::rows(&stage.view(), stage.now, self.moments, columns, self.lines - 1);
+            let rows = rows(stage, self.moments, columns, self.lines - 1);
             let frame = self.painter.frame(&rows, columns, self.lines);
             self.terminal.process(frame.as_bytes());
             frame
@@ -300,6 +295,36 @@ mod tests {
         tasks    █████████████████░░░░░░░░░░░░░░░░  6 of 12  (+4 in this run)
         cost     $5.83 by the CLI's count · 5.15M tokens
         now      the session works
+        last     Bash: cargo test --workspace
+        ");
+    }
+
+    #[test]
+    fn what_holds_the_run_up_stands_in_the_panel() {
+        let mut stage = staged::mid_night();
+        let mut screen = Screen::new(COLOURS, 80, 24);
+        stage.stands_still(2);
+        screen.show(&stage);
+        let hung = screen.text();
+        let kept = rows(&stage, Moments::default(), 79, 2);
+        assert!(kept[1].paint(79, PLAIN).starts_with("hangs "), "it goes before what can wait");
+        stage.fails_at_limit(4_300_000).command(crate::cycle::Command::Pause);
+        screen.show(&stage);
+        insta::assert_snapshot!(hung + &screen.text(), @r"
+        ─ longhaul · cycle 2 · claude-opus-4-5 ──────────────────────────────── 52:54 ─
+        context  ████████████░░░░░░│░░░░░░░  48 %  96.0k of 200k (by the CLI)
+        tasks    █████████████░░░░░░░░░░░░░  6 of 12  (+4 in this run)
+        cost     $5.83 by the CLI's count · 5.15M tokens
+        now      nothing moves in the session's turn: it may hang
+        hangs    for 12 min (last sign: prompt); interrupted at 09:01 (in 9 min)
+        last     Bash: cargo test --workspace
+        ─ longhaul · cycle 2 · claude-opus-4-5 ──────────────────────────────── 52:54 ─
+        context  ████████████░░░░░░│░░░░░░░  48 %  96.0k of 200k (by the CLI)
+        tasks    █████████████░░░░░░░░░░░░░  6 of 12  (+4 in this run)
+        cost     $5.83 by the CLI's count · 5.15M tokens
+        now      waiting for a usage limit to be reset
+        waits    five-hour limit, until 10:04 (in 1 h 12 min)
+        paused   since 08:52 (0 s ago), by `longhaul pause`; `longhaul resume` goes on
         last     Bash: cargo test --workspace
         ");
     }
@@ -368,8 +393,7 @@ mod tests {
             let mut screen = Screen::new(COLOURS, columns, lines);
             for stage in &stages {
                 screen.painter.log("08:00:00", Tone::Bad, "a long line 漢字 \u{1b}[2J of the log");
-                let view = stage.view();
-                for row in panel::rows(&view, stage.now, Moments::default(), columns, 6) {
+                for row in rows(stage, Moments::default(), columns, 6) {
                     let painted = row.paint(columns, PLAIN);
                     assert!(text::width(&painted) <= columns, "{columns}: {painted}");
                 }
@@ -402,7 +426,7 @@ mod tests {
         let mut painter = Painter::new(COLOURS);
         let stage = staged::mid_night();
         let draw = |painter: &mut Painter, columns: usize| {
-            let rows = panel::rows(&stage.view(), stage.now, Moments::default(), columns, 23);
+            let rows = rows(&stage, Moments::default(), columns, 23);
             painter.frame(&rows, columns, 24)
         };
         draw(&mut painter, 99);
@@ -457,7 +481,7 @@ mod tests {
         let mut stage = staged::mid_night();
         let mut colour_at = |tokens| {
             stage.context(tokens);
-            let rows = panel::rows(&stage.view(), stage.now, Moments::default(), 99, 6);
+            let rows = rows(&stage, Moments::default(), 99, 6);
             let row = rows[1].paint(99, COLOURS);
             let bar = row.find('█').map(|at| row[..at].rsplit_once('m').map_or("", |(l, _)| l));
             bar.unwrap_or_default().rsplit_once('[').map_or(String::new(), |(_, c)| c.to_owned())

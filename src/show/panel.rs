@@ -1,11 +1,14 @@
 //! The few lines of state at the bottom of a terminal. Pure: the same run at
 //! the same moment gives the same lines.
 
+use jiff::tz::TimeZone;
+
 use super::line::Tone;
 use super::look::Look;
 use crate::clock::Timestamp;
 use crate::cycle::Snapshot;
 use crate::cycle::pressure::{Pressure, WindowSource};
+use crate::report::standstill::Standstill;
 use crate::report::status::{CostOrigin, cost_origin};
 use crate::text;
 
@@ -27,8 +30,6 @@ const AGE_FROM_MS: u64 = 60_000;
 pub struct Moments {
     /// When the last action was reported.
     pub active_at: Option<Timestamp>,
-    /// When the pause in progress ends.
-    pub waits_until: Option<Timestamp>,
 }
 
 /// How a piece of a line looks.
@@ -132,30 +133,35 @@ fn ascii(c: char) -> char {
     }
 }
 
-/// The panel for `columns`, of at most `most` lines.
+/// The panel for `columns`, of at most `most` lines, with times local to `zone`.
 pub fn rows(
     view: &Snapshot<'_>,
     now: Timestamp,
     moments: Moments,
+    zone: &TimeZone,
     columns: usize,
     most: usize,
 ) -> Vec<Row> {
-    let all = [
-        title(view, now, columns),
-        context(view, columns),
-        tasks(view, columns),
-        cost(view, columns),
-        state(view, now, moments),
-        last(view, now, moments, columns),
+    // Each with its rank: what stays when there is little room, dearest first.
+    let mut all = vec![
+        (4, title(view, now, columns)),
+        (2, context(view, columns)),
+        (3, tasks(view, columns)),
+        (6, cost(view, columns)),
+        (0, state(view)),
     ];
-    // What stays when there is little room, dearest first.
-    const DEAREST: [usize; 6] = [4, 1, 2, 0, 5, 3];
-    let kept: &[usize] = &DEAREST[..most.min(DEAREST.len())];
-    all.into_iter()
-        .enumerate()
-        .filter(|(index, _)| kept.contains(index))
-        .map(|(_, row)| row)
-        .collect()
+    let held_up = Standstill::of(view, now).rows(now, zone);
+    all.extend(held_up.iter().map(|(name, words)| (1, Row::named(name).and(Style::Yellow, words))));
+    all.push((5, last(view, now, moments, columns)));
+    let mut ranks: Vec<u8> = all.iter().map(|(rank, _)| *rank).collect();
+    ranks.sort_unstable();
+    while all.len() > most {
+        let Some(least) = ranks.pop() else { break };
+        if let Some(index) = all.iter().rposition(|(rank, _)| *rank == least) {
+            all.remove(index);
+        }
+    }
+    all.into_iter().map(|(_, row)| row).collect()
 }
 
 fn title(view: &Snapshot<'_>, now: Timestamp, columns: usize) -> Row {
@@ -280,25 +286,14 @@ fn cost(view: &Snapshot<'_>, columns: usize) -> Row {
     )
 }
 
-fn state(view: &Snapshot<'_>, now: Timestamp, moments: Moments) -> Row {
-    let mut row = Row::named("now");
-    if view.paused() && view.state() != "held" {
-        row = row.and(Style::Yellow, "paused; ");
-    }
-    let words = view.explain();
+fn state(view: &Snapshot<'_>) -> Row {
+    let row = Row::named("now");
     let style = match view.outcome() {
         Some(outcome) if outcome.exit_code() == 0 => Style::Green,
         Some(_) => Style::Yellow,
         None => Style::Plain,
     };
-    row = row.and(style, &words);
-    let is_pause = matches!(view.state(), "cooling" | "between");
-    if let Some(until) = moments.waits_until.filter(|_| is_pause) {
-        let left = until.ms_since(now);
-        if left > 0 {
-            row = row.and(Style::Plain, &format!(" · {} left", text::stopwatch(left)));
-        }
-    }
+    let row = row.and(style, &view.explain());
     match view.verdict().filter(|_| view.outcome().is_none()) {
         Some(verdict) => row.and(
             Style::Yellow,
@@ -316,19 +311,11 @@ fn last(view: &Snapshot<'_>, now: Timestamp, moments: Moments, columns: usize) -
     }
     let age_ms = moments.active_at.map_or(0, |at| now.ms_since(at));
     let age = if age_ms >= AGE_FROM_MS && view.outcome().is_none() {
-        format!(" · {} ago", minutes(age_ms))
+        format!(" · {} ago", text::about(age_ms))
     } else {
         String::new()
     };
     let room = columns.saturating_sub(NAME + text::width(&age));
     let activity = text::safe(activity);
     row.and(Style::Plain, &text::clip(&activity, room)).and(Style::Dim, &age)
-}
-
-/// Whole minutes, so that it moves rarely.
-fn minutes(ms: u64) -> String {
-    match (ms / 3_600_000, ms / 60_000 % 60) {
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
-    }
 }

@@ -6,6 +6,8 @@
 //! - Never a panic, and never exit 70.
 //! - What cannot be read is refused with exit 50 and named, by `run`, `report`,
 //!   `status` and `doctor`; nothing is started and not a byte of it is changed.
+//! - Of a damaged file a copy lies beside it, of these very bytes, for the owner
+//!   alone, and the refusal names it and the command that starts afresh.
 //! - What is read is exactly what was written, up to the end or up to a last
 //!   line that is torn, which has no newline. When the run goes on, it is kept
 //!   aside. A journal in the folder of another run is refused.
@@ -15,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -27,6 +29,7 @@ use longhaul::journal::{self, Journal};
 use longhaul::lock::ProjectLock;
 use longhaul::runs::RunFolder;
 use longhaul::state_dir::ProjectState;
+use sha2::{Digest, Sha256};
 
 use super::place::{Place, files_below};
 use super::rounds::{Rng, rounds};
@@ -180,8 +183,31 @@ fn snapshot(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
         Ok(target) => Some(target.into_os_string().into_encoded_bytes()),
         Err(_) => file.is_file().then(|| fs::read(file).unwrap()),
     };
-    let files = files_below(root).into_iter().filter(|f| !f.ends_with("lock"));
+    let files = files_below(root).into_iter().filter(|f| !f.ends_with("lock") && !is_copy(f));
     files.map(|file| (file.clone(), content(&file))).collect()
+}
+
+/// Was it put aside because it is damaged?
+fn is_copy(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().contains(".damaged-"))
+}
+
+/// Every copy that was put aside holds what the file beside it holds, and is named
+/// after it. Gives the files there is a copy of.
+fn copies_below(root: &Path) -> Vec<PathBuf> {
+    let copies = files_below(root).into_iter().filter(|file| is_copy(file));
+    let file_of = |copy: PathBuf| {
+        let name = copy.file_name().unwrap().to_str().unwrap();
+        let (name, digest) = name.rsplit_once(".damaged-").unwrap();
+        let file = copy.with_file_name(name);
+        let bytes = fs::read(&copy).unwrap();
+        let wanted: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest, &wanted[..12]);
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(bytes == fs::read(&file).unwrap(), "{} is another", copy.display());
+        file
+    };
+    copies.map(file_of).collect()
 }
 
 /// What the commands have to do.
@@ -204,7 +230,9 @@ fn judge(root: &Path) -> Verdict {
             return Verdict { run_refuses: false, report_refuses: false };
         }
         Err(err) => {
-            is_state(&err, &ProjectState::dir_of(root, &project));
+            let dir = ProjectState::dir_of(root, &project);
+            is_state(&err, &dir);
+            is_kept_aside(&err, &dir.join("project.json"));
             assert_eq!(ProjectState::open(root, &project).unwrap_err().kind(), ErrorKind::State);
             assert_eq!(snapshot(root), before);
             return refuse;
@@ -221,6 +249,7 @@ fn judge(root: &Path) -> Verdict {
     match told {
         Some((run, Err(err))) => {
             is_state(&err, &run.journal());
+            is_kept_aside(&err, &run.journal());
             return refuse;
         }
         Some((run, Ok(told))) => is_the_truth(&run.journal(), &told),
@@ -237,6 +266,20 @@ fn judge(root: &Path) -> Verdict {
 fn is_state(err: &longhaul::Error, names: &Path) {
     assert_eq!(err.kind(), ErrorKind::State, "{err}");
     assert!(err.render().contains(names.to_str().unwrap()), "{} names no {names:?}", err.render());
+}
+
+/// The refusal names the copy, if there can be one, and what to type.
+#[track_caller]
+fn is_kept_aside(err: &longhaul::Error, file: &Path) {
+    let said = err.render();
+    let is_file = fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file());
+    if !is_file || said.contains("newer longhaul") {
+        return;
+    }
+    assert!(said.contains(&format!("{}.damaged-", file.display())), "{said}");
+    assert!(said.contains("start afresh: `mv "), "{said}");
+    let root = file.parent().unwrap();
+    assert_eq!(copies_below(root), [file], "{said}");
 }
 
 /// What was read is what was written, as far as it goes; and it goes on from there.
@@ -327,6 +370,7 @@ fn damaged_state_starts_nothing() {
             assert!(code == Some(50) || !verdict.report_refuses, "{text}");
             assert_eq!(place.launches(), launches, "a session was started");
         }
+        copies_below(root.path());
         assert_eq!(snapshot(root.path()), before, "something was changed");
     });
 }

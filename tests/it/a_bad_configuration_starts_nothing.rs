@@ -29,6 +29,16 @@ fn each_mistake_is_named_and_nothing_is_started() {
         ("task.file=\"\"", &["task.file"]),
         ("claude.args=\"--model\"", &["claude.args"]),
         ("claude.env={A=1}", &["claude.env"]),
+        ("limits.tree_memory_soft_mb=99999", &["--set", "limits.tree_memory_hard_mb"]),
+        ("hang.warn=\"999ms\"", &["--set: `hang.warn`", "1s"]),
+        ("hang.interrupt=\"2h\"", &["--set: `hang.interrupt`", "hang.end"]),
+        ("notify.command=[\"/no/such/program\"]", &["--set: `notify.command`", "/no/such"]),
+        ("notify.command=[\"no-such-program\"]", &["--set: `notify.command`", "PATH"]),
+        ("notify.command=[\"\"]", &["--set: `notify.command`", "empty"]),
+        ("notify.on=[\"done\"]", &["--set: `notify.on`", "finished", "done"]),
+        ("notify.webhook=\"ftp://x\"", &["--set: `notify.webhook`", "HTTP"]),
+        ("permissions.policy=\"command\"", &["--set: `permissions.policy`", "is empty"]),
+        ("permissions.policy=\"ask\"", &["--set: `permissions.policy`", "stop"]),
         ("nonsense", &["nonsense"]),
     ] {
         eprintln!("--set {set}");

@@ -28,7 +28,12 @@ fn an_answer_that_never_comes_is_interrupted() {
         1 => Some(Reply::hang()),
         _ => None,
     }));
-    let run = lab.night(&HANG).finished().ended(0, "done");
+    let run = lab.night(&HANG);
+    let warned = run.wait_event("hang");
+    let status = lab.status();
+    assert_eq!(status["hang"]["signal"], warned["signal"], "{status:#}");
+    assert_ne!(status["explain"], "the session works");
+    let run = run.finished().ended(0, "done");
     assert_eq!(run.words("hang", "step"), ["warn", "interrupt"], "{}", run.dump());
     assert_eq!(run.reasons(), ["done"], "{}", run.dump());
     assert_eq!(failures(&lab.report(), "hang"), 1);

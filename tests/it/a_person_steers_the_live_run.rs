@@ -3,7 +3,7 @@
 use longhaul::demo::api::{Gate, Reply, Request};
 
 use super::support::{
-    Checkpoint, DEADLINE, Lab, Worker, endless, finisher, first_then, ticks_at_once,
+    Checkpoint, DEADLINE, Lab, Worker, endless, finisher, first_then, ticks_at_once, unix_ms,
 };
 
 #[test]
@@ -84,7 +84,12 @@ fn a_paused_run_starts_nothing_new_until_it_is_resumed() {
     while lab.status()["state"] != "held" {
         assert!(begun.elapsed() < DEADLINE, "{:#}", lab.status());
     }
-    assert_eq!(lab.status()["paused"], true);
+    let status = lab.status();
+    assert_eq!(status["paused"], true);
+    let since = unix_ms(&status["pause"]["since"]);
+    assert_eq!(since, unix_ms(&run.wait_event("obeyed")["ts"]), "{status:#}");
+    let human = lab.longhaul_output(&["status"]).stdout;
+    assert!(human.contains("\npaused   since "), "{human}");
     assert!(run.events().iter().all(|event| event["event"] != "nudged"));
     let before = lab.api.requests().iter().filter(|request| !request.side).count();
     assert_eq!(before, 1, "the session is idle");

@@ -87,18 +87,54 @@ fn the_menu_of_a_limit_is_left_and_the_session_goes_on() {
     let lab = subscriber(limited(now_s() + 15));
     let settings = r#"{"autoContinueAtUsageLimit": false}"#;
     std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
-    let run = lab.night(&[]).finished().ended(0, "done");
+    let run = lab.night(&[]);
+    let waiting = run.wait_event("waiting");
+    let status = lab.status();
+    for key in ["reason", "until"] {
+        assert_eq!(status["waiting"][key], waiting[key], "{status:#}");
+    }
+    let human = lab.longhaul_output(&["status"]).stdout;
+    assert!(human.contains("\nwaits    five-hour limit, until "), "{human}");
+    let run = run.finished().ended(0, "done");
+    assert_eq!(lab.status()["waiting"], serde_json::Value::Null);
     assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
     assert_eq!(run.words("dialog", "kind"), ["usage_limit_menu"], "{}", run.dump());
     assert_eq!(run.count("session_started"), 1, "{}", run.dump());
     assert_eq!(said(&lab, &run.sessions()[0]).len(), 2, "{}", run.dump());
 }
 
+/// Whoever starts it again hears until when, and the morning hears of one wait.
+#[test]
+fn a_wait_is_taken_up_again_after_a_kill() {
+    let reset_s = now_s() + 20;
+    let lab = subscriber(limited(reset_s));
+    let settings = r#"{"autoContinueAtUsageLimit": false}"#;
+    std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
+    let shot = lab.night(&[]);
+    let first = shot.wait_event("waiting");
+    shot.wait_event("dialog");
+    shot.kill();
+    lab.wait_gone();
+    let run = lab.night(&[]);
+    let again = run.wait_event("waiting");
+    let late_s = unix_ms(&again["until"]) / 1_000 - reset_s;
+    assert!((0..=30).contains(&late_s), "{late_s}: {again}");
+    assert_eq!(lab.status()["waiting"]["until"], again["until"]);
+    let run = run.finished().ended(0, "done");
+    assert_eq!(run.words("waiting", "reason"), ["five_hour"], "{}", run.dump());
+    assert!(unix_ms(&run.event("session_started")["ts"]) >= reset_s * 1_000, "{}", run.dump());
+    let report = lab.report();
+    let (waits, since) = (report["waits"].as_array().unwrap(), &report["waits"][0]["at"]);
+    assert_eq!(waits.len(), 1, "{report:#}");
+    assert_eq!(unix_ms(since), unix_ms(&first["ts"]), "it began before the kill");
+    assert_eq!(failures(&report, "usage_limit"), 1, "{report:#}");
+}
+
 #[test]
 fn a_reset_beyond_what_the_person_allows_ends_the_run_at_once() {
     let lab = subscriber(limited(now_s() + 3_600));
     let run = lab.night(&["limits.max_wait_hours=0.001"]).finished().ended(31, "limit");
-    assert_eq!(run.count("session_started"), 1);
+    assert_eq!((run.count("session_started"), run.count("waiting")), (1, 0));
     lab.wait_gone();
     let report = lab.report();
     assert_eq!(report["cycles"][0]["checkpoint"]["status"], "handoff", "{report:#}");

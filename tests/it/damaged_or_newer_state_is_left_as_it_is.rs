@@ -36,6 +36,14 @@ fn is_left_as_it_is(lab: &Lab, file: &Path, words: &[&str]) {
     assert_eq!(lab.alive(), []);
 }
 
+/// The copies of `file` that were put aside.
+fn copies(file: &Path) -> Vec<PathBuf> {
+    let prefix = format!("{}.damaged-", file.display());
+    let beside = fs::read_dir(file.parent().unwrap()).unwrap();
+    let beside = beside.map(|entry| entry.unwrap().path());
+    beside.filter(|path| path.to_str().unwrap().starts_with(&prefix)).collect()
+}
+
 #[test]
 fn a_project_of_a_newer_longhaul() {
     let (lab, journal) = interrupted();
@@ -76,6 +84,46 @@ fn a_damaged_journal() {
     is_left_as_it_is(&lab, &journal, &["is damaged at entry 2"]);
     fs::write(&journal, "").unwrap();
     is_left_as_it_is(&lab, &journal, &["is empty"]);
+    assert_eq!(copies(&journal).len(), 4, "one of each, however often it is found");
+}
+
+/// What the refusal says is enough to go on with, and nothing is lost.
+#[test]
+fn a_copy_is_put_aside_and_the_command_that_is_named_starts_afresh() {
+    for name in ["journal", "project.json", "started-with.json"] {
+        let (lab, journal) = interrupted();
+        let run_id = lab.run_ids().pop().unwrap();
+        let file = match name {
+            "project.json" => journal.ancestors().nth(3).unwrap().join(name),
+            _ => journal.with_file_name(name),
+        };
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        bytes.extend(b"\n");
+        fs::write(&file, &bytes).unwrap();
+        let refused = lab.longhaul_output(&["run", "--json"]).failed(50, &["start afresh"]);
+        let copy = copies(&file).pop().unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), bytes);
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        assert!(refused.stderr.contains(copy.to_str().unwrap()), "{}", refused.stderr);
+        let command = refused.stderr.split('`').find(|words| words.starts_with("mv ")).unwrap();
+        assert!(lab.command("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        let run = lab.run();
+        let began = run.wait_event("run_started");
+        assert_ne!(began["run_id"], run_id.as_str(), "{name}: it is a new run");
+        let kept = files_below(&lab.state_dir());
+        assert!(kept.iter().any(|kept| fs::read(kept).unwrap() == bytes), "{name}: it is kept");
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let nested = entries.map(|path| match path.is_dir() {
+        true => files_below(&path),
+        false => vec![path],
+    });
+    let files: Vec<PathBuf> = nested.flatten().collect();
+    files.into_iter().filter(|path| path.is_file()).collect()
 }
 
 #[test]

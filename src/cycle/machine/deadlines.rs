@@ -135,7 +135,7 @@ impl Machine {
         if let Some(left_ms) = left_ms(now, *until_unix_ms) {
             return self.wait_on(now, Timer::Backoff, left_ms);
         }
-        if self.paused {
+        if self.paused.is_some() {
             self.enter(State::Between { step: Between::Held });
         } else {
             self.go_to_next_session(now);
@@ -162,7 +162,7 @@ impl Machine {
             // The window became known in the meantime.
             self.tell(Notice::ThresholdReached(pressure));
             self.begin_ask(EndReason::Threshold);
-        } else if self.paused {
+        } else if self.paused.is_some() {
             self.enter(State::Held);
         } else if !std::mem::take(&mut self.replied_since_pause) {
             let text = self.params.continue_prompt.clone();

@@ -4,7 +4,7 @@ use super::Machine;
 use crate::clock::Timestamp;
 use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::failure::Class;
-use crate::cycle::liveness::{HangStep, Liveness, Pulse, Sign};
+use crate::cycle::liveness::{Hang, HangStep, Liveness, Pulse, Sign};
 use crate::cycle::state::{EndReason, State};
 
 impl Machine {
@@ -37,13 +37,7 @@ impl Machine {
         else {
             return self.look_at_pulse_later(now);
         };
-        // Esc did not help the last turn: what hangs again is replaced. So is what
-        // never replied: Esc would take the first prompt back.
-        let is_hopeless = self.hung_in_a_row > 0 || matches!(self.state, State::Starting);
-        let step = match step {
-            HangStep::Interrupt if is_hopeless => HangStep::End,
-            step => step,
-        };
+        let step = self.step_taken(step);
         self.tell(Notice::Hang { signal: signal.to_owned(), flat_ms, step });
         if step != HangStep::Warn && !is_same_hang {
             self.fail(Class::Hang);
@@ -61,6 +55,26 @@ impl Machine {
             }
         }
         self.look_at_pulse_later(now);
+    }
+
+    /// Esc did not help the last turn: what hangs again is replaced. So is what
+    /// never replied: Esc would take the first prompt back.
+    fn step_taken(&self, step: HangStep) -> HangStep {
+        let is_hopeless = self.hung_in_a_row > 0 || matches!(self.state, State::Starting);
+        match step {
+            HangStep::Interrupt if is_hopeless => HangStep::End,
+            step => step,
+        }
+    }
+
+    /// The hang that was told, while it lasts.
+    pub(in crate::cycle) fn hang(&self, now: Timestamp) -> Option<Hang> {
+        let may_hang = matches!(self.state, State::Starting | State::Working);
+        if !may_hang || self.limit_until_ms(now).is_some() {
+            return None;
+        }
+        let hang = self.liveness.hang(now, &self.params.hang)?;
+        Some(Hang { next: self.step_taken(hang.next), ..hang })
     }
 }
 

@@ -11,6 +11,8 @@ use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
 /// Two resets closer together than this are the same: texts give minutes.
 const SAME_RESET_MS: u64 = 120_000;
+/// The CLI's own attempts take about three minutes, and are not longhaul's waiting.
+const OWN_ATTEMPTS_MS: u64 = 600_000;
 /// A subscription used up to this counts as used up.
 const USED_UP_PERCENT: f64 = 99.0;
 
@@ -32,9 +34,13 @@ impl Machine {
 
     /// Would a wait of `more_ms` from now on be longer than the person allows?
     pub(super) fn is_past_waiting(&self, now: Timestamp, more_ms: u64) -> bool {
+        self.outage_ms(now).saturating_add(more_ms) > self.params.max_wait_ms
+    }
+
+    /// How long the API has given no reply.
+    fn outage_ms(&self, now: Timestamp) -> u64 {
         let elapsed_ms = self.elapsed_ms(now);
-        let since_ms = self.outage_since_ms.unwrap_or(elapsed_ms);
-        elapsed_ms.saturating_sub(since_ms).saturating_add(more_ms) > self.params.max_wait_ms
+        elapsed_ms.saturating_sub(self.outage_since_ms.unwrap_or(elapsed_ms))
     }
 
     pub(super) fn begin_outage(&mut self, now: Timestamp) {
@@ -65,17 +71,25 @@ impl Machine {
 
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
         let open = self.waits.last().filter(|w| w.ended.is_none());
-        if open.is_some_and(|w| w.until_unix_ms.abs_diff(until_unix_ms) <= SAME_RESET_MS) {
-            return;
-        }
+        let is_same =
+            open.is_some_and(|w| w.until_unix_ms.abs_diff(until_unix_ms) <= SAME_RESET_MS);
         let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
-        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none() && !is_known) {
-            // Tried now and then, until nobody knows when: one wait, told once.
-            open.until_unix_ms = until_unix_ms;
-            return;
+        let is_untold = std::mem::take(&mut self.is_wait_untold);
+        let reason = reason.to_owned();
+        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none()) {
+            // Tried now and then, until nobody knows when, it is one wait as well.
+            if is_same || !is_known {
+                if !is_same || is_untold {
+                    open.until_unix_ms = until_unix_ms;
+                }
+                // Told once, and again after a restart.
+                if is_untold {
+                    self.tell(Notice::Waiting { reason, until_unix_ms });
+                }
+                return;
+            }
         }
         self.end_wait(now);
-        let reason = reason.to_owned();
         let wait = WaitRecord { reason: reason.clone(), since: now, until_unix_ms, ended: None };
         self.waits.push(wait);
         self.tell(Notice::Waiting { reason, until_unix_ms });
@@ -251,13 +265,20 @@ impl Machine {
         }
         if class.is_outage() {
             self.begin_outage(now);
-            if self.verdict.is_none() && self.is_past_waiting(now, after_ms) {
+            // Whoever wants no waiting still wants what failed once to be tried again.
+            let waits = self.params.max_wait_ms > 0;
+            let is_over = if waits {
+                self.is_past_waiting(now, after_ms)
+            } else {
+                self.outage_ms(now).saturating_add(after_ms) > OWN_ATTEMPTS_MS
+            };
+            if self.verdict.is_none() && is_over {
                 return self.give_up_waiting(now);
             }
         }
         self.cli_retries = Some(class);
         self.on_sign(now, Sign::Retry);
-        self.tell(Notice::Retrying { class, attempt, after_ms });
+        self.tell_pause(class, attempt, after_ms);
     }
 
     /// How much of the subscription is used.

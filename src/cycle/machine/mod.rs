@@ -28,7 +28,7 @@ use super::failure::Class;
 use super::liveness::Liveness;
 use super::params::Params;
 use super::rates::Rates;
-use super::record::{CycleRecord, FailureCount, WaitRecord};
+use super::record::{CycleRecord, FailureCount, Pause, WaitRecord};
 use super::state::{Between, EndReason, Outcome, State};
 use crate::clock::Timestamp;
 
@@ -70,8 +70,8 @@ pub struct Machine {
     pub(super) state: State,
     /// Grows with each change of state; a deadline of an older epoch is void.
     pub(super) epoch: u64,
-    /// A person wants nothing new started.
-    pub(super) paused: bool,
+    /// Since when a person wants nothing new started.
+    pub(super) paused: Option<Timestamp>,
     /// What the run will end with, once the session is down.
     pub(super) verdict: Option<Outcome>,
     /// Why the live session is ending (or being checkpointed).
@@ -110,7 +110,7 @@ pub struct Machine {
     /// What ended the last session, if it was a failure.
     failed: Option<Class>,
     /// Turns in a row in which nothing moved, without a reply in between.
-    hung_in_a_row: u32,
+    pub(super) hung_in_a_row: u32,
     /// Questions in a row that were declined, without a reply in between.
     declined_in_a_row: u32,
     /// Looks in a row for a program that is gone.
@@ -126,14 +126,20 @@ pub struct Machine {
     /// The limit of the subscription that is used up, as the statusline says.
     used_up: Option<UsageLimit>,
     /// Why the CLI tries a request again by itself, since its last reply.
-    cli_retries: Option<Class>,
+    pub(super) cli_retries: Option<Class>,
+    /// The pause after a failure that was told last.
+    pub(super) pause: Option<Pause>,
+    /// The pause that was cut short when longhaul was killed.
+    cut_pause: Option<Pause>,
+    /// Whoever listens since the restart does not know of the wait that goes on.
+    is_wait_untold: bool,
     /// Since when the API gives no reply, in milliseconds supervised.
     outage_since_ms: Option<u64>,
     /// When each deadline is due, by the clock of the boot.
     due_ms: BTreeMap<Timer, u64>,
     /// When the machine woke last, by the same clock.
     woke_ms: Option<u64>,
-    liveness: Liveness,
+    pub(super) liveness: Liveness,
     rates: Rates,
     /// Failures by class.
     pub(super) failures: BTreeMap<Class, FailureCount>,
@@ -175,7 +181,7 @@ impl Machine {
             ended_at: None,
             state: State::Between { step: Between::Held },
             epoch: 0,
-            paused: false,
+            paused: None,
             verdict: None,
             reason: None,
             signals: 0,
@@ -206,6 +212,9 @@ impl Machine {
             limit: None,
             used_up: None,
             cli_retries: None,
+            pause: None,
+            cut_pause: None,
+            is_wait_untold: false,
             outage_since_ms: None,
             due_ms: BTreeMap::new(),
             woke_ms: None,
@@ -293,8 +302,46 @@ impl Machine {
         let after_ms = class.pause_ms(self.run_id, attempt);
         let booked = &mut self.failures.entry(class).or_default().paused_ms;
         *booked = booked.saturating_add(after_ms);
-        self.tell(Notice::Retrying { class, attempt, after_ms });
+        self.tell_pause(class, attempt, after_ms);
         after_ms
+    }
+
+    /// The pause after a failure that longhaul waits out at present.
+    fn pause_in_hand(&self) -> Option<Pause> {
+        let lasts = match &self.state {
+            State::Cooling { class, .. } => *class != Class::UsageLimit,
+            State::Between { step: Between::Backoff { until_unix_ms } } => until_unix_ms.is_none(),
+            State::Starting
+            | State::Working
+            | State::Checkpointing { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => false,
+        };
+        self.pause.filter(|_| lasts)
+    }
+
+    /// The failure that is tried again: by longhaul after a pause, or by the CLI.
+    pub(super) fn retrying(&self) -> Option<Pause> {
+        let by_cli = match &self.state {
+            State::Starting | State::Working | State::Checkpointing { .. } => {
+                self.pause.filter(|_| self.cli_retries.is_some())
+            }
+            State::Cooling { .. }
+            | State::Judging { .. }
+            | State::Held
+            | State::Ending { .. }
+            | State::Between { .. }
+            | State::Finished { .. } => None,
+        };
+        by_cli.or_else(|| self.pause_in_hand())
+    }
+
+    fn tell_pause(&mut self, class: Class, attempt: u32, after_ms: u64) {
+        self.pause = Some(Pause { class, attempt, after_ms, since: self.last_now });
+        self.tell(Notice::Retrying { class, attempt, after_ms });
     }
 
     fn with_live(&mut self, change: impl FnOnce(&mut CycleRecord)) {

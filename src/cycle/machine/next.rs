@@ -6,6 +6,7 @@ use crate::cycle::action::{Action, Notice, Timer};
 use crate::cycle::event::TaskReading;
 use crate::cycle::failure::{Class, DEAD_STARTS};
 use crate::cycle::judge::{Judge, Verdict};
+use crate::cycle::record::Pause;
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
 impl Machine {
@@ -145,7 +146,7 @@ impl Machine {
             self.note = note;
             self.tell(Notice::ThresholdReached(pressure));
             self.begin_ask(EndReason::Threshold);
-        } else if self.paused {
+        } else if self.paused.is_some() {
             self.note = note;
             self.enter(State::Held);
         } else if self.nudges_in_a_row >= self.params.max_nudges {
@@ -205,9 +206,10 @@ impl Machine {
         if let Some(outcome) = self.reason_to_stop() {
             return self.finish(now, outcome);
         }
-        if self.paused {
+        if self.paused.is_some() {
             return self.enter(State::Between { step: Between::Held });
         }
+        let cut_pause = self.cut_pause.take();
         match self.failed.take() {
             Some(class) => {
                 let attempt = match class {
@@ -226,8 +228,26 @@ impl Machine {
                 self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });
                 self.timer(Timer::Backoff, after_ms);
             }
+            None if self.waits_out(now, cut_pause) => {}
             None => self.go_to_next_session(now),
         }
+    }
+
+    /// Waits out what is left of a pause that was cut short. True if there is any.
+    fn waits_out(&mut self, now: Timestamp, cut: Option<Pause>) -> bool {
+        // A look whether the program is back costs nothing.
+        let Some(pause) = cut.filter(|pause| pause.class != Class::CliMissing) else {
+            return false;
+        };
+        let left_ms = pause.left_ms(now);
+        // A limit that holds says itself until when.
+        if left_ms == 0 || self.limit_until_ms(now).is_some() {
+            return false;
+        }
+        self.tell_pause(pause.class, pause.attempt, left_ms);
+        self.enter(State::Between { step: Between::Backoff { until_unix_ms: None } });
+        self.timer(Timer::Backoff, left_ms);
+        true
     }
 
     /// Books whether the cycle that ended made progress. A pause or a crash may

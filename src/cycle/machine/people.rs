@@ -10,11 +10,11 @@ impl Machine {
     pub(super) fn on_command(&mut self, now: Timestamp, command: Command) {
         match command {
             Command::Pause => {
-                self.paused = true;
+                self.paused.get_or_insert(now);
                 self.obeyed("paused: nothing new is started after the present turn");
             }
             Command::Resume => {
-                self.paused = false;
+                self.paused = None;
                 self.obeyed("resumed");
                 match &self.state {
                     State::Held => {

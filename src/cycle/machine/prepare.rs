@@ -37,7 +37,7 @@ impl Machine {
         match refusal {
             None => {
                 self.missing_in_a_row = 0;
-                if self.paused {
+                if self.paused.is_some() {
                     self.enter(State::Between { step: Between::Held });
                 } else if !self.waits_between(now) {
                     // The clock may have been set back while it was looked.

@@ -31,11 +31,14 @@ impl Machine {
         self.elapsed_before_ms =
             self.elapsed_before_ms.saturating_add(before.ms_since(self.clock_base));
         self.clock_base = now;
-        self.paused = false;
+        self.paused = None;
         self.verdict = None;
         // Nobody may have heard of it; and the fresh session may not ask again.
         self.asked = None;
         self.signals = 0;
+        // What was waited for is waited for still, and told to whoever listens now.
+        self.cut_pause = self.pause_in_hand().or(self.cut_pause);
+        self.is_wait_untold = true;
         let lost_cycle = self.live.as_ref().filter(|_| self.alive).map(|c| c.cycle);
         self.tell(Notice::RunResumed { lost_cycle, killed });
         self.set_run_timer(now);

@@ -102,6 +102,10 @@ impl Machine {
             c.survivors = c.survivors.saturating_add(survivors);
         });
         self.alive = false;
+        if let Some(limit) = &mut self.limit {
+            // Whoever would have gone on by itself is gone.
+            limit.continues = false;
+        }
         self.typed = None;
         self.book_cli_retries();
         if reason == EndReason::DeadStart {
