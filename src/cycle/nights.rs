@@ -59,6 +59,8 @@ enum Fault {
     Limit { known: Known, works_ms: u64 },
     /// HTTP 400 to every request.
     Refused,
+    /// Each reply is cut off at its longest.
+    OutputLimit,
     /// An unknown model.
     UnknownModel,
     /// Replies, then the prompt is too long.
@@ -574,6 +576,7 @@ impl Night {
                 self.meets_limit(known);
             }
             Fault::Refused => self.fails_turn("unknown", Some(400), None),
+            Fault::OutputLimit => self.fails_turn("max_output_tokens", None, None),
             Fault::UnknownModel => self.fails_turn("model_not_found", Some(404), None),
             _ if said == 0 => self.replies(false),
             Fault::Crash => self.exits(1, Exit::Signal(11), None),

@@ -212,7 +212,7 @@ impl Machine {
         self.api_failures_in_a_row += 1;
         let attempt = self.failures_in_a_row;
         let most = match class {
-            Class::Refused => REFUSALS,
+            Class::Refused | Class::OutputLimit => REFUSALS,
             _ => API_FAILURES,
         };
         if class.is_outage() {

@@ -382,8 +382,14 @@ pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
 
 /// Nothing more fits into the context: the session can only be replaced.
 fn is_context_full(end: &TurnEnd) -> bool {
-    matches!(end, TurnEnd::ApiError { error, text, .. }
-        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
+    let TurnEnd::ApiError { error, text, .. } = end else { return false };
+    let words = match error.as_str() {
+        "invalid_request" => "prompt is too long",
+        // The reply was cut off because the window is full.
+        "max_output_tokens" => "context window limit",
+        _ => return false,
+    };
+    text.to_ascii_lowercase().contains(words)
 }
 
 fn blocked(reason: &str) -> String {

@@ -247,8 +247,10 @@ impl Machine {
     fn limit_met(&self, now: Timestamp, class: Class, row: &TurnEnd) -> Option<UsageLimit> {
         let TurnEnd::ApiError { limit, .. } = row else { return None };
         let known = self.limit.as_ref().filter(|_| self.limit_until_ms(now).is_some());
-        let known = known.or(self.used_up.as_ref()).filter(|_| class == Class::RateLimit);
-        limit.as_ref().or(known).cloned()
+        let known = known.or(self.used_up.as_ref());
+        let known = known.filter(|_| limit.is_some() || class == Class::RateLimit);
+        let timed = limit.as_ref().filter(|limit| limit.resets_unix_ms.is_some());
+        timed.or(known).or(limit.as_ref()).cloned()
     }
 
     /// Which failure ended the turn, if one did; the limit in its row is put right.
