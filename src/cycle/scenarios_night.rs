@@ -94,9 +94,14 @@ fn a_cli_that_asks_what_to_do_is_not_given_the_time_to_go_on_by_itself() {
     };
     s.report(SessionReport::TurnEnded { end }).stands_in("cooling");
     let limit = limit(None, false);
-    s.report(SessionReport::Limited { limit }).waits_for("working");
+    s.report(SessionReport::Limited { limit });
+    let until_unix_ms = resets + LIMIT_MARGIN_MS;
+    let told = Notice::Waiting { reason: "five_hour".into(), until_unix_ms };
+    assert!(s.told(|n| *n == told), "told anew: it is over earlier: {:?}", s.last);
+    s.waits_for("working");
     assert!(s.now().unix_ms - resets <= LIMIT_MARGIN_MS + 1_000);
-    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 1));
+    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 2));
+    assert_eq!(Snapshot::of(&s.m).waits().len(), 1);
 }
 
 #[test]
@@ -259,6 +264,45 @@ fn a_limit_that_holds_still_after_its_reset_is_probed_at_most_once_for_each_paus
     let first = Class::UsageLimit.policy().first_ms;
     assert!(s.set_for(Timer::Cool).is_some_and(|ms| ms * 2 >= first), "{:?}", s.last);
     assert_eq!((s.prompts(), s.failures(Class::UsageLimit)), (1, 1));
+}
+
+/// Meets the limit again and again, as `meet` has it; each time until when the last
+/// word was that it waits, and when it went on.
+fn told_and_true(s: &mut Story, times: usize, meet: impl Fn(&mut Story)) -> Vec<(i64, i64)> {
+    let mut seen = Vec::new();
+    let mut told = None;
+    for _ in 0..times {
+        meet(s);
+        s.stands_in("cooling");
+        for action in &s.last {
+            if let Action::Tell(Notice::Waiting { until_unix_ms, .. }) = action {
+                told = Some(*until_unix_ms);
+            }
+        }
+        s.waits_for("working");
+        seen.push((told.unwrap(), s.now().unix_ms));
+        s.arrives(false);
+    }
+    seen
+}
+
+#[test]
+fn until_when_it_waits_is_told_truly_each_time() {
+    // The reset has passed; or it comes a little later than was said.
+    for again in [-30_000, 60_000, 90_000] {
+        let mut s = working();
+        let mut seen = told_and_true(&mut s, 1, |s| {
+            s.is_limited(hours(1));
+        });
+        seen.extend(told_and_true(&mut s, 4, |s| {
+            s.is_limited(again);
+        }));
+        for (n, (told, true_ms)) in seen.iter().enumerate() {
+            let late = true_ms - told;
+            assert!((0..=1_100).contains(&late), "{again}, wait {n}: {late} ms after what was told");
+        }
+        assert_eq!(s.launched(), 1);
+    }
 }
 
 #[test]

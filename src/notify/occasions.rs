@@ -41,6 +41,8 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
             let exit_code = Some(ErrorKind::NeedsPerson.exit_code());
             Some(Notification { screen, exit_code, ..new(Occasion::NeedsPerson, text) })
         }
+        // A wait whose end has moved was told when it began.
+        Notice::Waiting { .. } if view.waits().last().is_some_and(|w| w.since != at) => return None,
         Notice::Waiting { reason, until_unix_ms } => {
             let left_ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
             let limit = words::limit(reason);

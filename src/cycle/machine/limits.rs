@@ -11,6 +11,8 @@ use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
 /// Two resets closer together than this are the same: texts give minutes.
 const SAME_RESET_MS: i64 = 120_000;
+/// An end of a wait that moves by no more is not told again.
+const SAME_UNTIL_MS: i64 = 1_000;
 /// A subscription used up to this counts as used up.
 const USED_UP_PERCENT: f64 = 99.0;
 
@@ -62,21 +64,28 @@ impl Machine {
         }
     }
 
+    /// Tells until when is waited, and again whenever that becomes another time:
+    /// somebody plans the morning by it.
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
-        let open = self.waits.last().filter(|w| w.ended.is_none());
-        if open.is_some_and(|w| (w.until_unix_ms - until_unix_ms).abs() <= SAME_RESET_MS) {
+        let is_known = self.limit_until_ms(now).is_some();
+        let open = self.waits.last_mut().filter(|w| w.ended.is_none());
+        let moved_ms = open.as_ref().map_or(i64::MAX, |w| (w.until_unix_ms - until_unix_ms).abs());
+        if moved_ms <= SAME_UNTIL_MS {
             return;
         }
-        let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
-        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none() && !is_known) {
-            // Tried now and then, until nobody knows when: one wait, told once.
-            open.until_unix_ms = until_unix_ms;
-            return;
-        }
-        self.end_wait(now);
         let reason = reason.to_owned();
-        let wait = WaitRecord { reason: reason.clone(), since: now, until_unix_ms, ended: None };
-        self.waits.push(wait);
+        match open {
+            // The reset is known better, or has passed and it is tried now and then:
+            // one wait.
+            Some(open) if moved_ms <= SAME_RESET_MS || !is_known => {
+                open.until_unix_ms = until_unix_ms;
+            }
+            _ => {
+                self.end_wait(now);
+                let reason = reason.clone();
+                self.waits.push(WaitRecord { reason, since: now, until_unix_ms, ended: None });
+            }
+        }
         self.tell(Notice::Waiting { reason, until_unix_ms });
     }
 
@@ -126,8 +135,13 @@ impl Machine {
         if is_known {
             // The menu at a limit says no more than that nobody goes on by itself.
             let is_menu = limit.resets_unix_ms.is_none() && !limit.continues;
-            if let Some(known) = self.limit.as_mut().filter(|_| is_menu) {
+            // The time that was known has passed, and the limit holds: the new one counts.
+            let is_over = self.limit_until_ms(now).is_none();
+            let Some(known) = &mut self.limit else { return };
+            if is_menu {
                 known.continues = false;
+            } else if is_over && limit.resets_unix_ms.is_some_and(|at| at > now.unix_ms) {
+                *known = limit;
             }
             return;
         }
