@@ -254,6 +254,9 @@ pub enum SessionReport {
         subagents: u32,
         /// The run's temporary files, MiB.
         scratch_mb: u64,
+        /// What they wrote to disks since the session began, MiB.
+        #[serde(default)]
+        written_mb: u64,
     },
     /// How much of the subscription's limits is used.
     QuotaUsed {

@@ -585,7 +585,10 @@ impl Night {
             }
             Fault::OutOfMemory { by_kernel: false } => {
                 let memory_mb = self.p.tree_memory_hard_mb;
-                self.report(0, SessionReport::Vitals { memory_mb, subagents: 0, scratch_mb: 0 });
+                self.report(
+                    0,
+                    SessionReport::Vitals { memory_mb, subagents: 0, scratch_mb: 0, written_mb: 0 },
+                );
             }
             Fault::ContextFull => self.is_full(),
             Fault::Hang(hang) => self.hangs(hang),

@@ -299,7 +299,10 @@ fn until_when_it_waits_is_told_truly_each_time() {
         }));
         for (n, (told, true_ms)) in seen.iter().enumerate() {
             let late = true_ms - told;
-            assert!((0..=1_100).contains(&late), "{again}, wait {n}: {late} ms after what was told");
+            assert!(
+                (0..=1_100).contains(&late),
+                "{again}, wait {n}: {late} ms after what was told"
+            );
         }
         assert_eq!(s.launched(), 1);
     }
@@ -1224,7 +1227,7 @@ fn is_breached(place: &str, mut s: Story, which: Budget) {
 #[test]
 fn a_flood_ends_the_tree_within_ten_seconds_in_every_state() {
     for at in 0..places().len() {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let (place, mut s) = places().swap_remove(at);
             if !s.m.is_alive() || place.starts_with("ending") {
                 continue;
@@ -1250,6 +1253,10 @@ fn a_flood_ends_the_tree_within_ten_seconds_in_every_state() {
                     spends(&mut s, 10, 20.5);
                     Budget::CostRate
                 }
+                4 => {
+                    s.has_written(s.m.params.written_mb + 1);
+                    Budget::Written
+                }
                 _ => continue,
             };
             is_breached(place, s, which);
@@ -1266,6 +1273,7 @@ fn what_stays_within_its_rates_goes_on() {
     for minute in 1..=180_u64 {
         spends(&mut s, minute * 990_000, minute as f64 * 0.3).stands_in("working");
         s.takes(1, s.m.params.max_subagents, s.m.params.scratch_mb).stands_in("working");
+        s.has_written(s.m.params.written_mb).stands_in("working");
         s.shows(Sign::Transcript).sits_for(MINUTE);
     }
 }

@@ -70,7 +70,7 @@ pub struct Senses {
     /// The main transcript grew since the last look at the screen.
     has_grown: bool,
     /// Vitals as told last, in grains.
-    vitals_told: Option<(u64, u32, u64)>,
+    vitals_told: Option<(u64, u32, u64, u64)>,
     memory_mb: Option<u64>,
     oom_kills: Option<u64>,
     quota_told: Option<(Option<Quota>, Option<Quota>)>,
@@ -214,15 +214,18 @@ impl Driver {
         let scratch_mb = disk::folder_mb(&self.setup.scratch, SCRATCH_ENTRIES).mb;
         let (memory_mb, subagents) =
             (vitals.tree_memory_mb, session.transcript.subagents_at_work());
-        let in_grains = (memory_mb / GRAIN_MB, subagents, scratch_mb / GRAIN_MB);
+        let written_mb = vitals.written_mb;
+        let grains = |mb: u64| mb / GRAIN_MB;
+        let in_grains = (grains(memory_mb), subagents, grains(scratch_mb), grains(written_mb));
         // Above a limit every look counts: the first may have come too early.
         let limits = &self.setup.config.limits;
         let is_over = memory_mb >= exact_from_mb
             || scratch_mb > limits.scratch_mb
+            || written_mb > limits.written_mb
             || subagents > limits.max_subagents;
         if is_over || senses.vitals_told != Some(in_grains) {
             senses.vitals_told = Some(in_grains);
-            self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb });
+            self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb });
         }
         self.look_at_settings();
         self.send(&KeeperCommand::ScreenRequest { id: 0 })

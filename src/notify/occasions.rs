@@ -42,7 +42,9 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
             Some(Notification { screen, exit_code, ..new(Occasion::NeedsPerson, text) })
         }
         // A wait whose end has moved was told when it began.
-        Notice::Waiting { .. } if view.waits().last().is_some_and(|w| w.since != at) => return None,
+        Notice::Waiting { .. } if view.waits().last().is_some_and(|w| w.since != at) => {
+            return None;
+        }
         Notice::Waiting { reason, until_unix_ms } => {
             let left_ms = u64::try_from(until_unix_ms - at.unix_ms).unwrap_or(0);
             let limit = words::limit(reason);
@@ -126,6 +128,7 @@ impl BudgetMark {
             | Budget::CostRate
             | Budget::Subagents
             | Budget::Scratch
+            | Budget::Written
             | Budget::Quota => format!("{spent:.0} of {limit:.0}"),
         };
         format!("{percent} % of {} is spent: {amounts}", budget.key())
@@ -182,6 +185,7 @@ impl BudgetMarks {
             | Budget::CostRate
             | Budget::Subagents
             | Budget::Scratch
+            | Budget::Written
             | Budget::Quota => return None,
         }];
         let percent = MARKS.into_iter().find(|mark| spent >= limit * f64::from(*mark) / 100.0)?;

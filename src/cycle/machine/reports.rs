@@ -60,8 +60,8 @@ impl Machine {
                 self.look_at_pulse_later(now);
             }
             SessionReport::Alive { sign } => self.on_sign(now, sign),
-            SessionReport::Vitals { memory_mb, subagents, scratch_mb } => {
-                self.on_vitals(now, memory_mb, subagents, scratch_mb);
+            SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb } => {
+                self.on_vitals(now, memory_mb, subagents, scratch_mb, written_mb);
             }
             SessionReport::QuotaUsed { five_hour, seven_day } => {
                 self.on_quota(now, five_hour, seven_day);
