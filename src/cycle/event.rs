@@ -290,6 +290,9 @@ pub enum SessionReport {
     },
     /// The CLI was about to compact the context and was kept from it.
     CompactionHeld,
+    /// It replied, and none of its hooks has called: nobody puts its questions to
+    /// `permissions.command`.
+    HooksSilent,
     /// Its transcript cannot be read any more.
     RecordLost {
         /// Why, for a person.

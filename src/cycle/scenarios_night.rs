@@ -1494,3 +1494,13 @@ fn a_pause_after_a_failure_is_no_wait_and_a_wait_is_no_progress() {
     assert_eq!(s.m.no_progress_in_a_row, 0);
     assert!(s.m.live().is_some_and(|c| !c.progress));
 }
+
+#[test]
+fn that_no_hook_calls_is_told_once_in_a_run() {
+    let mut s = working();
+    s.report(SessionReport::HooksSilent).stands_in("working");
+    let is_it = |n: &Notice| matches!(n, Notice::Warning { text } if text.contains("command"));
+    assert!(s.told(is_it));
+    s.report(SessionReport::HooksSilent);
+    assert_eq!(s.times_told(is_it), 1);
+}

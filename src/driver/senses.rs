@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
+use crate::config::PermissionPolicy;
 use crate::cycle::event::{
     DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, TurnEnd, UsageLimit,
 };
@@ -92,6 +93,12 @@ pub struct Senses {
     unseen: Option<(QuestionKind, String, u64)>,
     /// When Esc was pressed, as long as no row says what came of it.
     escaped_ms: Option<u64>,
+    /// A hook has called.
+    has_hooks: bool,
+    /// When it was first seen that the model replied.
+    replied_ms: Option<u64>,
+    /// It was reported that no hook calls.
+    silence_told: bool,
     /// The trust dialog was answered.
     trust_told: bool,
 }
@@ -99,10 +106,9 @@ pub struct Senses {
 impl Senses {
     /// A hook or the statusline was called.
     pub fn hear(&mut self, event: &SinkEvent) {
-        self.signs.insert(match event {
-            SinkEvent::Statusline(_) => Sign::Statusline,
-            _ => Sign::Hook,
-        });
+        let is_hook = !matches!(event, SinkEvent::Statusline(_));
+        self.has_hooks |= is_hook;
+        self.signs.insert(if is_hook { Sign::Hook } else { Sign::Statusline });
     }
 
     /// May another answer be told in this minute? A report costs the sender nothing,
@@ -134,6 +140,20 @@ impl Senses {
     /// The transcript says how the turn ended, or that another begins.
     pub fn turn_told(&mut self) {
         self.escaped_ms = None;
+    }
+
+    /// The transcript shows a reply.
+    pub fn replied(&mut self, now: Timestamp) {
+        self.replied_ms.get_or_insert(now.boot_ms);
+    }
+
+    /// Did the session reply without the hook of its start? That one comes long
+    /// before; what both left behind may be read in any order. True once.
+    fn is_without_hooks(&mut self, now: Timestamp) -> bool {
+        let since_ms = self.replied_ms.filter(|_| !self.has_hooks && !self.silence_told);
+        let is_it = since_ms.is_some_and(|since| now.boot_ms.saturating_sub(since) >= SENSE_MS);
+        self.silence_told |= is_it;
+        is_it
     }
 
     fn is_command_asked(&self, now: Timestamp) -> bool {
@@ -226,6 +246,12 @@ impl Driver {
         if is_over || senses.vitals_told != Some(in_grains) {
             senses.vitals_told = Some(in_grains);
             self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb });
+        }
+        let asks_command =
+            matches!(self.setup.config.permissions.policy, PermissionPolicy::Command(_));
+        let session = self.session.as_mut().filter(|_| asks_command);
+        if session.is_some_and(|session| session.senses.is_without_hooks(now)) {
+            self.report(SessionReport::HooksSilent);
         }
         self.look_at_settings();
         self.send(&KeeperCommand::ScreenRequest { id: 0 })
@@ -563,6 +589,22 @@ fn class_of(retry: &Retry, is_connection: bool) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reply_without_the_hook_of_the_start_tells_that_hooks_are_off_once() {
+        let at = |boot_ms| Timestamp { boot_ms, ..Timestamp::now() };
+        let mut senses = Senses::default();
+        assert!(!senses.is_without_hooks(at(60_000)), "nothing was to be heard yet");
+        senses.replied(at(60_000));
+        senses.replied(at(61_000));
+        assert!(!senses.is_without_hooks(at(60_000 + SENSE_MS - 1)));
+        assert!(senses.is_without_hooks(at(60_000 + SENSE_MS)));
+        assert!(!senses.is_without_hooks(at(90_000)));
+        let mut senses = Senses::default();
+        senses.replied(at(60_000));
+        senses.hear(&SinkEvent::Stop);
+        assert!(!senses.is_without_hooks(at(90_000)));
+    }
 
     #[test]
     fn a_line_that_counts_down_is_the_same_line() {

@@ -279,6 +279,9 @@ impl Driver {
             {
                 session.prompted_unix_ms = entry.unix_ms;
             }
+            if matches!(entry.fact, Fact::Context { .. }) {
+                session.senses.replied(Timestamp::now());
+            }
             if matches!(entry.fact, Fact::PromptArrived { .. } | Fact::TurnEnded(_)) {
                 session.senses.turn_told();
             }

@@ -115,6 +115,8 @@ pub struct Machine {
     declined_in_a_row: u32,
     /// Looks in a row for a program that is gone.
     missing_in_a_row: u32,
+    /// It was told that no hook calls.
+    hooks_told: bool,
     /// When a text was last held back by a question.
     held_at: Option<Timestamp>,
     /// The model replied since the last pause after a failure.
@@ -198,6 +200,7 @@ impl Machine {
             hung_in_a_row: 0,
             declined_in_a_row: 0,
             missing_in_a_row: 0,
+            hooks_told: false,
             held_at: None,
             replied_since_pause: false,
             limit: None,

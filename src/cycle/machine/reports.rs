@@ -74,6 +74,7 @@ impl Machine {
                 self.on_answered(kind, what, answer);
             }
             SessionReport::CompactionHeld => self.on_compaction_held(),
+            SessionReport::HooksSilent => self.on_hooks_silent(),
             SessionReport::SettingsChanged { why, allowed } => {
                 self.on_settings_changed(now, why, allowed);
             }
@@ -91,6 +92,17 @@ impl Machine {
                 self.on_exited(now, exit, killed, survivors, out_of_memory);
             }
         }
+    }
+
+    /// The person counts on the command, and it is never asked.
+    fn on_hooks_silent(&mut self) {
+        if std::mem::replace(&mut self.hooks_told, true) {
+            return;
+        }
+        let text = "the CLI calls no hooks (is disableAllHooks set in its settings?): \
+                    permissions.command is not asked, and what the session asks is declined with \
+                    Esc";
+        self.tell(Notice::Warning { text: text.into() });
     }
 
     /// Compaction would throw away what no checkpoint holds yet. It was held, so
