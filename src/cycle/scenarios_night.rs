@@ -1504,3 +1504,32 @@ fn that_no_hook_calls_is_told_once_in_a_run() {
     s.report(SessionReport::HooksSilent);
     assert_eq!(s.times_told(is_it), 1);
 }
+
+#[test]
+fn a_reply_that_was_cut_off_is_no_dead_connection() {
+    let cut = |text: &str| SessionReport::TurnEnded {
+        end: TurnEnd::ApiError {
+            error: "max_output_tokens".into(),
+            status: None,
+            text: text.into(),
+            limit: None,
+        },
+    };
+    let mut s = working();
+    s.report(cut("API Error: Claude's response exceeded the 32000 output token maximum."));
+    s.stands_in("cooling");
+    assert_eq!((s.failures(Class::OutputLimit), s.failures(Class::Connection)), (1, 0));
+    let mut s = working();
+    s.report(cut("API Error: The model has reached its context window limit."));
+    s.stands_in("ending");
+    assert_eq!((s.failures(Class::ContextFull), s.failures(Class::OutputLimit)), (1, 0));
+}
+
+#[test]
+fn a_row_without_a_time_takes_that_of_the_statusline() {
+    let mut s = working();
+    s.has_used(99.4, hours(3)).is_limited_for_unknown_time().stands_in("cooling");
+    let before = s.now();
+    s.waits_for("working");
+    assert!(s.now().ms_since(before) >= 3 * HOUR, "{}", s.now().ms_since(before));
+}
