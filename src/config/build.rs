@@ -161,6 +161,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
         tree_memory_hard_mb,
         disk_floor_mb: settings.read("limits.disk_floor_mb").whole(0, MB_MAX)?,
         scratch_mb: settings.read("limits.scratch_mb").whole(1, MB_MAX)?,
+        written_mb: settings.read("limits.written_mb").whole(1, MB_MAX)?,
     })
 }
 

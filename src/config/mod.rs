@@ -178,6 +178,8 @@ pub struct Limits {
     pub disk_floor_mb: u64,
     /// Most that the run's temporary files may take, MiB.
     pub scratch_mb: u64,
+    /// Most that one session and all below it may write to disks, MiB.
+    pub written_mb: u64,
 }
 
 /// `[hang]`: how long nothing may move. Each step is at most the next.

@@ -84,6 +84,7 @@ pub(super) fn redacted_toml(config: &Config) -> String {
             ("tree_memory_hard_mb", whole(limits.tree_memory_hard_mb)),
             ("disk_floor_mb", whole(limits.disk_floor_mb)),
             ("scratch_mb", whole(limits.scratch_mb)),
+            ("written_mb", whole(limits.written_mb)),
         ],
     );
     let hang = &config.hang;

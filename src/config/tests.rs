@@ -210,7 +210,7 @@ fn unknown_keys_name_the_nearest() {
     ");
     insta::assert_snapshot!(refused(load("[limit]\nmax_hours = 1\n")), @"
     error: longhaul.toml:1: unknown section [limit]
-      help: the nearest section is [limits]; its keys are max_sessions, max_hours, max_tokens, max_cost_usd, no_progress_cycles, max_wait_hours, quota_reserve_percent, tokens_per_minute, cost_usd_per_hour, max_subagents, tree_memory_soft_mb, tree_memory_hard_mb, disk_floor_mb, scratch_mb
+      help: the nearest section is [limits]; its keys are max_sessions, max_hours, max_tokens, max_cost_usd, no_progress_cycles, max_wait_hours, quota_reserve_percent, tokens_per_minute, cost_usd_per_hour, max_subagents, tree_memory_soft_mb, tree_memory_hard_mb, disk_floor_mb, scratch_mb, written_mb
     ");
     insta::assert_snapshot!(refused(set(&["claude.cmd=x"])), @"
     error: --set: unknown key `claude.cmd`

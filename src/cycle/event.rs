@@ -256,6 +256,9 @@ pub enum SessionReport {
         subagents: u32,
         /// The run's temporary files, MiB.
         scratch_mb: u64,
+        /// What they wrote to disks since the session began, MiB.
+        #[serde(default)]
+        written_mb: u64,
     },
     /// How much of the subscription's limits is used.
     QuotaUsed {
@@ -289,6 +292,9 @@ pub enum SessionReport {
     },
     /// The CLI was about to compact the context and was kept from it.
     CompactionHeld,
+    /// It replied, and none of its hooks has called: nobody puts its questions to
+    /// `permissions.command`.
+    HooksSilent,
     /// Its transcript cannot be read any more.
     RecordLost {
         /// Why, for a person.

@@ -30,6 +30,8 @@ pub enum Class {
     Connection,
     /// The API refuses this request whatever is done (HTTP 400, 404, 413).
     Refused,
+    /// A reply was cut off at the most that one may hold.
+    OutputLimit,
     /// "Prompt is too long".
     ContextFull,
     /// In a turn nothing moved for too long.
@@ -99,7 +101,7 @@ pub const CONTINUES_WITHIN_MS: i64 = 120_000;
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::DeadStart,
         Class::Crash,
         Class::OutOfMemory,
@@ -109,6 +111,7 @@ impl Class {
         Class::Overloaded,
         Class::Connection,
         Class::Refused,
+        Class::OutputLimit,
         Class::ContextFull,
         Class::Hang,
         Class::UnknownDialog,
@@ -132,6 +135,7 @@ impl Class {
             Class::Overloaded => "overloaded",
             Class::Connection => "connection",
             Class::Refused => "refused",
+            Class::OutputLimit => "output_limit",
             Class::ContextFull => "context_full",
             Class::Hang => "hang",
             Class::UnknownDialog => "unknown_dialog",
@@ -154,6 +158,7 @@ impl Class {
             | Class::OutOfMemory
             | Class::Authentication
             | Class::Refused
+            | Class::OutputLimit
             | Class::ContextFull
             | Class::Hang
             | Class::UnknownDialog
@@ -204,7 +209,8 @@ impl Class {
                 then: "exit 21",
             },
             Class::Authentication => once(
-                "an error row `authentication_failed`, HTTP 401 or 403",
+                "an error row `authentication_failed`, `oauth_org_not_allowed`, `account_on_hold`, \
+                 `verification_required` or `cloud_credential_error`, HTTP 401 or 403",
                 "never tried again: the session is ended",
                 "exit 30",
             ),
@@ -218,8 +224,8 @@ impl Class {
                 then: "exit 31",
             },
             Class::UsageLimit => Policy {
-                seen: "an error row with `quotaLimits`, the statusline's `rate_limits`, or the text \
-                       of the limit on the screen",
+                seen: "an error row with `quotaLimits`, else one whose words are those of a limit, \
+                       the statusline's `rate_limits`, or the text of the limit on the screen",
                 answer: "the session is kept and told to go on 15 s after the limit is reset, or, \
                          if the CLI says it will do so itself, after 120 s; \
                          where no time is given, tried after a pause",
@@ -238,7 +244,8 @@ impl Class {
                 then: "exit 31",
             },
             Class::Connection => Policy {
-                seen: "an error row without an HTTP status, after the CLI's own attempts",
+                seen: "an error row `server_error` or `unknown` without an HTTP status, after the \
+                       CLI's own attempts",
                 answer: "told to go on in the same session after a pause; a fresh session after \
                          8 failures in a row",
                 first_ms: 5 * SECOND_MS,
@@ -247,7 +254,8 @@ impl Class {
                 then: "exit 31",
             },
             Class::Refused => Policy {
-                seen: "an error row with HTTP 400, 404, 413 or the like",
+                seen: "an error row with HTTP 400, 404, 413 or the like, or one that names no failure \
+                       known here",
                 answer: "told to go on in the same session after a pause; a fresh session after \
                          2 in a row; exit 10 at once for an unknown model or an empty account",
                 first_ms: 5 * SECOND_MS,
@@ -255,8 +263,18 @@ impl Class {
                 bound: Bound::NoProgress,
                 then: "exit 21",
             },
+            Class::OutputLimit => Policy {
+                seen: "an error row `max_output_tokens`, after the CLI's own attempts",
+                answer: "told to go on in the same session after a pause; a fresh session after \
+                         2 in a row",
+                first_ms: 5 * SECOND_MS,
+                cap_ms: MINUTE_MS,
+                bound: Bound::NoProgress,
+                then: "exit 21",
+            },
             Class::ContextFull => once(
-                "an error row `invalid_request`, \"prompt is too long\"",
+                "an error row `invalid_request`, \"prompt is too long\", or `max_output_tokens`, \
+                 \"context window limit\"",
                 "longhaul's own brief, then a fresh session at once",
                 "exit 21 after `limits.no_progress_cycles` sessions without progress",
             ),
@@ -332,18 +350,24 @@ impl Class {
 /// a full context, which show elsewhere.
 pub fn of_error_row(error: &str, status: Option<u16>) -> Class {
     match (error, status) {
-        ("authentication_failed" | "oauth_org_not_allowed", _) | (_, Some(401 | 403)) => {
-            Class::Authentication
-        }
+        (
+            "authentication_failed"
+            | "oauth_org_not_allowed"
+            | "account_on_hold"
+            | "verification_required"
+            | "cloud_credential_error",
+            _,
+        )
+        | (_, Some(401 | 403)) => Class::Authentication,
+        ("max_output_tokens", _) => Class::OutputLimit,
         ("rate_limit", _) | (_, Some(429)) => Class::RateLimit,
         ("server_error" | "overloaded", Some(_)) | ("overloaded", None) | (_, Some(500..=599)) => {
             Class::Overloaded
         }
         (_, Some(408 | 409 | 425 | 499)) => Class::Connection,
-        (_, Some(_)) | ("invalid_request" | "model_not_found" | "billing_error", _) => {
-            Class::Refused
-        }
-        (_, None) => Class::Connection,
+        // The CLI had no answer that it could name.
+        ("server_error" | "unknown", None) => Class::Connection,
+        (_, _) => Class::Refused,
     }
 }
 
@@ -398,6 +422,19 @@ mod tests {
             ("unknown", Some(400), Class::Refused),
             ("billing_error", Some(400), Class::Refused),
             ("unknown", None, Class::Connection),
+            // All that the CLI's own schema names, as they come without a status.
+            ("authentication_failed", None, Class::Authentication),
+            ("oauth_org_not_allowed", None, Class::Authentication),
+            ("account_on_hold", None, Class::Authentication),
+            ("verification_required", None, Class::Authentication),
+            ("cloud_credential_error", None, Class::Authentication),
+            ("billing_error", None, Class::Refused),
+            ("rate_limit", None, Class::RateLimit),
+            ("overloaded", None, Class::Overloaded),
+            ("model_not_found", None, Class::Refused),
+            ("max_output_tokens", None, Class::OutputLimit),
+            ("max_output_tokens", Some(200), Class::OutputLimit),
+            ("a word of a later release", None, Class::Refused),
         ] {
             assert_eq!(of_error_row(error, status), class, "{error} {status:?}");
         }

@@ -59,6 +59,8 @@ enum Fault {
     Limit { known: Known, works_ms: u64 },
     /// HTTP 400 to every request.
     Refused,
+    /// Each reply is cut off at its longest.
+    OutputLimit,
     /// An unknown model.
     UnknownModel,
     /// Replies, then the prompt is too long.
@@ -574,6 +576,7 @@ impl Night {
                 self.meets_limit(known);
             }
             Fault::Refused => self.fails_turn("unknown", Some(400), None),
+            Fault::OutputLimit => self.fails_turn("max_output_tokens", None, None),
             Fault::UnknownModel => self.fails_turn("model_not_found", Some(404), None),
             _ if said == 0 => self.replies(false),
             Fault::Crash => self.exits(1, Exit::Signal(11), None),
@@ -582,7 +585,10 @@ impl Night {
             }
             Fault::OutOfMemory { by_kernel: false } => {
                 let memory_mb = self.p.tree_memory_hard_mb;
-                self.report(0, SessionReport::Vitals { memory_mb, subagents: 0, scratch_mb: 0 });
+                self.report(
+                    0,
+                    SessionReport::Vitals { memory_mb, subagents: 0, scratch_mb: 0, written_mb: 0 },
+                );
             }
             Fault::ContextFull => self.is_full(),
             Fault::Hang(hang) => self.hangs(hang),

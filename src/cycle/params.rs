@@ -60,6 +60,9 @@ pub struct Params {
     pub disk_floor_mb: u64,
     /// Most that the run's temporary files may take, MiB.
     pub scratch_mb: u64,
+    /// Most that one session may write to disks, MiB.
+    #[serde(default = "no_limit_mb")]
+    pub written_mb: u64,
     /// When a session counts as hung.
     pub hang: HangParams,
     /// What to do when a person is asked.
@@ -88,6 +91,11 @@ pub enum Answering {
     Deny,
     /// End the run.
     Stop,
+}
+
+/// Of a journal from before there was one.
+fn no_limit_mb() -> u64 {
+    u64::MAX
 }
 
 impl From<&crate::config::Config> for Params {
@@ -119,6 +127,7 @@ impl From<&crate::config::Config> for Params {
             tree_memory_hard_mb: c.limits.tree_memory_hard_mb,
             disk_floor_mb: c.limits.disk_floor_mb,
             scratch_mb: c.limits.scratch_mb,
+            written_mb: c.limits.written_mb,
             hang: HangParams {
                 warn_ms: c.hang.warn_ms,
                 interrupt_ms: c.hang.interrupt_ms,

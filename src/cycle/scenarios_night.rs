@@ -94,9 +94,14 @@ fn a_cli_that_asks_what_to_do_is_not_given_the_time_to_go_on_by_itself() {
     };
     s.report(SessionReport::TurnEnded { end }).stands_in("cooling");
     let limit = limit(None, false);
-    s.report(SessionReport::Limited { limit }).waits_for("working");
+    s.report(SessionReport::Limited { limit });
+    let until_unix_ms = resets + LIMIT_MARGIN_MS;
+    let told = Notice::Waiting { reason: "five_hour".into(), until_unix_ms };
+    assert!(s.told(|n| *n == told), "told anew: it is over earlier: {:?}", s.last);
+    s.waits_for("working");
     assert!(s.now().unix_ms - resets <= LIMIT_MARGIN_MS + 1_000);
-    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 1));
+    assert_eq!((s.failures(Class::UsageLimit), s.times_told(is_waiting)), (1, 2));
+    assert_eq!(Snapshot::of(&s.m).waits().len(), 1);
 }
 
 #[test]
@@ -259,6 +264,48 @@ fn a_limit_that_holds_still_after_its_reset_is_probed_at_most_once_for_each_paus
     let first = Class::UsageLimit.policy().first_ms;
     assert!(s.set_for(Timer::Cool).is_some_and(|ms| ms * 2 >= first), "{:?}", s.last);
     assert_eq!((s.prompts(), s.failures(Class::UsageLimit)), (1, 1));
+}
+
+/// Meets the limit again and again, as `meet` has it; each time until when the last
+/// word was that it waits, and when it went on.
+fn told_and_true(s: &mut Story, times: usize, meet: impl Fn(&mut Story)) -> Vec<(i64, i64)> {
+    let mut seen = Vec::new();
+    let mut told = None;
+    for _ in 0..times {
+        meet(s);
+        s.stands_in("cooling");
+        for action in &s.last {
+            if let Action::Tell(Notice::Waiting { until_unix_ms, .. }) = action {
+                told = Some(*until_unix_ms);
+            }
+        }
+        s.waits_for("working");
+        seen.push((told.unwrap(), s.now().unix_ms));
+        s.arrives(false);
+    }
+    seen
+}
+
+#[test]
+fn until_when_it_waits_is_told_truly_each_time() {
+    // The reset has passed; or it comes a little later than was said.
+    for again in [-30_000, 60_000, 90_000] {
+        let mut s = working();
+        let mut seen = told_and_true(&mut s, 1, |s| {
+            s.is_limited(hours(1));
+        });
+        seen.extend(told_and_true(&mut s, 4, |s| {
+            s.is_limited(again);
+        }));
+        for (n, (told, true_ms)) in seen.iter().enumerate() {
+            let late = true_ms - told;
+            assert!(
+                (0..=1_100).contains(&late),
+                "{again}, wait {n}: {late} ms after what was told"
+            );
+        }
+        assert_eq!(s.launched(), 1);
+    }
 }
 
 #[test]
@@ -1301,7 +1348,7 @@ fn is_breached(place: &str, mut s: Story, which: Budget) {
 #[test]
 fn a_flood_ends_the_tree_within_ten_seconds_in_every_state() {
     for at in 0..places().len() {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let (place, mut s) = places().swap_remove(at);
             if !s.m.is_alive() || place.starts_with("ending") {
                 continue;
@@ -1327,6 +1374,10 @@ fn a_flood_ends_the_tree_within_ten_seconds_in_every_state() {
                     spends(&mut s, 10, 20.5);
                     Budget::CostRate
                 }
+                4 => {
+                    s.has_written(s.m.params.written_mb + 1);
+                    Budget::Written
+                }
                 _ => continue,
             };
             is_breached(place, s, which);
@@ -1343,6 +1394,7 @@ fn what_stays_within_its_rates_goes_on() {
     for minute in 1..=180_u64 {
         spends(&mut s, minute * 990_000, minute as f64 * 0.3).stands_in("working");
         s.takes(1, s.m.params.max_subagents, s.m.params.scratch_mb).stands_in("working");
+        s.has_written(s.m.params.written_mb).stands_in("working");
         s.shows(Sign::Transcript).sits_for(MINUTE);
     }
 }
@@ -1586,4 +1638,43 @@ fn a_pause_after_a_failure_is_no_wait_and_a_wait_is_no_progress() {
     s.arrives(false).replies(21_000).is_nudged().stands_in("working");
     assert_eq!(s.m.no_progress_in_a_row, 0);
     assert!(s.m.live().is_some_and(|c| !c.progress));
+}
+
+#[test]
+fn that_no_hook_calls_is_told_once_in_a_run() {
+    let mut s = working();
+    s.report(SessionReport::HooksSilent).stands_in("working");
+    let is_it = |n: &Notice| matches!(n, Notice::Warning { text } if text.contains("command"));
+    assert!(s.told(is_it));
+    s.report(SessionReport::HooksSilent);
+    assert_eq!(s.times_told(is_it), 1);
+}
+
+#[test]
+fn a_reply_that_was_cut_off_is_no_dead_connection() {
+    let cut = |text: &str| SessionReport::TurnEnded {
+        end: TurnEnd::ApiError {
+            error: "max_output_tokens".into(),
+            status: None,
+            text: text.into(),
+            limit: None,
+        },
+    };
+    let mut s = working();
+    s.report(cut("API Error: Claude's response exceeded the 32000 output token maximum."));
+    s.stands_in("cooling");
+    assert_eq!((s.failures(Class::OutputLimit), s.failures(Class::Connection)), (1, 0));
+    let mut s = working();
+    s.report(cut("API Error: The model has reached its context window limit."));
+    s.stands_in("ending");
+    assert_eq!((s.failures(Class::ContextFull), s.failures(Class::OutputLimit)), (1, 0));
+}
+
+#[test]
+fn a_row_without_a_time_takes_that_of_the_statusline() {
+    let mut s = working();
+    s.has_used(99.4, hours(3)).is_limited_for_unknown_time().stands_in("cooling");
+    let before = s.now();
+    s.waits_for("working");
+    assert!(s.now().ms_since(before) >= 3 * HOUR, "{}", s.now().ms_since(before));
 }

@@ -68,6 +68,7 @@ pub(crate) fn params() -> Params {
         tree_memory_hard_mb: 16_384,
         disk_floor_mb: 1_024,
         scratch_mb: 20_480,
+        written_mb: 51_200,
         hang: HangParams {
             warn_ms: 600_000,
             interrupt_ms: 1_200_000,
@@ -674,7 +675,8 @@ impl World {
         if self.rng.below(1_000) < self.temper.floods {
             let memory_mb = self.rng.below(20_000);
             let subagents = self.rng.below(34) as u32;
-            let vitals = SessionReport::Vitals { memory_mb, subagents, scratch_mb: 1 };
+            let vitals =
+                SessionReport::Vitals { memory_mb, subagents, scratch_mb: 1, written_mb: 1 };
             self.report(0, cycle, vitals);
         }
         if self.rng.below(1_000) < self.temper.floods {

@@ -267,6 +267,8 @@ pub enum Budget {
     Subagents,
     /// `limits.scratch_mb`
     Scratch,
+    /// `limits.written_mb`
+    Written,
     /// `limits.quota_reserve_percent`
     Quota,
 }
@@ -283,6 +285,7 @@ impl Budget {
             Budget::CostRate => "limits.cost_usd_per_hour",
             Budget::Subagents => "limits.max_subagents",
             Budget::Scratch => "limits.scratch_mb",
+            Budget::Written => "limits.written_mb",
             Budget::Quota => "limits.quota_reserve_percent",
         }
     }
@@ -370,7 +373,11 @@ impl Outcome {
                 Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost => {
                     format!("the budget {} is spent", which.key())
                 }
-                Budget::TokenRate | Budget::CostRate | Budget::Subagents | Budget::Scratch => {
+                Budget::TokenRate
+                | Budget::CostRate
+                | Budget::Subagents
+                | Budget::Scratch
+                | Budget::Written => {
                     format!("the session was ended because it went over {}", which.key())
                 }
                 Budget::Quota => format!(

@@ -95,6 +95,7 @@ fn groups() -> Vec<Group> {
                         memory_mb: 9_000,
                         subagents: 0,
                         scratch_mb: 0,
+                        written_mb: 0,
                     })
                 }),
                 sample("memory above the hard limit", alive, |s| {
@@ -102,10 +103,16 @@ fn groups() -> Vec<Group> {
                         memory_mb: 17_000,
                         subagents: 0,
                         scratch_mb: 0,
+                        written_mb: 0,
                     })
                 }),
                 sample("too many subagents", alive, |s| {
-                    s.report(SessionReport::Vitals { memory_mb: 0, subagents: 33, scratch_mb: 0 })
+                    s.report(SessionReport::Vitals {
+                        memory_mb: 0,
+                        subagents: 33,
+                        scratch_mb: 0,
+                        written_mb: 0,
+                    })
                 }),
                 sample("quota reserve reached", alive, |s| {
                     s.m.params.quota_reserve_percent = 10.0;

@@ -377,7 +377,12 @@ impl Story {
     }
 
     pub(super) fn takes(&mut self, memory_mb: u64, subagents: u32, scratch_mb: u64) -> &mut Self {
-        self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb })
+        self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb: 0 })
+    }
+
+    pub(super) fn has_written(&mut self, written_mb: u64) -> &mut Self {
+        let (memory_mb, subagents, scratch_mb) = (1, 0, 0);
+        self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb })
     }
 
     pub(super) fn has_free(&mut self, free_mb: u64) -> &mut Self {

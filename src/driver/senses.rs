@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::clock::Timestamp;
+use crate::config::PermissionPolicy;
 use crate::cycle::event::{
     DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, TurnEnd, UsageLimit,
 };
@@ -75,7 +76,7 @@ pub struct Senses {
     /// The main transcript grew since the last look at the screen.
     has_grown: bool,
     /// Vitals as told last, in grains.
-    vitals_told: Option<(u64, u32, u64)>,
+    vitals_told: Option<(u64, u32, u64, u64)>,
     memory_mb: Option<u64>,
     oom_kills: Option<u64>,
     quota_told: Option<(Option<Quota>, Option<Quota>)>,
@@ -97,6 +98,12 @@ pub struct Senses {
     unseen: Option<(QuestionKind, String, u64)>,
     /// When Esc was pressed, as long as no row says what came of it.
     escaped_ms: Option<u64>,
+    /// A hook has called.
+    has_hooks: bool,
+    /// When it was first seen that the model replied.
+    replied_ms: Option<u64>,
+    /// It was reported that no hook calls.
+    silence_told: bool,
     /// The trust dialog was answered.
     trust_told: bool,
 }
@@ -105,6 +112,8 @@ impl Senses {
     /// A hook or the statusline was called. The same words again are no sign of
     /// life: the CLI redraws for less, and a loop in the session can repeat them.
     pub fn hear(&mut self, event: &SinkEvent) {
+        let is_hook = !matches!(event, SinkEvent::Statusline(_));
+        self.has_hooks |= is_hook;
         let mut hasher = DefaultHasher::new();
         hasher.write(&serde_json::to_vec(event).unwrap_or_default());
         let words = hasher.finish();
@@ -115,10 +124,7 @@ impl Senses {
             self.heard.pop_front();
         }
         self.heard.push_back(words);
-        self.signs.insert(match event {
-            SinkEvent::Statusline(_) => Sign::Statusline,
-            _ => Sign::Hook,
-        });
+        self.signs.insert(if is_hook { Sign::Hook } else { Sign::Statusline });
     }
 
     /// May another answer be told in this minute? A report costs the sender nothing,
@@ -150,6 +156,20 @@ impl Senses {
     /// The transcript says how the turn ended, or that another begins.
     pub fn turn_told(&mut self) {
         self.escaped_ms = None;
+    }
+
+    /// The transcript shows a reply.
+    pub fn replied(&mut self, now: Timestamp) {
+        self.replied_ms.get_or_insert(now.boot_ms);
+    }
+
+    /// Did the session reply without the hook of its start? That one comes long
+    /// before; what both left behind may be read in any order. True once.
+    fn is_without_hooks(&mut self, now: Timestamp) -> bool {
+        let since_ms = self.replied_ms.filter(|_| !self.has_hooks && !self.silence_told);
+        let is_it = since_ms.is_some_and(|since| now.boot_ms.saturating_sub(since) >= SENSE_MS);
+        self.silence_told |= is_it;
+        is_it
     }
 
     fn is_command_asked(&self, now: Timestamp) -> bool {
@@ -230,15 +250,24 @@ impl Driver {
         let scratch_mb = disk::folder_mb(&self.setup.scratch, SCRATCH_ENTRIES).mb;
         let (memory_mb, subagents) =
             (vitals.tree_memory_mb, session.transcript.subagents_at_work());
-        let in_grains = (memory_mb / GRAIN_MB, subagents, scratch_mb / GRAIN_MB);
+        let written_mb = vitals.written_mb;
+        let grains = |mb: u64| mb / GRAIN_MB;
+        let in_grains = (grains(memory_mb), subagents, grains(scratch_mb), grains(written_mb));
         // Above a limit every look counts: the first may have come too early.
         let limits = &self.setup.config.limits;
         let is_over = memory_mb >= exact_from_mb
             || scratch_mb > limits.scratch_mb
+            || written_mb > limits.written_mb
             || subagents > limits.max_subagents;
         if is_over || senses.vitals_told != Some(in_grains) {
             senses.vitals_told = Some(in_grains);
-            self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb });
+            self.report(SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb });
+        }
+        let asks_command =
+            matches!(self.setup.config.permissions.policy, PermissionPolicy::Command(_));
+        let session = self.session.as_mut().filter(|_| asks_command);
+        if session.is_some_and(|session| session.senses.is_without_hooks(now)) {
+            self.report(SessionReport::HooksSilent);
         }
         self.look_at_settings();
         self.send(&KeeperCommand::ScreenRequest { id: 0 })
@@ -600,6 +629,22 @@ mod tests {
             assert_eq!(signs(&statusline(tokens)), [Sign::Statusline]);
         }
         assert!(senses.heard.len() <= HEARD_KEPT);
+    }
+
+    #[test]
+    fn a_reply_without_the_hook_of_the_start_tells_that_hooks_are_off_once() {
+        let at = |boot_ms| Timestamp { boot_ms, ..Timestamp::now() };
+        let mut senses = Senses::default();
+        assert!(!senses.is_without_hooks(at(60_000)), "nothing was to be heard yet");
+        senses.replied(at(60_000));
+        senses.replied(at(61_000));
+        assert!(!senses.is_without_hooks(at(60_000 + SENSE_MS - 1)));
+        assert!(senses.is_without_hooks(at(60_000 + SENSE_MS)));
+        assert!(!senses.is_without_hooks(at(90_000)));
+        let mut senses = Senses::default();
+        senses.replied(at(60_000));
+        senses.hear(&SinkEvent::Stop);
+        assert!(!senses.is_without_hooks(at(90_000)));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What edges report, as events. Nothing here decides.
 
+use jiff::tz::TimeZone;
+
 use crate::cycle::event::{Event, Exit, QuestionKind, SessionReport, TurnEnd, UsageLimit};
 use crate::cycle::record::{Bill, CostSource, Spend};
 use crate::error::Result;
 use crate::models::Models;
+use crate::reset_time::{self, LimitKind};
 use crate::session::permission::{Answer, Permission, QUESTION_TOOLS};
 use crate::session::sink::{SinkEvent, SinkReport, Status};
 use crate::session::wire::{KeeperCommand, KeeperEvent};
@@ -251,6 +254,7 @@ impl Driver {
             return;
         }
         let cycle = session.cycle;
+        let zone = self.setup.zone();
         let fresh = match read(&mut session.transcript) {
             Ok(fresh) => fresh,
             Err(err) => {
@@ -279,10 +283,14 @@ impl Driver {
             {
                 session.prompted_unix_ms = entry.unix_ms;
             }
+            if matches!(entry.fact, Fact::Context { .. }) {
+                session.senses.replied(Timestamp::now());
+            }
             if matches!(entry.fact, Fact::PromptArrived { .. } | Fact::TurnEnded(_)) {
                 session.senses.turn_told();
             }
-            if let Some(report) = report_of(entry.fact) {
+            let written_unix_ms = entry.unix_ms.unwrap_or_else(|| Timestamp::now().unix_ms);
+            if let Some(report) = report_of(entry.fact, written_unix_ms, &zone) {
                 self.queue.push_back(Event::Session { cycle, report });
             }
         }
@@ -303,8 +311,9 @@ impl Driver {
     }
 }
 
-/// What a fact of the main thread means for the machine.
-fn report_of(fact: Fact) -> Option<SessionReport> {
+/// What a fact of the main thread means for the machine. It was written at that
+/// time, by a CLI in that zone.
+fn report_of(fact: Fact, written_unix_ms: i64, zone: &TimeZone) -> Option<SessionReport> {
     Some(match fact {
         Fact::PromptArrived { text, how } => {
             SessionReport::PromptArrived { text, queued: how == Arrival::Queued }
@@ -322,7 +331,13 @@ fn report_of(fact: Fact) -> Option<SessionReport> {
                 transcript::TurnEnd::Completed { background_agents: 0 } => TurnEnd::Completed,
                 transcript::TurnEnd::Interrupted => TurnEnd::Interrupted,
                 transcript::TurnEnd::ApiError { error, status, text, limit } => {
-                    TurnEnd::ApiError { error, status, text, limit: limit.map(usage_limit) }
+                    let is_refusal = error == "rate_limit" || status == Some(429);
+                    let limit = match limit.map(usage_limit) {
+                        limit if !is_refusal => limit,
+                        Some(limit) if limit.resets_unix_ms.is_some() => Some(limit),
+                        said => worded_limit(said, &text, written_unix_ms, zone),
+                    };
+                    TurnEnd::ApiError { error, status, text, limit }
                 }
             },
         },
@@ -343,6 +358,29 @@ fn usage_limit(limit: transcript::QuotaLimit) -> UsageLimit {
     }
 }
 
+/// A limit whose row gives no time as data, completed from the row's words.
+fn worded_limit(
+    said: Option<UsageLimit>,
+    text: &str,
+    written_unix_ms: i64,
+    zone: &TimeZone,
+) -> Option<UsageLimit> {
+    if said.is_none() && !reset_time::tells_of_limit(text) {
+        return None;
+    }
+    let resets_unix_ms = reset_time::reset_at(text, written_unix_ms, zone);
+    let (which, continues) = match said {
+        Some(limit) => (limit.which, limit.continues),
+        // It goes on by itself only where the API told it when.
+        None => ("usage_limit".to_owned(), false),
+    };
+    let which = match LimitKind::of_text(text) {
+        Some(kind) if which == "usage_limit" => kind.as_str().to_owned(),
+        _ => which,
+    };
+    Some(UsageLimit { which, resets_unix_ms, continues })
+}
+
 /// The totals of a ledger, priced.
 pub(super) fn spend_of(ledger: &Ledger) -> Spend {
     let cost = ledger.cost(Models::builtin());
@@ -353,5 +391,67 @@ pub(super) fn spend_of(ledger: &Ledger) -> Spend {
         unpriced_ceiling_usd: cost.at_most_usd - cost.usd,
         responses: ledger.responses(),
         bad_rows: ledger.damage().bad_rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::QuotaLimit;
+
+    const AT: &str = "2026-11-21T05:10:00Z";
+
+    fn ms(stamp: &str) -> i64 {
+        stamp.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+    }
+
+    /// The limit that a row is taken to tell of.
+    fn limit_of(error: &str, text: &str, limit: Option<QuotaLimit>) -> Option<UsageLimit> {
+        let status = Some(429).filter(|_| error == "rate_limit");
+        let (error, text) = (error.to_owned(), text.to_owned());
+        let end = transcript::TurnEnd::ApiError { error, status, text, limit };
+        match report_of(Fact::TurnEnded(end), ms(AT), &TimeZone::UTC) {
+            Some(SessionReport::TurnEnded { end: TurnEnd::ApiError { limit, .. } }) => limit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_limit_without_data_is_read_from_the_words_of_its_row() {
+        for (text, which, resets) in [
+            (
+                "You've hit your 5-hour limit · resets 8am (UTC)",
+                "five_hour",
+                Some("2026-11-21T08:00:59Z"),
+            ),
+            (
+                "You've hit your weekly limit · resets Nov 24, 8am (UTC)",
+                "seven_day",
+                Some("2026-11-24T08:00:59Z"),
+            ),
+            ("You've hit your usage limit", "usage_limit", None),
+        ] {
+            let limit = limit_of("rate_limit", text, None).unwrap();
+            assert_eq!((limit.which.as_str(), limit.continues), (which, false), "{text}");
+            let to_minute = |ms: i64| ms / 60_000;
+            let (seen, meant) =
+                (limit.resets_unix_ms.map(to_minute), resets.map(ms).map(to_minute));
+            assert!(seen == meant || seen == meant.map(|m| m + 1), "{text}: {seen:?} {meant:?}");
+        }
+    }
+
+    #[test]
+    fn data_goes_before_words_and_words_make_no_limit_of_another_failure() {
+        let text = "You've hit your 5-hour limit · resets 8am (UTC)";
+        let quota = |resets_at_s| Some(QuotaLimit { which: "seven_day".into(), resets_at_s });
+        let at_s = ms(AT) / 1_000 + 90;
+        let limit = limit_of("rate_limit", text, quota(Some(at_s))).unwrap();
+        assert_eq!((limit.resets_unix_ms, limit.continues), (Some(at_s * 1_000), true));
+        let limit = limit_of("rate_limit", text, quota(None)).unwrap();
+        assert!(limit.resets_unix_ms.is_some() && limit.continues);
+        assert_eq!(limit.which, "seven_day");
+        let busy = "API Error: Request rejected (429) · this may be a temporary capacity issue";
+        assert_eq!(limit_of("rate_limit", busy, None), None);
+        assert_eq!(limit_of("server_error", text, None), None);
     }
 }

@@ -41,6 +41,8 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
             let exit_code = Some(ErrorKind::NeedsPerson.exit_code());
             Some(Notification { screen, exit_code, ..new(Occasion::NeedsPerson, text) })
         }
+        // A wait whose end has moved was told when it began.
+        Notice::Waiting { .. } if view.waits().last().is_some_and(|w| w.since != at) => None,
         Notice::Waiting { reason, until_unix_ms } => {
             let left_ms = u64::try_from(until_unix_ms.saturating_sub(at.unix_ms)).unwrap_or(0);
             let limit = words::limit(reason);
@@ -124,6 +126,7 @@ impl BudgetMark {
             | Budget::CostRate
             | Budget::Subagents
             | Budget::Scratch
+            | Budget::Written
             | Budget::Quota => format!("{spent:.0} of {limit:.0}"),
         };
         format!("{percent} % of {} is spent: {amounts}", budget.key())
@@ -180,6 +183,7 @@ impl BudgetMarks {
             | Budget::CostRate
             | Budget::Subagents
             | Budget::Scratch
+            | Budget::Written
             | Budget::Quota => return None,
         }];
         let percent = MARKS.into_iter().find(|mark| spent >= limit * f64::from(*mark) / 100.0)?;
@@ -196,7 +200,7 @@ impl BudgetMarks {
 mod tests {
     use super::*;
     use crate::cycle::Params;
-    use crate::cycle::event::Exit;
+    use crate::cycle::event::{Exit, SessionReport, UsageLimit};
     use crate::report::staged::{self, Stage};
     use proptest::prelude::*;
 
@@ -276,6 +280,22 @@ mod tests {
         assert_eq!(told.occasion, Occasion::Waiting);
         assert_eq!(told.text, "the five-hour limit is reached; waiting 2h 05m and then going on");
         assert_eq!(told.until_unix_ms, Some(stage.now.unix_ms + 7_500_000));
+    }
+
+    #[test]
+    fn a_wait_whose_end_has_moved_is_no_news() {
+        let mut stage = staged::mid_night();
+        let limit = |ms: i64| UsageLimit {
+            which: "five_hour".into(),
+            resets_unix_ms: Some(ms),
+            continues: false,
+        };
+        let resets = stage.now.unix_ms + 7_500_000;
+        stage.report(SessionReport::Limited { limit: limit(resets) });
+        let notice = Notice::Waiting { reason: "five_hour".into(), until_unix_ms: resets };
+        let began = stage.view().waits().last().unwrap().since;
+        assert!(from_notice(began, &notice, &stage.view()).is_some());
+        assert!(from_notice(began.plus_ms(60_000), &notice, &stage.view()).is_none());
     }
 
     #[test]

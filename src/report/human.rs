@@ -83,8 +83,11 @@ impl Report {
                         "Raise it to go on."
                     }
                     Budget::Quota => "Go on when there is quota to spend.",
-                    Budget::TokenRate | Budget::CostRate | Budget::Subagents | Budget::Scratch =>
-                        "See what it was doing before you go on.",
+                    Budget::TokenRate
+                    | Budget::CostRate
+                    | Budget::Subagents
+                    | Budget::Scratch
+                    | Budget::Written => "See what it was doing before you go on.",
                 }
             ),
             Ended::With(Outcome::LimitPast { why, resets_unix_ms }) => {

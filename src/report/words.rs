@@ -45,6 +45,7 @@ pub fn class(class: Class) -> &'static str {
         Class::Overloaded => "API overloaded",
         Class::Connection => "no connection to the API",
         Class::Refused => "request refused",
+        Class::OutputLimit => "reply cut off at its longest",
         Class::ContextFull => "context overflowed",
         Class::Hang => "a turn hung",
         Class::UnknownDialog => "unknown dialog",

@@ -168,6 +168,16 @@ pub fn reset_at(text: &str, now_unix_ms: i64, local: &TimeZone) -> Option<i64> {
     moments(&text, &now).filter(|at| *at > from && *at <= to).min()
 }
 
+/// Does `text`, of an error, say that a usage limit is reached? What it does not
+/// call so is a rate limit, which is over in seconds.
+pub fn tells_of_limit(text: &str) -> bool {
+    let text = normal(text).replace("rate limit", "").replace("rate_limit", "");
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let used_up = has(&["hit your", "reached your", "out of extra", "out of usage"])
+        && has(&["limit", "usage", "credit", "budget"]);
+    used_up || has(&["limit reached", "usage limit"]) || has(&["limit"]) && has(&["reset"])
+}
+
 /// Lower case, plain spaces, and not longer than anything that makes sense.
 fn normal(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_TEXT_BYTES);

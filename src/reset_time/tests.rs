@@ -373,3 +373,29 @@ fn printed(reset_ms: i64, now_ms: i64, tz: &TimeZone, zone_name: Option<&str>) -
     text += &reset.strftime(clock).to_string();
     text + &zone_name.map(|name| format!(" ({name})")).unwrap_or_default()
 }
+
+#[test]
+fn a_usage_limit_is_told_from_a_rate_limit() {
+    for text in [
+        "You've hit your 5-hour limit · resets 8am (UTC)",
+        "You've hit your weekly limit · resets Nov 24, 8am (UTC)",
+        "You've hit your usage limit",
+        "You've hit your team's pooled group budget",
+        "You're out of extra usage · resets 3pm",
+        "Claude AI usage limit reached|1763760000",
+        "5-hour limit reached ∙ resets 8pm",
+        "spend limit reached · resets Aug 8",
+    ] {
+        assert!(tells_of_limit(text), "{text}");
+    }
+    for text in [
+        "",
+        "API Error: Request rejected (429) · Rate limited",
+        "API Error: 429 This request would exceed your account's rate limit. Please try again later.",
+        "API Error: Rate limit reached",
+        "API Error: rate_limit_error: Number of request tokens has exceeded your per-minute rate limit",
+        "API Error: Usage credits required for 1M context · run /model to switch",
+    ] {
+        assert!(!tells_of_limit(text), "{text}");
+    }
+}

@@ -1,5 +1,5 @@
-//! How a live session is: the memory and the CPU time of its tree, and whether
-//! the kernel ran out of memory.
+//! How a live session is: the memory and the CPU time of its tree, what it wrote,
+//! and whether the kernel ran out of memory.
 //!
 //! *Memory* is the sum of what each process has resident. That counts pages
 //! that processes share once for each of them, so it is never too small, and it
@@ -11,6 +11,16 @@
 //! *CPU time* below the CLI is a sign of life, that of the CLI itself is none:
 //! its spinner goes on over a dead connection. A process that ended between two
 //! looks is not lost: whoever waited for it has its time from then on.
+//!
+//! *What was written* is the sum of `write_bytes` less `cancelled_write_bytes` of
+//! `/proc/<pid>/io`. The kernel counts where a page becomes dirty, so it is there
+//! at once and wherever the file lies; what is rewritten or removed before it
+//! reached the disk counts once or not, and memory files (tmpfs) do not count.
+//! Whoever waits for a child has its sum from then on, and a zombie still has its
+//! own, so the sum over the tree, keeper included, is whole. All of this was seen
+//! by trying (Linux 6.18, ext4). What is missing: a child whose parent ignores
+//! SIGCHLD counts only while it lives, and one of another user's until it is
+//! waited for.
 
 use std::collections::HashMap;
 
@@ -41,6 +51,8 @@ pub struct Vitals {
     pub below_cli_cpu_ms: u64,
     /// CPU time of the CLI itself since the last sample; 0 in the first.
     pub cli_cpu_ms: u64,
+    /// What the tree wrote to disks since it began, MiB.
+    pub written_mb: u64,
     /// Living processes below the keeper, the CLI included. Above
     /// [`LOOKS_MAX`] there are at least so many.
     pub processes: u32,
@@ -56,6 +68,8 @@ pub struct Sampler {
     exact_from_mb: u64,
     walk: Walk,
     ledger: Ledger,
+    /// The most that was seen: a sum can miss a child that is being waited for.
+    written_bytes: u64,
 }
 
 /// Process id and start time: one process for ever.
@@ -99,15 +113,19 @@ impl Sampler {
             exact_from_mb,
             walk: Walk::best(),
             ledger: Ledger::default(),
+            written_bytes: 0,
         }
     }
 
-    /// How the session is now. All zeros when nothing of it is there.
+    /// How the session is now. When nothing of it is there, all zeros but for what
+    /// was written.
     pub fn sample(&mut self) -> Vitals {
         let Tree { mut rows, unseen } = self.walk.tree(self.keeper);
         let cpu = self.ledger.book(&rows, self.keeper, self.cli);
+        self.written_bytes = self.written_bytes.max(written_bytes(&rows));
         rows.retain(|row| row.name.0 != self.keeper && !row.zombie);
         Vitals {
+            written_mb: self.written_bytes / BYTES_PER_MB,
             tree_memory_mb: memory_bytes(&mut rows, self.exact_from_mb) / BYTES_PER_MB,
             below_cli_cpu_ms: in_ms(cpu.below_ticks),
             cli_cpu_ms: in_ms(cpu.cli_ticks),
@@ -227,6 +245,22 @@ fn memory_bytes(rows: &mut [Row], exact_from_mb: u64) -> u64 {
         share_bytes(row.name.0).unwrap_or(row.resident_pages.saturating_mul(page_bytes))
     });
     shares.sum::<u64>() + resident(small)
+}
+
+/// What `rows` wrote and caused to be written. Parents before their children: a
+/// child that is waited for meanwhile is then missed, never counted twice.
+fn written_bytes(rows: &[Row]) -> u64 {
+    let (mut written, mut cancelled) = (0_u64, 0_u64);
+    for row in rows {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", row.name.0)).unwrap_or_default();
+        let figure = |key: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
+        };
+        written = written.saturating_add(figure("write_bytes:"));
+        cancelled = cancelled.saturating_add(figure("cancelled_write_bytes:"));
+    }
+    written.saturating_sub(cancelled)
 }
 
 /// The proportional share of a process; `None` when it is not ours to know.
@@ -689,6 +723,35 @@ mod tests {
         let exact = tree.sampler(greedy.tree_memory_mb).sample();
         assert!(greedy.tree_memory_mb >= 4 * 32, "{greedy:?}");
         assert!((32..greedy.tree_memory_mb / 2).contains(&exact.tree_memory_mb), "{exact:?}");
+    }
+
+    #[test]
+    fn what_was_written_counts_below_whoever_waited_for_its_writer() {
+        // Beside the test's own program: temporary folders may be memory.
+        let program = std::env::current_exe().unwrap();
+        let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let write = |mb: u64, name: &str| {
+            let file = folder.path().join(name);
+            format!("head -c {} /dev/zero >'{}'", mb << 20, file.display())
+        };
+        let mut tree = Stand::grow(&format!(
+            "{}; echo READY; read go; ({}; echo BELOW; read go); echo DONE; read go",
+            write(32, "by a child"),
+            write(64, "by a grandchild"),
+        ));
+        let mut sampler = tree.sampler(u64::MAX);
+        // Folders and the like are a few KiB on top.
+        let seen = sampler.sample();
+        assert!((32..34).contains(&seen.written_mb), "{seen:?}");
+        for line in ["BELOW", "DONE"] {
+            tree.go();
+            assert_eq!(tree.line(), line);
+            for seen in [sampler.sample(), tree.sampler(u64::MAX).sample()] {
+                assert!((96..98).contains(&seen.written_mb), "{line}: {seen:?}");
+            }
+        }
+        drop(tree);
+        assert!(sampler.sample().written_mb >= 96, "what is written stays written");
     }
 
     #[test]

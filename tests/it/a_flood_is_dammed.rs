@@ -86,6 +86,23 @@ fn tokens_and_dollars_come_with_a_time() {
     }
 }
 
+/// A file as large as allowed but for a little, again and again, outside of
+/// everything that longhaul knows of.
+#[test]
+fn what_is_written_counts_wherever_it_lies() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().display();
+    let write = format!(
+        "import time; [open(\"{path}/%d\" % n, \"wb\").write(bytes(100 << 20)) for n in range(3)]; time.sleep(600)"
+    );
+    let lab =
+        Lab::new(first_step(&format!("nohup python3 -c '{write}' >/dev/null 2>&1 </dev/null &")));
+    let run = lab.night(&["limits.written_mb=250"]).finished();
+    let told = run.words("warning", "text").join("\n");
+    assert!(told.contains("250 MB are allowed"), "{told}");
+    is_dammed(&lab, run, "limits.written_mb");
+}
+
 #[test]
 fn without_room_on_the_disk_nothing_is_launched() {
     let lab = Lab::new(Worker::default());

@@ -76,6 +76,24 @@ fn a_command_of_the_persons_may_allow_it() {
     assert!(!lab.project().join("work.log").exists());
 }
 
+/// Its answer would have been the other one.
+#[test]
+fn a_command_that_cannot_be_asked_is_warned_of() {
+    let mut lab = curious();
+    std::fs::write(lab.home.config_dir().join("settings.json"), r#"{"disableAllHooks": true}"#)
+        .unwrap();
+    lab.program("decide", "#!/bin/sh\necho allow\n");
+    let decide = lab.root().join("decide").to_string_lossy().into_owned();
+    lab.set("permissions.policy", "command");
+    lab.set("permissions.command", vec![decide]);
+    let run = lab.night(&[]).finished().ended(0, "done");
+    let about = |text: &&String| text.contains("permissions.command");
+    let told = run.words("warning", "text").iter().filter(about).count();
+    assert_eq!((told, lab.read("work.log").as_str()), (1, "kept"), "{}", run.dump());
+    let warned = run.at_ms("warning", |e| e["text"].to_string().contains("permissions.command"));
+    assert!(warned < run.at_ms("dialog", |_| true), "{}", run.dump());
+}
+
 /// The run ends, and says in event and report what stood on the screen.
 fn needs_a_person(lab: &Lab, run: Run, words: &str) {
     let run = run.finished().ended(10, "needs_person");

@@ -20,6 +20,7 @@ impl Machine {
         memory_mb: u64,
         subagents: u32,
         scratch_mb: u64,
+        written_mb: u64,
     ) {
         if matches!(self.state, State::Ending { .. }) {
             return;
@@ -32,6 +33,13 @@ impl Machine {
         } else if scratch_mb > limits.scratch_mb {
             let seen = format!("the run's temporary files take {scratch_mb} MB");
             self.breach(now, Budget::Scratch, &seen);
+        } else if written_mb > limits.written_mb {
+            let limit_mb = limits.written_mb;
+            let seen = format!(
+                "the session and what it started wrote {written_mb} MB to disks ({limit_mb} MB \
+                 are allowed)"
+            );
+            self.breach(now, Budget::Written, &seen);
         } else if memory_mb >= hard_mb {
             self.fail(Class::OutOfMemory);
             self.failed = Some(Class::OutOfMemory);

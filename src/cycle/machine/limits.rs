@@ -13,6 +13,8 @@ use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 const SAME_RESET_MS: u64 = 120_000;
 /// The CLI's own attempts take about three minutes, and are not longhaul's waiting.
 const OWN_ATTEMPTS_MS: u64 = 600_000;
+/// An end of a wait that moves by no more is not told again.
+const SAME_UNTIL_MS: u64 = 1_000;
 /// A subscription used up to this counts as used up.
 const USED_UP_PERCENT: f64 = 99.0;
 
@@ -69,29 +71,30 @@ impl Machine {
         }
     }
 
+    /// Tells until when is waited, and again whenever that becomes another time:
+    /// somebody plans the morning by it.
     fn begin_wait(&mut self, now: Timestamp, reason: &str, until_unix_ms: i64) {
-        let open = self.waits.last().filter(|w| w.ended.is_none());
-        let is_same =
-            open.is_some_and(|w| w.until_unix_ms.abs_diff(until_unix_ms) <= SAME_RESET_MS);
-        let is_known = self.limit.as_ref().is_some_and(|limit| limit.resets_unix_ms.is_some());
+        let is_known = self.limit_until_ms(now).is_some();
+        // Told again after a restart.
         let is_untold = std::mem::take(&mut self.is_wait_untold);
+        let open = self.waits.last_mut().filter(|w| w.ended.is_none());
+        let moved_ms = open.as_ref().map_or(u64::MAX, |w| w.until_unix_ms.abs_diff(until_unix_ms));
+        if moved_ms <= SAME_UNTIL_MS && !is_untold {
+            return;
+        }
         let reason = reason.to_owned();
-        if let Some(open) = self.waits.last_mut().filter(|w| w.ended.is_none()) {
-            // Tried now and then, until nobody knows when, it is one wait as well.
-            if is_same || !is_known {
-                if !is_same || is_untold {
-                    open.until_unix_ms = until_unix_ms;
-                }
-                // Told once, and again after a restart.
-                if is_untold {
-                    self.tell(Notice::Waiting { reason, until_unix_ms });
-                }
-                return;
+        match open {
+            // The reset is known better, or has passed and it is tried now and then:
+            // one wait.
+            Some(open) if moved_ms <= SAME_RESET_MS || !is_known => {
+                open.until_unix_ms = until_unix_ms;
+            }
+            _ => {
+                self.end_wait(now);
+                let reason = reason.clone();
+                self.waits.push(WaitRecord { reason, since: now, until_unix_ms, ended: None });
             }
         }
-        self.end_wait(now);
-        let wait = WaitRecord { reason: reason.clone(), since: now, until_unix_ms, ended: None };
-        self.waits.push(wait);
         self.tell(Notice::Waiting { reason, until_unix_ms });
     }
 
@@ -141,8 +144,13 @@ impl Machine {
         if is_known {
             // The menu at a limit says no more than that nobody goes on by itself.
             let is_menu = limit.resets_unix_ms.is_none() && !limit.continues;
-            if let Some(known) = self.limit.as_mut().filter(|_| is_menu) {
+            // The time that was known has passed, and the limit holds: the new one counts.
+            let is_over = self.limit_until_ms(now).is_none();
+            let Some(known) = &mut self.limit else { return };
+            if is_menu {
                 known.continues = false;
+            } else if is_over && limit.resets_unix_ms.is_some_and(|at| at > now.unix_ms) {
+                *known = limit;
             }
             return;
         }
@@ -227,7 +235,7 @@ impl Machine {
         self.api_failures_in_a_row += 1;
         let attempt = self.failures_in_a_row;
         let most = match class {
-            Class::Refused => REFUSALS,
+            Class::Refused | Class::OutputLimit => REFUSALS,
             _ => API_FAILURES,
         };
         if class.is_outage() {

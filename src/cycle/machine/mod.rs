@@ -117,6 +117,8 @@ pub struct Machine {
     missing_in_a_row: u32,
     /// The change of settings, allowed by nobody, that was counted last.
     settings_told: Option<String>,
+    /// It was told that no hook calls.
+    hooks_told: bool,
     /// When a text was last held back by a question.
     held_at: Option<Timestamp>,
     /// The model replied since the last pause after a failure.
@@ -207,6 +209,7 @@ impl Machine {
             declined_in_a_row: 0,
             missing_in_a_row: 0,
             settings_told: None,
+            hooks_told: false,
             held_at: None,
             replied_since_pause: false,
             limit: None,
@@ -432,8 +435,14 @@ pub fn session_id(run_id: Uuid, cycle: u32) -> Uuid {
 
 /// Nothing more fits into the context: the session can only be replaced.
 fn is_context_full(end: &TurnEnd) -> bool {
-    matches!(end, TurnEnd::ApiError { error, text, .. }
-        if error == "invalid_request" && text.to_ascii_lowercase().contains("prompt is too long"))
+    let TurnEnd::ApiError { error, text, .. } = end else { return false };
+    let words = match error.as_str() {
+        "invalid_request" => "prompt is too long",
+        // The reply was cut off because the window is full.
+        "max_output_tokens" => "context window limit",
+        _ => return false,
+    };
+    text.to_ascii_lowercase().contains(words)
 }
 
 fn blocked(reason: &str) -> String {

@@ -215,7 +215,7 @@ impl Machine {
                 let attempt = match class {
                     Class::DeadStart => self.dead_starts_in_a_row,
                     Class::Hang => self.hung_in_a_row,
-                    Class::Refused => self.failures_in_a_row,
+                    Class::Refused | Class::OutputLimit => self.failures_in_a_row,
                     class if class.is_outage() => self.failures_in_a_row,
                     _ => self.no_progress_in_a_row,
                 };

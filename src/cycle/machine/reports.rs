@@ -60,8 +60,8 @@ impl Machine {
                 self.look_at_pulse_later(now);
             }
             SessionReport::Alive { sign } => self.on_sign(now, sign),
-            SessionReport::Vitals { memory_mb, subagents, scratch_mb } => {
-                self.on_vitals(now, memory_mb, subagents, scratch_mb);
+            SessionReport::Vitals { memory_mb, subagents, scratch_mb, written_mb } => {
+                self.on_vitals(now, memory_mb, subagents, scratch_mb, written_mb);
             }
             SessionReport::QuotaUsed { five_hour, seven_day } => {
                 self.on_quota(now, five_hour, seven_day);
@@ -74,6 +74,7 @@ impl Machine {
                 self.on_answered(kind, what, answer);
             }
             SessionReport::CompactionHeld => self.on_compaction_held(),
+            SessionReport::HooksSilent => self.on_hooks_silent(),
             SessionReport::SettingsChanged { why, allowed } => {
                 self.on_settings_changed(now, why, allowed);
             }
@@ -91,6 +92,17 @@ impl Machine {
                 self.on_exited(now, exit, killed, survivors, out_of_memory);
             }
         }
+    }
+
+    /// The person counts on the command, and it is never asked.
+    fn on_hooks_silent(&mut self) {
+        if std::mem::replace(&mut self.hooks_told, true) {
+            return;
+        }
+        let text = "the CLI calls no hooks (is disableAllHooks set in its settings?): \
+                    permissions.command is not asked, and what the session asks is declined with \
+                    Esc";
+        self.tell(Notice::Warning { text: text.into() });
     }
 
     /// Compaction would throw away what no checkpoint holds yet. It was held, so
@@ -247,8 +259,10 @@ impl Machine {
     fn limit_met(&self, now: Timestamp, class: Class, row: &TurnEnd) -> Option<UsageLimit> {
         let TurnEnd::ApiError { limit, .. } = row else { return None };
         let known = self.limit.as_ref().filter(|_| self.limit_until_ms(now).is_some());
-        let known = known.or(self.used_up.as_ref()).filter(|_| class == Class::RateLimit);
-        limit.as_ref().or(known).cloned()
+        let known = known.or(self.used_up.as_ref());
+        let known = known.filter(|_| limit.is_some() || class == Class::RateLimit);
+        let timed = limit.as_ref().filter(|limit| limit.resets_unix_ms.is_some());
+        timed.or(known).or(limit.as_ref()).cloned()
     }
 
     /// Which failure ended the turn, if one did; the limit in its row is put right.

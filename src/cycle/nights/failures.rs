@@ -85,12 +85,16 @@ impl Night {
                 assert!(t.failed <= 1 + t.crashes, "tried {} times", t.failed);
                 self.booked(Class::Authentication, 1);
             }
-            Fault::Refused => {
+            Fault::Refused | Fault::OutputLimit => {
                 self.ends_with(21);
                 self.launched(sessions);
                 assert!(t.failed <= (REFUSALS + 1) * (sessions + t.crashes), "{}", t.failed);
-                self.booked(Class::Refused, t.failed);
-                self.paused(Class::Refused);
+                let class = match self.fault {
+                    Fault::Refused => Class::Refused,
+                    _ => Class::OutputLimit,
+                };
+                self.booked(class, t.failed);
+                self.paused(class);
             }
             Fault::UnknownModel => {
                 self.ends_with(10);
@@ -281,6 +285,7 @@ fn fault(class: Class, rng: &mut Rng, p: &mut Params) -> Fault {
         }
         Class::Refused if coin => Fault::Refused,
         Class::Refused => Fault::UnknownModel,
+        Class::OutputLimit => Fault::OutputLimit,
         Class::ContextFull => Fault::ContextFull,
         Class::Hang => Fault::Hang(Hang::ALL[rng.below(8) as usize]),
         Class::UnknownDialog => Fault::Dialog { after_replies: rng.below(5) as u32 },
