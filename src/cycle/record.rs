@@ -83,6 +83,15 @@ pub struct WaitRecord {
     pub ended: Option<Timestamp>,
 }
 
+/// A warning that no other part of a report says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The cycle in which it was told; 0 before the first.
+    pub cycle: u32,
+    /// What was told.
+    pub text: String,
+}
+
 /// What the CLI itself says a session cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bill {

@@ -1293,6 +1293,10 @@ fn much_memory_is_handed_over_and_too_much_ends_the_session_at_once() {
     assert!(s.set_for(Timer::Exit).expect("set") <= 2_000);
     s.takes(hard, 0, 0).stands_in("ending");
     assert_eq!(s.failures(Class::OutOfMemory), 1);
+    let view = Snapshot::of(&s.m);
+    let noted: Vec<_> = view.noted().collect();
+    assert_eq!(noted.iter().map(|(cycle, _)| *cycle).collect::<Vec<_>>(), [1, 2]);
+    assert!(noted[1].1.contains(&format!("{hard} MB of memory")), "{noted:?}");
     is_followed(&mut s, true).stands_in("between").deadline(Timer::Backoff);
     s.stands_in("starting");
     assert!(s.prompt().contains("too much memory"), "{}", s.prompt());
@@ -1606,6 +1610,13 @@ fn a_tree_is_kept_before_each_launch_and_booked_to_its_own_cycle() {
     let trouble = Some("git is broken".to_owned());
     s.event(Event::TreeKept { cycle: 2, git_ref: None, commit: None, trouble });
     assert!(s.told(|n| matches!(n, Notice::Warning { text } if text == "git is broken")));
+    let gone = Event::TreeKept { cycle: 2, git_ref: None, commit: None, trouble: None };
+    s.event(gone.clone()).event(gone);
+    let view = Snapshot::of(&s.m);
+    let noted: Vec<_> = view.noted().collect();
+    assert_eq!(noted[0], (2, "git is broken"));
+    assert!(noted[1].1.contains("no git repository any more"), "{noted:?}");
+    assert_eq!(noted.len(), 2, "the same once: {noted:?}");
 }
 
 // ---- what is seen in the morning -----------------------------------------------------

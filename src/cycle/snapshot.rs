@@ -178,6 +178,12 @@ impl<'a> Snapshot<'a> {
         self.machine.asked.as_ref().map(|(reason, screen)| (reason.as_str(), screen.as_str()))
     }
 
+    /// Warnings that nothing else in the report says, with their cycles; 0 is
+    /// before the first.
+    pub fn noted(&self) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
+        self.machine.noted.iter().map(|noted| (noted.cycle, noted.text.as_str()))
+    }
+
     /// Reports of sessions that were already gone.
     pub fn stale_reports(&self) -> u64 {
         self.machine.stale_reports

@@ -369,6 +369,10 @@ impl Report {
         for c in view.cycles() {
             found.extend(cycle_warnings(c));
         }
+        found.extend(view.noted().map(|(cycle, text)| match cycle {
+            0 => text.to_owned(),
+            _ => format!("cycle {cycle}: {text}"),
+        }));
         if self.totals.unpriced_tokens > 0 {
             found.push(format!(
                 "{} tokens are of models without a known price; the computed cost leaves them out",

@@ -100,6 +100,8 @@ fn what_is_written_counts_wherever_it_lies() {
     let run = lab.night(&["limits.written_mb=250"]).finished();
     let told = run.words("warning", "text").join("\n");
     assert!(told.contains("250 MB are allowed"), "{told}");
+    let warnings = lab.report()["warnings"].to_string();
+    assert!(warnings.contains("250 MB are allowed"), "{warnings}");
     is_dammed(&lab, run, "limits.written_mb");
 }
 

@@ -58,7 +58,7 @@ impl Machine {
         let text = format!(
             "the session and what it started use {memory_mb} MB of memory ({key} is {limit_mb})"
         );
-        self.tell(Notice::Warning { text });
+        self.warn(text);
     }
 
     /// A limit on what goes on at a time was broken: the session ends at once, and
@@ -68,7 +68,7 @@ impl Machine {
             return;
         }
         let text = format!("{seen}, which is more than {} allows", which.key());
-        self.tell(Notice::Warning { text });
+        self.warn(text);
         self.end_now(now, Outcome::Budget { which }, EndReason::Budget);
     }
 

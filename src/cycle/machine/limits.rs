@@ -323,7 +323,7 @@ impl Machine {
             resets.unwrap_or_default(),
             which.key()
         );
-        self.tell(Notice::Warning { text });
+        self.warn(text);
         self.wind_down(now, Outcome::Budget { which }, EndReason::Budget);
     }
 }

@@ -28,7 +28,7 @@ use super::failure::Class;
 use super::liveness::Liveness;
 use super::params::Params;
 use super::rates::Rates;
-use super::record::{CycleRecord, FailureCount, Pause, WaitRecord};
+use super::record::{CycleRecord, FailureCount, Noted, Pause, WaitRecord};
 use super::state::{Between, EndReason, Outcome, State};
 use crate::clock::Timestamp;
 
@@ -54,6 +54,8 @@ const LOOK_AT_CLOCK_MS: u64 = 30_000;
 const HURRIED_EXIT_MS: u64 = 2_000;
 /// A deadline that comes so much later than it was due was slept through.
 const SLEPT_MS: u64 = 60_000;
+/// Warnings kept for the report; a night that has more is told by the first ones.
+const NOTED_MAX: usize = 100;
 /// Added to the first prompt after a session that left no checkpoint.
 const READ_BRIEF: &str = "The session before this one ended without writing down its state: \
                           read dev-docs/handoff.md first, and check it against the code.";
@@ -119,6 +121,8 @@ pub struct Machine {
     settings_told: Option<String>,
     /// It was told that no hook calls.
     hooks_told: bool,
+    /// Warnings that the report repeats.
+    pub(super) noted: Vec<Noted>,
     /// When a text was last held back by a question.
     held_at: Option<Timestamp>,
     /// The model replied since the last pause after a failure.
@@ -210,6 +214,7 @@ impl Machine {
             missing_in_a_row: 0,
             settings_told: None,
             hooks_told: false,
+            noted: Vec::new(),
             held_at: None,
             replied_since_pause: false,
             limit: None,
@@ -293,6 +298,17 @@ impl Machine {
 
     fn tell(&mut self, notice: Notice) {
         self.out.push(Action::Tell(notice));
+    }
+
+    /// Tells a warning and keeps it for the report: what no figure or outcome of
+    /// the report says by itself.
+    fn warn(&mut self, text: String) {
+        let cycle = self.cycles().last().map_or(0, |c| c.cycle);
+        let noted = Noted { cycle, text: text.clone() };
+        if self.noted.len() < NOTED_MAX && !self.noted.contains(&noted) {
+            self.noted.push(noted);
+        }
+        self.tell(Notice::Warning { text });
     }
 
     /// Books a failure.

@@ -2,7 +2,7 @@
 
 use super::{ANSWER_MS, Machine};
 use crate::clock::Timestamp;
-use crate::cycle::action::{Action, Notice, Timer};
+use crate::cycle::action::{Action, Timer};
 use crate::cycle::event::{Refusal, Warning};
 use crate::cycle::failure::{Class, MISSING_LOOKS};
 use crate::cycle::state::{Between, EndReason, Outcome, State};
@@ -32,7 +32,7 @@ impl Machine {
             if let Some(class) = class {
                 self.fail(class);
             }
-            self.tell(Notice::Warning { text });
+            self.warn(text);
         }
         match refusal {
             None => {
@@ -54,13 +54,13 @@ impl Machine {
         if allowed {
             // It is what later looks compare with: each is a change of its own.
             self.fail(Class::SettingsChanged);
-            return self.tell(Notice::Warning { text: why });
+            return self.warn(why);
         }
         let is_new = self.count_settings(&why);
         if matches!(self.state, State::Ending { .. } | State::Between { .. }) {
             // Too late for this session; the next launch, or the next run, is refused.
             if is_new {
-                self.tell(Notice::Warning { text: why });
+                self.warn(why);
             }
             return;
         }
@@ -109,13 +109,20 @@ impl Machine {
         (git_ref, commit): (Option<String>, Option<String>),
         trouble: Option<String>,
     ) {
+        let was_kept = self.cycles().any(|c| c.git_ref.is_some());
         let records = self.past.iter_mut().chain(self.live.as_mut());
         for record in records.filter(|c| c.cycle == cycle) {
             record.git_ref.clone_from(&git_ref);
             record.git_commit.clone_from(&commit);
         }
         if let Some(text) = trouble {
-            self.tell(Notice::Warning { text });
+            self.warn(text);
+        } else if git_ref.is_none() && was_kept {
+            self.warn(
+                "the project is no git repository any more: its work tree was not kept, and those \
+                 of earlier cycles may be gone"
+                    .into(),
+            );
         }
     }
 }

@@ -102,7 +102,7 @@ impl Machine {
         let text = "the CLI calls no hooks (is disableAllHooks set in its settings?): \
                     permissions.command is not asked, and what the session asks is declined with \
                     Esc";
-        self.tell(Notice::Warning { text: text.into() });
+        self.warn(text.into());
     }
 
     /// Compaction would throw away what no checkpoint holds yet. It was held, so
@@ -111,7 +111,7 @@ impl Machine {
         if matches!(self.state, State::Working) && self.has_replied() {
             let text = "the CLI was about to compact the context; it was held, and the session is \
                         asked for a checkpoint at once";
-            self.tell(Notice::Warning { text: text.into() });
+            self.warn(text.into());
             self.begin_ask(EndReason::Compaction);
         }
     }
@@ -408,7 +408,7 @@ impl Machine {
         out_of_memory: Option<String>,
     ) {
         if let Some(text) = &out_of_memory {
-            self.tell(Notice::Warning { text: text.clone() });
+            self.warn(text.clone());
         }
         if !matches!(self.state, State::Ending { .. }) {
             self.cancel_judge();
