@@ -8,6 +8,7 @@ use crate::claude_json::{Env, Places};
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::cycle::event::Warning;
 use crate::cycle::failure::Class;
 use crate::cycle::{Event, Machine, Params, Snapshot};
 use crate::driver::{self, Guard, Setup};
@@ -42,7 +43,7 @@ pub(super) struct Ground {
     /// May the project's settings change?
     allowed: Allowed,
     /// What the person should hear of before the first launch.
-    untold: Vec<String>,
+    untold: Vec<Warning>,
 }
 
 impl Ground {
@@ -138,7 +139,8 @@ impl LastRun {
         match watch.check(sight, ground.allowed, Moment::TakenUp)? {
             Verdict::Same => {}
             Verdict::Allowed(changes) | Verdict::Later(changes) => {
-                ground.untold.push(changes.sentence());
+                let (class, text) = (Some(Class::SettingsChanged), changes.sentence());
+                ground.untold.push(Warning { class, text });
             }
             Verdict::Refused(changes) => return Err(changes.into_error()),
         }

@@ -90,7 +90,7 @@ pub const API_FAILURES: u32 = 8;
 /// Sessions in a row that never answered, before a person is needed.
 pub const DEAD_STARTS: u32 = 3;
 /// Looks for a program that is gone: an update may be putting it back.
-pub const MISSING_LOOKS: u32 = 6;
+pub const MISSING_LOOKS: u32 = 12;
 /// Requests refused in a row before a fresh session tries.
 pub const REFUSALS: u32 = 2;
 /// Added to the reset of a usage limit: the clocks differ a little.
@@ -217,7 +217,7 @@ impl Class {
             Class::RateLimit => Policy {
                 seen: "an error row `rate_limit` without a usage limit, after the CLI's own attempts",
                 answer: "told to go on in the same session after a pause; a fresh session after \
-                         8 failures in a row",
+                         more than 8 failures in a row",
                 first_ms: 15 * SECOND_MS,
                 cap_ms: 10 * MINUTE_MS,
                 bound: Bound::MaxWait,
@@ -228,7 +228,8 @@ impl Class {
                        the statusline's `rate_limits`, or the text of the limit on the screen",
                 answer: "the session is kept and told to go on 15 s after the limit is reset, or, \
                          if the CLI says it will do so itself, after 120 s; \
-                         where no time is given, tried after a pause",
+                         where no time is given, tried after a pause. One that was being \
+                         asked for its checkpoint is ended with longhaul's own brief",
                 first_ms: MINUTE_MS,
                 cap_ms: 30 * MINUTE_MS,
                 bound: Bound::MaxWait,
@@ -237,7 +238,7 @@ impl Class {
             Class::Overloaded => Policy {
                 seen: "an error row `server_error` or HTTP 5xx, after the CLI's own attempts",
                 answer: "told to go on in the same session after a pause; a fresh session after \
-                         8 failures in a row",
+                         more than 8 failures in a row",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: 5 * MINUTE_MS,
                 bound: Bound::MaxWait,
@@ -247,7 +248,7 @@ impl Class {
                 seen: "an error row `server_error` or `unknown` without an HTTP status, after the \
                        CLI's own attempts",
                 answer: "told to go on in the same session after a pause; a fresh session after \
-                         8 failures in a row",
+                         more than 8 failures in a row",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: 5 * MINUTE_MS,
                 bound: Bound::MaxWait,
@@ -257,7 +258,7 @@ impl Class {
                 seen: "an error row with HTTP 400, 404, 413 or the like, or one that names no failure \
                        known here",
                 answer: "told to go on in the same session after a pause; a fresh session after \
-                         2 in a row; exit 10 at once for an unknown model or an empty account",
+                         more than 2 in a row; exit 10 at once for an unknown model or an empty account",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: MINUTE_MS,
                 bound: Bound::NoProgress,
@@ -266,7 +267,7 @@ impl Class {
             Class::OutputLimit => Policy {
                 seen: "an error row `max_output_tokens`, after the CLI's own attempts",
                 answer: "told to go on in the same session after a pause; a fresh session after \
-                         2 in a row",
+                         more than 2 in a row without any part of a reply, or when nothing comes of it",
                 first_ms: 5 * SECOND_MS,
                 cap_ms: MINUTE_MS,
                 bound: Bound::NoProgress,

@@ -9,7 +9,7 @@ use crate::guard::settings::{Allowed, Depth, Looker, Moment, Sight, Verdict};
 
 use super::Driver;
 use super::jobs::Done;
-use super::prepare::{Found, in_one};
+use super::prepare::{Found, in_one, later};
 
 /// Shorter than the machine waits for a session that it had killed.
 const LAST_LIMIT_MS: u64 = 10_000;
@@ -160,20 +160,20 @@ impl Driver {
                 self.looks.awaited = None;
                 // Unseen, it counts as changed: the next launch, or the next run,
                 // compares again.
-                let why = in_one(&self.guard.lookout.late(LAST_LIMIT_MS));
+                let why = in_one(&self.guard.lookout.late());
                 let allowed = self.guard.allowed == Allowed::ByPerson;
                 self.report(SessionReport::SettingsChanged { why, allowed });
                 self.report_exit();
             }
             Some(_) if waited_ms >= ANSWER_LIMIT_MS => {
                 self.looks.awaited = None;
-                self.finish_preparing(Err(in_one(&self.guard.lookout.late(ANSWER_LIMIT_MS))));
+                self.finish_preparing(Err(in_one(&self.guard.lookout.late())));
             }
             None if looks.out_ms >= ANSWER_LIMIT_MS && !looks.told => {
                 looks.told = true;
-                let err = self.guard.lookout.late(ANSWER_LIMIT_MS);
-                let why = format!("{err}; no further session is started until they can be");
-                self.report(SessionReport::SettingsChanged { why, allowed: true });
+                // Nothing is known to have changed: told before the next launch, which
+                // cannot be without a look.
+                tracing::warn!(err = %self.guard.lookout.late(), "the settings cannot be seen");
             }
             Some(_) | None => {}
         }
@@ -196,7 +196,7 @@ impl Driver {
                 let why = changes.sentence();
                 self.report(SessionReport::SettingsChanged { why, allowed: true });
             }
-            Ok(Verdict::Later(changes)) => self.guard.untold.push(changes.sentence()),
+            Ok(Verdict::Later(changes)) => self.guard.untold.push(later(&changes)),
             Ok(Verdict::Same) => {}
             Err(err) => tracing::warn!(%err, "the project's settings cannot be compared now"),
         }

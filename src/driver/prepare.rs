@@ -26,7 +26,7 @@ pub struct Guard {
     /// May the settings change?
     pub allowed: Allowed,
     /// What the person should hear of before the first launch.
-    pub untold: Vec<String>,
+    pub untold: Vec<Warning>,
 }
 
 /// What was found before a launch.
@@ -41,10 +41,7 @@ pub struct Found {
 impl Driver {
     /// All was looked at; or it could not be, in time.
     pub(super) fn finish_preparing(&mut self, found: Result<(Found, Sight), String>) {
-        let class = Some(Class::SettingsChanged);
-        let untold = std::mem::take(&mut self.guard.untold);
-        let mut warnings: Vec<Warning> =
-            untold.into_iter().map(|text| Warning { class, text }).collect();
+        let mut warnings = std::mem::take(&mut self.guard.untold);
         let refusal = match found {
             Ok((found, sight)) => self.find_refusal(found, sight, &mut warnings),
             Err(why) => Some(Refusal { class: Class::SettingsChanged, why }),
@@ -82,11 +79,7 @@ impl Driver {
                 None
             }
             Ok(Verdict::Later(changes)) => {
-                let text = format!(
-                    "{}; this run goes on with the configuration it was started with",
-                    changes.sentence()
-                );
-                warnings.push(Warning { class: None, text });
+                warnings.push(later(&changes));
                 None
             }
             Ok(Verdict::Refused(changes)) => {
@@ -122,6 +115,15 @@ impl Driver {
             Done::Event(Box::new(Event::TreeKept { cycle, git_ref, commit, trouble }))
         });
     }
+}
+
+/// longhaul's own configuration was changed, which is the person's to do: no failure.
+pub(super) fn later(changes: &settings::Changes) -> Warning {
+    let text = format!(
+        "{}; this run goes on with the configuration it was started with",
+        changes.sentence()
+    );
+    Warning { class: None, text }
 }
 
 /// An error and what to do about it, as one text.

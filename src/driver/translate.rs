@@ -154,7 +154,9 @@ impl Driver {
         };
         session.senses.command_answered(Timestamp::now());
         let what = match told.failure {
-            Some(why) => format!("{what} (permissions.command: {why})"),
+            Some(why) => {
+                format!("{what} (permissions.command: {})", self.secrets.redact(&why))
+            }
             None => what,
         };
         let kind = if is_question { "question" } else { "permission" }.to_owned();
@@ -223,7 +225,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Shows ticked boxes as they are ticked.
     /// The session may have removed its temporary folder and our socket with it.
     pub(super) fn mend_sink(&mut self) {
         match self.sink.mend(&self.setup.scratch) {
@@ -233,6 +234,7 @@ impl Driver {
         }
     }
 
+    /// Shows ticked boxes as they are ticked.
     fn look_at_tasks(&mut self) {
         let reading = self.read_task();
         if self.machine.is_news(&reading) {

@@ -226,14 +226,14 @@ impl Watch {
     pub fn check(&mut self, sight: Sight, allowed: Allowed, moment: Moment) -> Result<Verdict> {
         let Sight { files: now, own } = sight;
         let mut changes = compare(&self.baseline.files, &now);
-        let suspected = std::mem::replace(&mut self.suspected, !changes.is_empty());
-        if moment == Moment::Session && !suspected {
-            return Ok(Verdict::Same);
-        }
         let mut later = Vec::new();
         if moment != Moment::TakenUp {
             (later, changes) =
                 changes.into_iter().partition(|change| Some(&change.file) == own.as_ref());
+        }
+        let suspected = std::mem::replace(&mut self.suspected, !changes.is_empty());
+        if moment == Moment::Session && !suspected {
+            return Ok(Verdict::Same);
         }
         let of = |list| Changes { list, copies: self.run_dir.join(COPIES) };
         if changes.is_empty() {

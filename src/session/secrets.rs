@@ -45,7 +45,12 @@ impl Secrets {
                 // A private key has several lines.
                 let lines = value.lines().map(str::trim);
                 let lines = lines.filter(|line| line.chars().count() >= VALUE_MIN_CHARS);
-                values.extend(lines.map(str::to_owned));
+                for line in lines {
+                    // The log shows some texts as they would be quoted.
+                    let quoted = line.escape_debug().to_string();
+                    values.extend(Some(quoted).filter(|quoted| quoted != line));
+                    values.push(line.to_owned());
+                }
             }
         }
         Self { values }

@@ -189,8 +189,12 @@ impl Machine {
 
     /// The same while no session is alive. True if there is something to wait for.
     pub(super) fn waits_between(&mut self, now: Timestamp) -> bool {
-        let Some(until) = self.limit_until_ms(now) else { return false };
-        let Some(ms) = left_ms(now, Some(until)) else { return false };
+        let until = self.limit_until_ms(now);
+        let Some((until, ms)) = until.zip(left_ms(now, until)) else {
+            // Where no reset is known, a fresh session is as good a try as any.
+            self.end_wait(now);
+            return false;
+        };
         self.begin_outage(now);
         if self.is_past_waiting(now, ms) {
             self.give_up_waiting(now);

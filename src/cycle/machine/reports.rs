@@ -259,7 +259,8 @@ impl Machine {
     fn limit_met(&self, now: Timestamp, class: Class, row: &TurnEnd) -> Option<UsageLimit> {
         let TurnEnd::ApiError { limit, .. } = row else { return None };
         let known = self.limit.as_ref().filter(|_| self.limit_until_ms(now).is_some());
-        let known = known.or(self.used_up.as_ref());
+        let is_ahead = |limit: &&UsageLimit| limit.resets_unix_ms.is_none_or(|at| at > now.unix_ms);
+        let known = known.or(self.used_up.as_ref().filter(is_ahead));
         let known = known.filter(|_| limit.is_some() || class == Class::RateLimit);
         let timed = limit.as_ref().filter(|limit| limit.resets_unix_ms.is_some());
         timed.or(known).or(limit.as_ref()).cloned()
