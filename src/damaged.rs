@@ -124,7 +124,7 @@ mod tests {
         let err = refused(&file);
         // The digest of `abc`.
         let copy = dir.path().join("journal.damaged-ba7816bf8f01");
-        assert_eq!(copies(dir.path()), [copy.clone()]);
+        assert_eq!(copies(dir.path()), std::slice::from_ref(&copy));
         assert_eq!(fs::read(&copy).unwrap(), b"abc");
         assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o600);
         assert!(err.hints()[0].contains(copy.to_str().unwrap()), "{}", err.render());

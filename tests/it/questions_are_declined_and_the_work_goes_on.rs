@@ -27,6 +27,15 @@ fn curious() -> Lab {
     lab
 }
 
+/// Asks a question.
+fn curious_at_once() -> Lab {
+    let mut lab = Lab::new(|_: &Request| {
+        Reply::tool("AskUserQuestion", question(), Usage::of_context(20_000, 20_000, 50))
+    });
+    lab.arguments(&["--model=claude-haiku-4-5", "--permission-mode=default"]);
+    lab
+}
+
 fn question() -> Value {
     let options = json!([
         {"label": "sqlite", "description": "small"},
@@ -92,7 +101,11 @@ fn needs_a_person(lab: &Lab, run: Run, words: &str) {
 fn or_the_run_stops_and_shows_the_question() {
     let mut lab = curious();
     lab.set("permissions.policy", "stop");
-    needs_a_person(&lab, lab.night(&[]), "rm -f work.log");
+    needs_a_person(&lab, lab.night(&[]), "Do you want to proceed?");
+    // And where the session itself asks.
+    let mut lab = curious_at_once();
+    lab.set("permissions.policy", "stop");
+    needs_a_person(&lab, lab.night(&[]), "1. sqlite");
 }
 
 /// A dialog of a CLI to come.

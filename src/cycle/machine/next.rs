@@ -195,6 +195,10 @@ impl Machine {
             return self.finish_with_verdict(now);
         }
         if let Some(outcome) = self.reason_to_stop() {
+            if let Outcome::NeedsPerson { why } = &outcome {
+                // The screen of the sessions that never answered is what there is to see.
+                self.needs_person(why.clone(), self.last_screen.clone());
+            }
             return self.finish(now, outcome);
         }
         if self.paused.is_some() {

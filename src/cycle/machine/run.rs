@@ -160,11 +160,9 @@ impl Machine {
         self.close_cycle();
         self.end_wait(now);
         if let Outcome::NeedsPerson { why } = &outcome {
-            // Of a session that ended as it should, the last words explain nothing.
-            let is_telling =
-                self.past.last().is_some_and(|c| c.end_reason == Some(EndReason::DeadStart));
-            let screen = if is_telling { self.last_screen.clone() } else { String::new() };
-            self.needs_person(why.clone(), screen);
+            // What stands in the way between sessions is on no screen, and the last
+            // words of a session that is gone explain nothing.
+            self.needs_person(why.clone(), String::new());
         }
         self.ended_at = Some(now);
         self.elapsed_before_ms = self.elapsed_ms(now);

@@ -17,6 +17,9 @@ impl Machine {
             Some(CycleRecord::new(cycle, session_id, now, (self.tasks_done, self.tasks_total)));
         self.alive = true;
         self.announced = false;
+        // The words of another session would explain this one wrongly.
+        self.last_screen.clear();
+        self.last_activity.clear();
         self.reason = None;
         self.nudges_in_a_row = 0;
         self.typed = None;
