@@ -1270,6 +1270,28 @@ fn a_person_is_told_once_why_also_by_dead_starts_and_blocked_tasks() {
 }
 
 #[test]
+fn the_last_words_of_another_session_explain_nothing() {
+    // What stands in the way between sessions is on no screen.
+    let mut s = looking();
+    s.prepared(None).exits_with("Welcome! Log in?").reads_open().weighs(false);
+    s.waits_for("between").deadline(Timer::Backoff);
+    s.prepared(refusal(Class::SettingsChanged)).needs_person("it is not as it was");
+    assert_eq!(Snapshot::of(&s.m).asked(), Some(("it is not as it was", "")));
+    // Nor is it there when the last of three showed nothing.
+    let mut s = story();
+    for screen in ["", "", "Welcome! Log in?"].into_iter().rev() {
+        launch_again(&mut s);
+        assert_eq!(Snapshot::of(&s.m).last_activity(), "", "{screen:?}");
+        s.exits_with(screen).reads_open();
+        if !s.is("finished") {
+            s.weighs(false);
+        }
+    }
+    s.needs_person("the last thing seen: nothing");
+    assert_eq!(Snapshot::of(&s.m).asked().map(|a| a.1), Some(""));
+}
+
+#[test]
 fn what_a_lost_process_asked_for_is_asked_for_again() {
     let mut s = working();
     s.asks(QuestionKind::Unknown, "press a key").recovers().brief_written().reads_open();

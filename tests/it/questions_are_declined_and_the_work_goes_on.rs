@@ -119,7 +119,7 @@ fn needs_a_person(lab: &Lab, run: Run, words: &str) {
 fn or_the_run_stops_and_shows_the_question() {
     let mut lab = curious();
     lab.set("permissions.policy", "stop");
-    needs_a_person(&lab, lab.night(&[]), "rm -f work.log");
+    needs_a_person(&lab, lab.night(&[]), "Do you want to proceed?");
     // And where the session itself asks.
     let mut lab = curious_at_once();
     lab.set("permissions.policy", "stop");

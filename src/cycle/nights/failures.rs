@@ -126,7 +126,10 @@ impl Night {
             }
             Fault::Missing { looks, .. } => {
                 self.goes_on();
-                self.booked(Class::CliMissing, looks);
+                // As above: a power cut may forget all of them.
+                if t.crashes == 0 {
+                    self.booked(Class::CliMissing, looks);
+                }
             }
             Fault::Updated => {
                 self.goes_on();
