@@ -3,7 +3,7 @@
 //! Hooks, signing, the file-system monitor, transports, prompts and background
 //! maintenance are off, and the environment is a short one: nothing of the
 //! caller's decides which repository is meant. Filters have names of the
-//! configuration's own choosing: see [`switched_off`]. Nothing that goes wrong here is fatal to a run: a commit is a
+//! configuration's own choosing: see `switched_off`. Nothing that goes wrong here is fatal to a run: a commit is a
 //! convenience on top of the copy in the state directory.
 
 use std::ffi::{OsStr, OsString};
