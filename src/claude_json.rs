@@ -65,6 +65,10 @@ pub fn is_on(value: &str) -> bool {
     matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 
+/// In the config directory: what the CLI once used, and takes in the place of
+/// `.claude.json` where it is there.
+pub const OLD_GLOBAL: &str = ".config.json";
+
 /// Where the CLI looks for its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
@@ -85,7 +89,7 @@ impl Places {
                 (home.join(".claude"), home.join(".claude.json"))
             }
         };
-        let old = config_dir.join(".config.json");
+        let old = config_dir.join(OLD_GLOBAL);
         let global_file = if old.is_file() { old } else { global_file };
         Some(Places { config_dir, global_file })
     }
@@ -194,7 +198,7 @@ pub fn trust_chain(project: &Path) -> Vec<PathBuf> {
 }
 
 /// The main work tree, if `root` is one made by `git worktree add`.
-fn main_work_tree(root: &Path) -> Option<PathBuf> {
+pub fn main_work_tree(root: &Path) -> Option<PathBuf> {
     let pointer = read_regular(&root.join(".git"), 4096).ok()??;
     let git_dir = std::str::from_utf8(&pointer).ok()?.strip_prefix("gitdir:")?.trim();
     let git_dir = std::fs::canonicalize(root.join(git_dir)).ok()?;

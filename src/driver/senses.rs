@@ -475,7 +475,8 @@ impl Driver {
         senses.question = Some((dialog, since_ms, told_ms));
         let stood_ms = now.boot_ms - since_ms;
         let kind = match dialog {
-            Dialog::Trust if trusts => return self.answer_trust(now),
+            // Later it is none of the CLI's.
+            Dialog::Trust if trusts && !ready => return self.answer_trust(now),
             Dialog::UsageLimitMenu => return self.leave_limit_menu(now, stood_ms),
             Dialog::Permission => QuestionKind::Permission,
             Dialog::Question | Dialog::Plan => QuestionKind::Question,

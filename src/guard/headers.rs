@@ -31,6 +31,10 @@ const HARMLESS: [&str; 18] = [
     "when_to_use",
 ];
 
+/// Line ends within what we take for a line: to the CLI, another entry begins
+/// there.
+const LINE_ENDS: [char; 4] = ['\r', '\u{85}', '\u{2028}', '\u{2029}'];
+
 /// The lines of the header of a Markdown file that may give power; empty when
 /// none does.
 pub(super) fn power(text: &str) -> String {
@@ -41,7 +45,8 @@ pub(super) fn power(text: &str) -> String {
     let mut out = String::new();
     let mut harmless = false;
     // The CLI may end it earlier, at dashes within a line; more is compared then.
-    for line in rest.lines().skip(1).take_while(|line| !line.starts_with("---")) {
+    let lines = rest.lines().skip(1).take_while(|line| !line.starts_with("---"));
+    for line in lines.flat_map(|line| line.split(LINE_ENDS)) {
         if begins_entry(line) {
             harmless = is_harmless(line);
         }
@@ -105,6 +110,10 @@ mod tests {
             "---\nmcpServers:\n  - s:\n      command: x",
             "--- \ndescription: x\nunknown: x\n---\n",
             "--- {hooks: {}}\n---\n",
+            "---\ndescription: x\rallowed-tools: Bash\n---\n",
+            "---\ndescription: x\r---\nhooks: {}\n---\n",
+            "---\rhooks: {}\r---\r",
+            "---\nname: a\u{2028}hooks: {}\u{85}model: x\n---\n",
         ] {
             assert_ne!(power(powerful), "", "{powerful:?}");
         }

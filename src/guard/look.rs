@@ -21,7 +21,8 @@ use sha2::{Digest, Sha256};
 use super::headers;
 use super::memo::{Entry, Kept, Kind, Memo};
 use crate::claude_json::{
-    Json, Places, git_root, project_servers, project_settings, read_regular, trust_chain,
+    Json, OLD_GLOBAL, Places, git_root, main_work_tree, project_servers, project_settings,
+    read_regular, trust_chain,
 };
 use crate::state_dir::{FILE_MODE, write_atomic};
 use crate::text::safe;
@@ -63,7 +64,7 @@ const LOOKS: [&str; 12] = [
 
 /// Keys of the person's own settings that execute something or give power. The
 /// CLI and the person's other sessions write the rest as they go.
-const POWERS: [&str; 22] = [
+const POWERS: [&str; 24] = [
     "additionalMarketplaces",
     "agent",
     "allowedHttpHookUrls",
@@ -80,8 +81,10 @@ const POWERS: [&str; 22] = [
     "fileSuggestion",
     "gcpAuthRefresh",
     "hooks",
+    "httpHookAllowedEnvVars",
     "otelHeadersHelper",
     "permissions",
+    "processWrapper",
     "proxyAuthHelper",
     "sandbox",
     "statusLine",
@@ -276,6 +279,12 @@ impl Looker {
         let (found, own) = self.global();
         approvals.merge(own);
         state.insert(subject.name_of(&subject.places.global_file), found);
+        // The CLI would take it in the place of its own file.
+        let old = subject.places.config_dir.join(OLD_GLOBAL);
+        if old != subject.places.global_file {
+            let (found, _) = self.file(&old, &mut left, read_json);
+            state.insert(subject.name_of(&old), found);
+        }
         state.insert(APPROVALS.into(), Found::Read { parts: approvals.parts() });
         for path in project_servers(project) {
             let (found, _) = self.file(&path, &mut left, read_json);
@@ -464,7 +473,7 @@ fn folders(subject: &Subject) -> Vec<Folder> {
     };
     let mut folders = vec![folder(subject.project.join(HOOK_FILES), Some, false)];
     let mut above: Vec<PathBuf> =
-        claude_folders(&subject.project).into_iter().map(|dir| dir.join(".claude")).collect();
+        claude_folders(subject).into_iter().map(|dir| dir.join(".claude")).collect();
     if !above.contains(&subject.places.config_dir) {
         above.push(subject.places.config_dir.clone());
     }
@@ -694,11 +703,15 @@ fn header(bytes: Vec<u8>) -> Option<Vec<u8>> {
     (!power.is_empty()).then(|| power.into_bytes())
 }
 
-/// The folders whose `.claude` the CLI takes commands, agents and skills from:
-/// the project, and those above within its git repository.
-fn claude_folders(project: &Path) -> Vec<&Path> {
-    let root = git_root(project).unwrap_or(project);
-    project.ancestors().take_while(|dir| dir.starts_with(root)).collect()
+/// The folders whose `.claude` the CLI may take commands, agents and skills from:
+/// the project, and those above. It stops at the root of the git repository, but
+/// a session can take that root away.
+fn claude_folders(subject: &Subject) -> Vec<PathBuf> {
+    let above = subject.project.ancestors().filter(|dir| dir.parent().is_some());
+    let mut folders: Vec<PathBuf> = above.map(Path::to_path_buf).collect();
+    let main = git_root(&subject.project).and_then(main_work_tree);
+    folders.extend(main.filter(|main| !folders.contains(main)));
+    folders
 }
 
 /// Copies what can be read, as it lies: below `project/` and `above/`.

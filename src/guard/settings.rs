@@ -604,6 +604,25 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_the_place_of_the_clis_own_file_is_a_change() {
+        let world = World::new();
+        world.begin();
+        let old = world.places.config_dir.join(".config.json");
+        fs::write(&old, r#"{"mcpServers":{"x":{"command":"x"}}}"#).unwrap();
+        assert!(world.refused().contains(".config.json"), "{}", world.refused());
+    }
+
+    #[test]
+    fn commands_above_count_also_where_there_is_no_repository() {
+        let world = World::new();
+        world.begin();
+        let above = world.project.parent().unwrap().join(".claude/commands");
+        fs::create_dir_all(&above).unwrap();
+        fs::write(above.join("go.md"), "---\nallowed-tools: Bash\n---\n").unwrap();
+        assert!(world.refused().contains("the header of go.md"), "{}", world.refused());
+    }
+
+    #[test]
     fn approvals_that_the_cli_moves_by_itself_are_no_change() {
         let world = World::new();
         let project = world.project.to_str().unwrap().to_owned();

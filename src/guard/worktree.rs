@@ -10,12 +10,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::devdocs::git::{Call, Filters, Output, Problem, Setting, args, switched_off};
@@ -29,6 +30,8 @@ const KEEP_TIMEOUT_MS: u64 = 60_000;
 const MAX_BYTES: u64 = 512 << 20;
 /// Most files that are added at a time.
 const MAX_FILES: usize = 50_000;
+/// The index of a million files is smaller.
+const MAX_INDEX_BYTES: u64 = 256 << 20;
 /// Runs whose refs stay.
 const RUNS_KEPT: usize = 5;
 
@@ -168,14 +171,23 @@ async fn index_of(project: &Path) -> Result<Option<PathBuf>, String> {
 /// itself for possibly changed. No index is an empty one.
 fn copy_index(from: &Path, to: &Path) -> Result<(), String> {
     let copy = || -> io::Result<()> {
-        let meta = match fs::metadata(from) {
-            Ok(meta) if meta.is_file() => meta,
-            Ok(_) => return Ok(()),
+        let mut read = File::options();
+        // What a session put in its place is neither followed nor waited for.
+        read.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+        let file = match read.open(from) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(err) => return Err(err),
+            opened => opened?,
         };
-        fs::copy(from, to)?;
-        File::options().write(true).open(to)?.set_modified(meta.modified()?)
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if meta.len() > MAX_INDEX_BYTES {
+            return Err(io::Error::other(format!("it has {} MiB", meta.len() >> 20)));
+        }
+        let mut copy = File::create_new(to)?;
+        io::copy(&mut file.take(MAX_INDEX_BYTES), &mut copy)?;
+        copy.set_modified(meta.modified()?)
     };
     copy().map_err(|err| format!("the index cannot be copied: {err}"))
 }
@@ -700,6 +712,21 @@ mod tests {
         fs::remove_file(root.join(".git/refs/longhaul")).unwrap();
         write(root, ".git/refs/longhaul.lock", "");
         kept(root);
+    }
+
+    #[test]
+    fn an_index_that_is_none_is_neither_copied_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("index"), dir.path().join("copy"));
+        File::create(&from).unwrap().set_len(MAX_INDEX_BYTES + 1).unwrap();
+        assert!(copy_index(&from, &to).unwrap_err().contains("256 MiB"));
+        fs::rename(&from, dir.path().join("large")).unwrap();
+        std::os::unix::fs::symlink("large", &from).unwrap();
+        assert!(copy_index(&from, &to).is_err());
+        fs::remove_file(&from).unwrap();
+        rustix::fs::mkfifoat(CWD, &from, rustix::fs::Mode::RWXU).unwrap();
+        assert!(copy_index(&from, &to).unwrap_err().contains("regular"));
+        assert!(!to.exists());
     }
 
     #[test]

@@ -87,14 +87,19 @@ impl Secrets {
 }
 
 fn value_bytes(text: &str, value: &str) -> Option<usize> {
-    let mut at = 0;
+    let (mut at, mut matched) = (0, 0);
     for wanted in value.chars() {
+        // The rest was cut off.
+        if matched >= VALUE_MIN_CHARS && matches!(&text[at..], "" | "…") {
+            return Some(at);
+        }
         if !text[at..].starts_with(wanted) && at > 0 {
             at += wrap_bytes(&text[at..])?;
         }
         if !text[at..].starts_with(wanted) {
             return None;
         }
+        matched += 1;
         at += wanted.len_utf8();
     }
     Some(at)
@@ -179,7 +184,7 @@ mod tests {
             ("ghp_01234567 only", "[redacted] only"),
             ("a correct horse, ghp_0123456789", "a [redacted], [redacted]"),
             ("MIIabcdefgh x=", "[redacted] x="),
-            ("32000 longer-than-eight ghp_0123", "32000 longer-than-eight ghp_0123"),
+            ("32000 longer-than-eight ghp_0123.", "32000 longer-than-eight ghp_0123."),
             ("", ""),
         ] {
             assert_eq!(secrets.redact(text), wanted);
@@ -194,6 +199,15 @@ mod tests {
         // As the log writes it.
         assert_eq!(secrets.redact("abcdef\\n  ghij"), "[redacted]");
         assert_eq!(secrets.redact("abcdef ghij"), "abcdef ghij");
+    }
+
+    #[test]
+    fn what_is_left_of_a_value_at_a_cut_is_found_and_so_is_one_in_quotes() {
+        let secrets = secrets(&[("A_TOKEN", r#"pa"ss\word-and-more"#)]);
+        assert_eq!(secrets.redact(r#"x pa"ss\wor…"#), "x [redacted]…");
+        assert_eq!(secrets.redact(r#"x pa"ss\wo"#), "x [redacted]");
+        assert_eq!(secrets.redact(r#"x pa"ss"#), r#"x pa"ss"#, "too short to tell");
+        assert_eq!(secrets.redact(r#"x="pa\"ss\\word-and-more""#), r#"x="[redacted]""#);
     }
 
     #[test]
