@@ -95,6 +95,9 @@ pub const MISSING_LOOKS: u32 = 12;
 pub const REFUSALS: u32 = 2;
 /// Added to the reset of a usage limit: the clocks differ a little.
 pub const LIMIT_MARGIN_MS: i64 = 15_000;
+
+/// Two resets closer together than this are the same: texts give minutes.
+pub const SAME_RESET_MS: u64 = 120_000;
 /// The CLI of a subscriber goes on by itself 30 to 90 s after the reset. Only
 /// when it does not is it told to: two prompts would be one too many.
 pub const CONTINUES_WITHIN_MS: i64 = 120_000;

@@ -9,7 +9,7 @@ use crate::config::PermissionPolicy;
 use crate::cycle::event::{
     DiskRoom, Event, Exit, QuestionKind, Quota, SessionReport, TurnEnd, UsageLimit,
 };
-use crate::cycle::failure::Class;
+use crate::cycle::failure::{Class, SAME_RESET_MS};
 use crate::cycle::liveness::Sign;
 use crate::disk;
 use crate::error::Result;
@@ -57,8 +57,6 @@ const ANSWERS_PER_MINUTE: u32 = 60;
 const HEARD_KEPT: usize = 64;
 /// Lines about limits that are remembered.
 const LIMIT_LINES: usize = 32;
-/// Two resets closer together than this are one: texts give minutes.
-const SAME_RESET_MS: u64 = 120_000;
 
 /// What was seen of one live session.
 #[derive(Debug, Default)]

@@ -419,7 +419,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::devdocs::git::tests::{block_on, git, repository};
+    use crate::devdocs::git::tests::{block_on, git, planted, repository};
 
     const RUN: &str = "6f1c0a52-9d0e-4f6c-8a3b-1f2e3d4c5b6a";
 
@@ -644,17 +644,8 @@ mod tests {
     fn no_program_of_the_repository_runs() {
         let dir = repository();
         let root = dir.path();
-        let trace = dir.path().join(".git/trace");
-        let program = dir.path().join(".git/program");
-        let script = format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", trace.display());
-        // Written by another process: see the tests of doctor.
-        let made = std::process::Command::new("sh")
-            .args(["-c", "printf %s \"$2\" > \"$1\"; chmod 755 \"$1\"", "sh"])
-            .arg(&program)
-            .arg(script)
-            .status();
-        assert!(made.unwrap().success());
-        let text = program.to_str().unwrap();
+        let (program, trace) = planted(root);
+        let text = program.as_str();
         for hook in ["post-index-change", "reference-transaction", "pre-commit"] {
             fs::create_dir_all(root.join(".git/hooks")).unwrap();
             symlink(&program, root.join(".git/hooks").join(hook)).unwrap();

@@ -12,7 +12,7 @@ use longhaul::session::settings::{SinkCommand, settings_json};
 use longhaul::session::sink::{SinkEvent, SinkSocket};
 use serde_json::{Value, json};
 
-use super::support::{DEADLINE, Lab, Terminal};
+use super::support::{DEADLINE, Lab, Terminal, question};
 
 const SESSION: &str = "5f0c4c4e-7a3e-4b0f-9d52-1d0f6a2b7c11";
 
@@ -91,17 +91,6 @@ fn calling(tool: &'static str, input: Value) -> Lab {
 
 /// A word that stands on the screen only while the question does.
 const CHOICE: &str = "postgres";
-
-fn question() -> Value {
-    let options = json!([
-        {"label": "sqlite", "description": "small"},
-        {"label": "postgres", "description": "large"},
-    ]);
-    let question = "Which database?";
-    json!({"questions": [
-        {"question": question, "header": "DB", "multiSelect": false, "options": options},
-    ]})
-}
 
 /// In this mode nothing is asked, except questions.
 const BYPASS: &str = "--dangerously-skip-permissions";

@@ -2,9 +2,8 @@
 //! own command, and the run goes on; or it ends and tells what was asked.
 
 use longhaul::demo::api::{Reply, Request, Usage};
-use serde_json::{Value, json};
 
-use super::support::{Lab, Run, TICK_ALL, failures};
+use super::support::{Lab, Run, TICK_ALL, failures, question};
 
 /// Asks for a permission, asks a question, ticks every box.
 fn curious() -> Lab {
@@ -34,17 +33,6 @@ fn curious_at_once() -> Lab {
     });
     lab.arguments(&["--model=claude-haiku-4-5", "--permission-mode=default"]);
     lab
-}
-
-fn question() -> Value {
-    let options = json!([
-        {"label": "sqlite", "description": "small"},
-        {"label": "postgres", "description": "large"},
-    ]);
-    let question = "Which database?";
-    json!({"questions": [
-        {"question": question, "header": "DB", "multiSelect": false, "options": options},
-    ]})
 }
 
 #[test]

@@ -4,13 +4,13 @@ use super::{LOOK_AT_CLOCK_MS, Machine};
 use crate::clock::{self, Timestamp};
 use crate::cycle::action::{Notice, Timer};
 use crate::cycle::event::{Quota, UsageLimit};
-use crate::cycle::failure::{API_FAILURES, CONTINUES_WITHIN_MS, Class, LIMIT_MARGIN_MS, REFUSALS};
+use crate::cycle::failure::{
+    API_FAILURES, CONTINUES_WITHIN_MS, Class, LIMIT_MARGIN_MS, REFUSALS, SAME_RESET_MS,
+};
 use crate::cycle::liveness::Sign;
 use crate::cycle::record::WaitRecord;
 use crate::cycle::state::{Between, Budget, EndReason, Outcome, State};
 
-/// Two resets closer together than this are the same: texts give minutes.
-const SAME_RESET_MS: u64 = 120_000;
 /// The CLI's own attempts take about three minutes, and are not longhaul's waiting.
 const OWN_ATTEMPTS_MS: u64 = 600_000;
 /// An end of a wait that moves by no more is not told again.

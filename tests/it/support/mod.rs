@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
 pub use lab::Lab;
-pub use night::{NIGHT, failures, first_step, ticks_once, troubled, unix_ms};
+pub use night::{NIGHT, failures, first_step, question, ticks_once, troubled, unix_ms};
 pub use paced::Paced;
 pub use process::{Survivor, wait_for_end, with_argument, with_variable};
 pub use run::{Finished, Run};

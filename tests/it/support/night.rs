@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longhaul::demo::api::{Reply, Request, Script};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Finished, Lab, Run, TICK_ALL, Worker};
 
@@ -83,4 +83,16 @@ pub fn unix_ms(time: &Value) -> i64 {
 pub fn failures(report: &Value, class: &str) -> u64 {
     let list = report["failures"].as_array().unwrap();
     list.iter().find(|f| f["class"] == class).map_or(0, |f| f["count"].as_u64().unwrap())
+}
+
+/// What the session asks a person, as the input of `AskUserQuestion`.
+pub fn question() -> Value {
+    let options = json!([
+        {"label": "sqlite", "description": "small"},
+        {"label": "postgres", "description": "large"},
+    ]);
+    let question = "Which database?";
+    json!({"questions": [
+        {"question": question, "header": "DB", "multiSelect": false, "options": options},
+    ]})
 }
