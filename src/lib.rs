@@ -67,6 +67,7 @@ pub mod lock;
 pub mod memory;
 pub mod models;
 pub mod notify;
+pub mod queue;
 pub mod report;
 pub mod reset_time;
 pub mod runs;

@@ -1,13 +1,14 @@
 //! Settings -> [`Config`]: which key has which type and which range.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::duration::format_duration;
 use super::layers::{Settings, Typed};
 use super::setting::Reader;
 use super::{
-    Checkpoint, Claude, Config, Context, Hang, Limits, Notify, Occasion, PermissionPolicy,
-    Permissions, Session, Task,
+    Checkpoint, Claude, Config, Context, Hang, Hub, Limits, Notify, Occasion, PermissionPolicy,
+    Permissions, Queue, Session, Task,
 };
 use crate::notify::problem_with_url;
 use crate::{Error, Result};
@@ -23,6 +24,10 @@ const COST_MAX_USD: f64 = 1_000_000.0;
 const WAIT_HOURS_MAX: f64 = 24.0 * 14.0;
 const SUBAGENTS_MAX: u64 = 10_000;
 const MB_MAX: u64 = 1 << 30;
+const PARALLEL_MAX: u64 = 16;
+const KEEP_RECENT_MAX: u64 = 10_000;
+const BODY_KB_MIN: u64 = 64;
+const BODY_KB_MAX: u64 = 64 << 10;
 const MS_PER_HOUR: f64 = 3_600_000.0;
 /// A session is looked at about once a second; below that all would hang.
 const HANG_MIN_MS: u64 = 1_000;
@@ -39,6 +44,8 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         hang: hang(settings)?,
         permissions: permissions(settings)?,
         notify: notify(settings)?,
+        queue: queue(settings)?,
+        hub: hub(settings)?,
         places: settings.places(),
     })
 }
@@ -244,6 +251,35 @@ fn notify(settings: &Settings) -> Result<Notify> {
         command: settings.read("notify.command").argv()?,
         webhook: Some(url).filter(|url| !url.is_empty()),
         on: occasions,
+    })
+}
+
+fn queue(settings: &Settings) -> Result<Queue> {
+    let files = settings.read("queue.files");
+    Ok(Queue {
+        parallel: small(settings.read("queue.parallel").whole(1, PARALLEL_MAX)?),
+        files: if files.text()?.is_empty() { None } else { Some(files.file()?) },
+        keep_recent: small(settings.read("queue.keep_recent").whole(0, KEEP_RECENT_MAX)?),
+        archive_after_ms: settings.read("queue.archive_after").span_ms()?,
+        auto_cleanup: settings.read("queue.auto_cleanup").boolean()?,
+        warn_input_tokens: settings.read("queue.warn_input_tokens").whole(1, TOKENS_MAX)?,
+        max_cost_usd_per_day: settings.read("queue.max_cost_usd_per_day").positive(COST_MAX_USD)?,
+    })
+}
+
+fn hub(settings: &Settings) -> Result<Hub> {
+    let address = settings.read("hub.address");
+    let parsed: SocketAddr = address
+        .text()?
+        .parse()
+        .map_err(|_| address.wrong("must be an address and a port such as \"127.0.0.1:5001\""))?;
+    Ok(Hub {
+        address: parsed,
+        allow_unauthenticated_loopback: settings
+            .read("hub.allow_unauthenticated_loopback")
+            .boolean()?,
+        auto_execute: settings.read("hub.auto_execute").boolean()?,
+        max_body_kb: settings.read("hub.max_body_kb").whole(BODY_KB_MIN, BODY_KB_MAX)?,
     })
 }
 

@@ -10,10 +10,10 @@ mod build;
 mod duration;
 mod keys;
 mod layers;
-mod render;
 mod setting;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -26,9 +26,6 @@ pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
 /// The name of the configuration file in a project.
 pub const FILE_NAME: &str = "longhaul.toml";
-
-/// No value is shown for these: what stands in place of a secret.
-pub(crate) const MASK: &str = "****";
 
 /// The validated configuration of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +48,10 @@ pub struct Config {
     pub permissions: Permissions,
     /// How the person is told.
     pub notify: Notify,
+    /// `[queue]`
+    pub queue: Queue,
+    /// `[hub]`
+    pub hub: Hub,
     /// Where all that was written.
     pub places: Places,
 }
@@ -226,6 +227,38 @@ pub struct Notify {
     pub on: Vec<Occasion>,
 }
 
+/// `[queue]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    /// Projects that are worked on at the same time.
+    pub parallel: u32,
+    /// The folder of the queue's files, relative to each project; `None`: no files.
+    pub files: Option<PathBuf>,
+    /// Results that stay out of the archive however old they are.
+    pub keep_recent: u32,
+    /// Age at which a result moves to the archive, milliseconds.
+    pub archive_after_ms: u64,
+    /// Are results moved by themselves?
+    pub auto_cleanup: bool,
+    /// Context loaded by a task above which a person is warned, tokens.
+    pub warn_input_tokens: u64,
+    /// Most that all tasks of 24 hours may cost, dollars.
+    pub max_cost_usd_per_day: f64,
+}
+
+/// `[hub]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hub {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// May anybody on this machine change things without the token?
+    pub allow_unauthenticated_loopback: bool,
+    /// Does `assign_task` begin to work unless it says `auto_execute: false`?
+    pub auto_execute: bool,
+    /// Largest body of a request, KiB.
+    pub max_body_kb: u64,
+}
+
 /// What is worth a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
@@ -302,12 +335,6 @@ impl Config {
             settings.add_flag(flag)?;
         }
         build::config(&settings)
-    }
-
-    /// The configuration as TOML for logs and reports: values of `claude.env`
-    /// are masked, and so is whatever looks like a key elsewhere.
-    pub fn redacted_toml(&self) -> String {
-        render::redacted_toml(self)
     }
 }
 

@@ -8,6 +8,8 @@ use super::duration::{format_duration, parse_duration};
 use super::layers::{Origin, Settings, Typed, quoted, with_article};
 use crate::{Error, Result};
 
+/// Ten years.
+const SPAN_MAX_MS: u64 = 3_650 * 86_400_000;
 /// No wait of longhaul is longer than this; "0" or "for ever" would be no limit at all.
 const WAIT_MAX_MS: u64 = 7 * 86_400_000;
 
@@ -221,6 +223,18 @@ impl Reader<'_> {
                 ms => format!("at least {}", format_duration(ms)),
             };
             return Err(self.wrong(format!("must be {least} and at most 7d, not \"{text}\"")));
+        }
+        Ok(ms)
+    }
+
+    /// A span of days or years, in milliseconds; 0 is allowed.
+    pub fn span_ms(&self) -> Result<u64> {
+        let text = self.text()?;
+        let ms = parse_duration(&text).map_err(|why| {
+            self.wrong(format!("must be a duration such as \"7d\" or \"12h\": {why}"))
+        })?;
+        if ms > SPAN_MAX_MS {
+            return Err(self.wrong(format!("must be at most 3650d, not \"{text}\"")));
         }
         Ok(ms)
     }

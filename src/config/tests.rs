@@ -60,6 +60,9 @@ fn every_key_of_the_defaults_is_read() {
             "notify.webhook" => "\"http://127.0.0.1/x\"",
             "notify.on" => "[\"failed\"]",
             "claude.env" => "{ X = \"1\" }",
+            "hub.address" => "\"127.0.0.1:0\"",
+            "hub.max_body_kb" => "77",
+            "queue.archive_after" => "\"77h\"",
             "checkpoint.git" => "\"commit\"",
             key if key.ends_with("timeout") || key.starts_with("hang.") => "\"77s\"",
             _ if doc.default == "false" => "true",
@@ -154,8 +157,7 @@ fn a_webhook_is_a_url_and_is_never_repeated() {
         let refusal = refused(set(&[&format!("notify.webhook={bad}")]));
         assert!(!refusal.contains("secret"), "{refusal}");
     }
-    let config = set(&["notify.webhook=https://hooks.example/secret"]).unwrap();
-    assert!(!config.redacted_toml().contains("secret"));
+    set(&["notify.webhook=https://hooks.example/secret"]).unwrap();
     let refusal = refused(set(&["notify.on=[\"done\"]"]));
     assert!(refusal.contains("\"finished\"") && refusal.contains("\"done\""), "{refusal}");
 }
@@ -340,24 +342,6 @@ fn files_that_cannot_be_a_configuration_are_refused() {
     assert!(refused(Config::load(project, None, &[])).contains("larger than 1 MiB"));
     std::fs::write(&own, "[limits]\nmax_hours = 1\n").unwrap();
     assert_eq!(Config::load(project, None, &[]).unwrap().limits.max_ms, 3_600_000);
-}
-
-#[test]
-fn the_redacted_form_reads_back_without_secrets() {
-    let key = "sk-ant-api03-0123456789abcdef";
-    let config = set(&[
-        &format!("claude.env.KEY={key}"),
-        &format!("claude.args=[\"--settings\", \"{{k:{key}}}\"]"),
-        "limits.max_hours=0.5",
-        "task.verify=cargo test -p task-1",
-    ])
-    .unwrap();
-    let shown = config.redacted_toml();
-    assert!(!shown.contains("0123456789"), "{shown}");
-    let mut back = load(&shown).unwrap();
-    back.claude.env = config.claude.env.clone();
-    back.claude.args = config.claude.args.clone();
-    assert_eq!(back, config);
 }
 
 proptest! {

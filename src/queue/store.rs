@@ -1,0 +1,256 @@
+//! What the queue's engine can do. SQLite is the one there is; whoever needs a
+//! shared one implements this trait.
+//!
+//! Each call is one transaction: all of it is on the disk when it returns, or
+//! nothing of it is. Times are given by the caller, in Unix milliseconds.
+//!
+//! # States
+//!
+//! ```text
+//!             claim               settle: done, error, blocked
+//!  queued ───────────> in_progress ──────────────────> over, with one result
+//!    ^  └─ cancel ─> cancelled │                          │ retry: attempt + 1
+//!    └──── unclaim, settle: released (a stop, a limit) <──┘
+//! ```
+//!
+//! A task whose `after` names one that ended in `error`, `blocked` or `cancelled`
+//! is `blocked` at once, with a result that says so, and so are those that wait
+//! for it; a retry of the culprit queues them again (attempt + 1). Tasks of a batch are
+//! run in the order they were added: one is ready when those before it are over,
+//! however they ended.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::refusal::QueueError;
+use super::task::{
+    BatchId, NewTask, Priority, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens,
+    VerifyResult,
+};
+
+/// `Result` with [`QueueError`].
+pub type Result<T, E = QueueError> = std::result::Result<T, E>;
+
+/// The engine of a queue.
+pub trait Store: Send {
+    /// Accepts tasks, all or none, in the given order. They may wait for each other,
+    /// whichever comes first. Gives them as they stand.
+    ///
+    /// # Errors
+    /// `task_exists`, `unknown_dependency`, `dependency_cycle`, `batch_project`.
+    fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>>;
+
+    /// One task.
+    fn task(&mut self, id: &TaskId) -> Result<Option<Task>>;
+
+    /// Tasks in the order they would be run: in progress first, then queued ones by
+    /// priority and acceptance, then those that are over, the newest first.
+    fn list(&mut self, filter: &Filter) -> Result<Vec<Task>>;
+
+    /// How many there are in each state.
+    fn counts(&mut self, project: Option<&Path>) -> Result<Counts>;
+
+    /// Changes a task that is queued, or blocked (which it remains).
+    ///
+    /// # Errors
+    /// `unknown_task`, `wrong_state`, and as for `add`.
+    fn edit(&mut self, now_unix_ms: i64, id: &TaskId, change: &Change) -> Result<Task>;
+
+    /// A queued or blocked task is cancelled at once; one in progress is marked, and
+    /// its run settles it as cancelled. Cancelling twice is no error.
+    ///
+    /// # Errors
+    /// `unknown_task`, `wrong_state` (done or error).
+    fn cancel(&mut self, now_unix_ms: i64, id: &TaskId) -> Result<Task>;
+
+    /// Queues a task that ended in error, blocked or cancelled once more.
+    ///
+    /// # Errors
+    /// `unknown_task`, `wrong_state`, `unknown_dependency` when it waits for one
+    /// that is itself over and not done.
+    fn retry(&mut self, now_unix_ms: i64, id: &TaskId) -> Result<Task>;
+
+    /// Takes the next task that is ready, in none of the `busy` projects, for the run
+    /// `run_id`. By priority, then by acceptance.
+    fn claim(
+        &mut self,
+        now_unix_ms: i64,
+        run_id: Uuid,
+        busy: &[PathBuf],
+        only: Option<&Path>,
+    ) -> Result<Option<Task>>;
+
+    /// The next task of the batch of `current`, which the run `run_id` has in hand,
+    /// taken for the same run; the order within a batch counts `current` as over. The
+    /// same one again if it was taken already and `current` is not settled. `None`
+    /// where the batch is through, its next one waits for something else, wants
+    /// another model, or `current` has no batch.
+    fn next_in_batch(
+        &mut self,
+        now_unix_ms: i64,
+        run_id: Uuid,
+        current: &TaskId,
+    ) -> Result<Option<Task>>;
+
+    /// Nothing of that run ever began: its tasks are queued again. Gives them.
+    fn unclaim(&mut self, now_unix_ms: i64, run_id: Uuid) -> Result<Vec<Task>>;
+
+    /// Books what a run did for a task, and ends or releases the task. Booking the
+    /// same again changes nothing: a spell is known by task, attempt and run. Gives the
+    /// task's result if it is over now (or was).
+    fn settle(&mut self, now_unix_ms: i64, spell: &Spell) -> Result<Option<TaskResult>>;
+
+    /// All tasks in progress, in the order they were taken.
+    fn in_progress(&mut self) -> Result<Vec<Task>>;
+
+    /// The result of the newest attempt that has one.
+    fn result(&mut self, id: &TaskId) -> Result<Option<TaskResult>>;
+
+    /// Results, the newest last.
+    fn results(&mut self, filter: &ResultFilter) -> Result<Vec<TaskResult>>;
+
+    /// Moves results that ended before `before_unix_ms` to the archive, but for the
+    /// newest `keep_recent` of each project. Gives how many were moved.
+    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64>;
+
+    /// Dollars that all results and spells that ended since then cost.
+    fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;
+
+    /// A number that is another one after each change by whoever.
+    fn version(&mut self) -> Result<u64>;
+}
+
+/// Which tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of these states; empty: all.
+    pub states: Vec<TaskState>,
+    /// Of this project.
+    pub project: Option<PathBuf>,
+    /// Of this batch.
+    pub batch_id: Option<BatchId>,
+    /// Most of them.
+    pub limit: u32,
+    /// Those before are left out.
+    pub offset: u32,
+}
+
+/// Which results.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResultFilter {
+    /// Of this project.
+    pub project: Option<PathBuf>,
+    /// Of this batch.
+    pub batch_id: Option<BatchId>,
+    /// Those in the archive (true), those that are not (false), or both.
+    pub archived: Option<bool>,
+    /// The newest so many.
+    pub limit: u32,
+    /// So many of the newest are left out.
+    pub offset: u32,
+}
+
+/// How many tasks there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Waiting.
+    pub queued: u64,
+    /// Of these: nothing stands in their way.
+    pub ready: u64,
+    /// At work.
+    pub in_progress: u64,
+    /// Done.
+    pub done: u64,
+    /// Ended in error.
+    pub error: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+    /// Blocked.
+    pub blocked: u64,
+}
+
+/// What is to be changed of a task; `None` stays as it is, an inner `None` goes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// See [`NewTask`].
+    pub description: Option<String>,
+    /// See [`NewTask`].
+    pub context: Option<Option<String>>,
+    /// See [`NewTask`].
+    pub priority: Option<Priority>,
+    /// See [`NewTask`].
+    pub batch_id: Option<Option<BatchId>>,
+    /// See [`NewTask`].
+    pub verify: Option<Option<String>>,
+    /// See [`NewTask`].
+    pub after: Option<Vec<TaskId>>,
+    /// See [`NewTask`].
+    pub model: Option<Option<String>>,
+    /// See [`NewTask`].
+    pub budget_usd: Option<Option<f64>>,
+}
+
+/// What one run did for one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spell {
+    /// The task.
+    pub task_id: TaskId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The run.
+    pub run_id: Uuid,
+    /// When the run took it up, Unix milliseconds.
+    pub started_unix_ms: i64,
+    /// When it was done with it, Unix milliseconds.
+    pub ended_unix_ms: i64,
+    /// Time supervised, milliseconds.
+    pub elapsed_ms: u64,
+    /// The tokens it added.
+    pub tokens: TaskTokens,
+    /// What they cost, dollars at list prices.
+    pub cost_usd: f64,
+    /// Tokens of models without a known price.
+    pub unpriced_tokens: u64,
+    /// Sessions that worked on it.
+    pub sessions: u32,
+    /// What they did.
+    pub actions: Vec<String>,
+    /// Their last words.
+    pub output: String,
+    /// What went wrong on the way.
+    pub errors: Vec<String>,
+    /// What a person should know besides.
+    pub warnings: Vec<String>,
+    /// What the verify command said, if there is one.
+    pub verify: Option<VerifyResult>,
+    /// What the batch saved.
+    pub sharing: Sharing,
+    /// How it ended.
+    pub end: SpellEnd,
+}
+
+/// How a run was done with a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum SpellEnd {
+    /// It is done.
+    Done,
+    /// It failed for good, as long as nobody retries it.
+    Error {
+        /// Why.
+        why: String,
+    },
+    /// A person is needed.
+    Blocked {
+        /// What for.
+        why: String,
+    },
+    /// It goes back to the queue (or is cancelled, if that is wanted): the run was
+    /// stopped, or ran into what stands in every task's way.
+    Released {
+        /// Why.
+        why: String,
+    },
+}
