@@ -84,6 +84,7 @@ impl Ground {
             claude_dir: self.places.config_dir.clone(),
             scratch: scratch(run_id)?,
             run,
+            chain: None,
         };
         let guard = Guard {
             settings,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::assignment::Assignment;
 use super::event::Exit;
 use super::failure::Class;
 use super::liveness::HangStep;
@@ -57,6 +58,17 @@ pub enum Action {
     RunVerify,
     /// Stop a verify command that still runs.
     CancelVerify,
+    /// Take the next task of the queue, if there is one, and put it into the task
+    /// file in the place of the one that is done.
+    TakeTask {
+        /// The one that is done; `None` at the beginning.
+        after: Option<String>,
+    },
+    /// Write down what became of a task of the queue.
+    SettleTask {
+        /// The task, with all that it added.
+        assignment: Box<Assignment>,
+    },
     /// Look for work done since that moment.
     WeighProgress {
         /// From when on.
@@ -106,6 +118,8 @@ impl Action {
             | Action::KeepCheckpoint { .. }
             | Action::KeepTree { .. }
             | Action::WriteHandoff { .. }
+            | Action::TakeTask { .. }
+            | Action::SettleTask { .. }
             | Action::Tell(Notice::RunFinished { .. }) => true,
             Action::Prepare
             | Action::TakeBaseline
@@ -214,6 +228,24 @@ pub enum Notice {
         done: u32,
         /// All.
         total: u32,
+    },
+    /// A task of the queue is in hand.
+    TaskStarted {
+        /// Its id.
+        task_id: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Its batch.
+        batch_id: Option<String>,
+        /// Its place in the batch, from 1.
+        batch_position: Option<u32>,
+        /// Its first line.
+        title: String,
+    },
+    /// The run is done with a task of the queue.
+    TaskFinished {
+        /// The task, with all that it added.
+        assignment: Box<Assignment>,
     },
     /// The verify command ended.
     Verified {

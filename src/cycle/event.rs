@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::Timer;
+use super::assignment::Given;
 use super::failure::Class;
 use super::liveness::Sign;
 use super::params::Params;
@@ -70,6 +71,15 @@ pub enum Event {
         /// Processes it left behind that could not be ended.
         #[serde(default)]
         survivors: u32,
+    },
+    /// The next task of the queue was taken, and stands in the task file.
+    TaskGiven {
+        /// The task that was in hand when it was asked for.
+        after: Option<String>,
+        /// The task; `None` where there is none.
+        task: Option<Box<Given>>,
+        /// Why none could be had, where that is a fault.
+        trouble: Option<String>,
     },
     /// Whether the project shows work done since the asked moment.
     ProgressWeighed {

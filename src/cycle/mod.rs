@@ -21,11 +21,13 @@
 //! | `rates` | how fast the run spends |
 //! | `judge` | is the task done? the two reads, the verify command, progress |
 //! | `pressure` | how full a context is, and who said so |
+//! | `assignment` | a task of the queue in hand: what was given, what it added |
 //! | `record` | one cycle as the report shows it; totals of the run |
 //! | `machine/` | the state x event table, a file for each subject |
 //! | `snapshot` | what status, display and report may see |
 
 pub mod action;
+pub mod assignment;
 pub mod event;
 pub mod failure;
 #[cfg(test)]
@@ -43,6 +45,8 @@ pub mod record;
 mod scenarios;
 #[cfg(test)]
 mod scenarios_night;
+#[cfg(test)]
+mod scenarios_queue;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod snapshot;

@@ -412,6 +412,8 @@ impl Night {
             Action::Tell(Notice::Waiting { .. }) => self.tally.waits += 1,
             Action::Tell(Notice::Hang { step, .. }) => self.tally.steps.push(step),
             Action::Tell(_)
+            | Action::TakeTask { .. }
+            | Action::SettleTask { .. }
             | Action::KeepTree { .. }
             | Action::SettleBaseline
             | Action::PressEnter

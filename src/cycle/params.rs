@@ -61,12 +61,18 @@ pub struct Params {
     /// Most that the run's temporary files may take, MiB.
     pub scratch_mb: u64,
     /// Most that one session may write to disks, MiB.
-    #[serde(default = "no_limit_mb")]
+    #[serde(default = "no_limit")]
     pub written_mb: u64,
     /// When a session counts as hung.
     pub hang: HangParams,
     /// What to do when a person is asked.
     pub permissions: Answering,
+    /// The run works off tasks of the queue instead of the task file as it is.
+    #[serde(default)]
+    pub queue: bool,
+    /// Context loaded by a task of the queue above which a person is warned, tokens.
+    #[serde(default = "no_limit")]
+    pub warn_input_tokens: u64,
 }
 
 /// How long nothing may move in a turn, milliseconds.
@@ -94,7 +100,7 @@ pub enum Answering {
 }
 
 /// Of a journal from before there was one.
-fn no_limit_mb() -> u64 {
+fn no_limit() -> u64 {
     u64::MAX
 }
 
@@ -138,6 +144,8 @@ impl From<&crate::config::Config> for Params {
                 PermissionPolicy::Deny | PermissionPolicy::Command(_) => Answering::Deny,
                 PermissionPolicy::Stop => Answering::Stop,
             },
+            queue: false,
+            warn_input_tokens: c.queue.warn_input_tokens,
         }
     }
 }

@@ -66,6 +66,9 @@ impl Pressure {
 pub struct Gauge {
     /// Newest reading.
     pub tokens: Option<u64>,
+    /// First reading.
+    #[serde(default)]
+    pub first_tokens: Option<u64>,
     /// Highest reading.
     pub peak_tokens: u64,
     /// Window by the statusline.
@@ -78,6 +81,7 @@ impl Gauge {
     /// Takes a reading.
     pub fn read(&mut self, tokens: u64, table_window: Option<u64>) {
         self.tokens = Some(tokens);
+        self.first_tokens.get_or_insert(tokens);
         self.peak_tokens = self.peak_tokens.max(tokens);
         self.table_window = table_window;
     }

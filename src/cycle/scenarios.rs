@@ -147,6 +147,9 @@ fn a_crash_in_every_state_goes_on_with_the_next_cycle() {
         if s.between() == Some(&Between::Briefing) {
             s.brief_written();
         }
+        if s.between() == Some(&Between::Turnover) {
+            s.is_given(Some("t1"), Some("t2"));
+        }
         s.reads_open().weighs(true);
         while matches!(s.between(), Some(Between::Backoff { .. })) {
             s.deadline(Timer::Backoff);

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
+use super::assignment::{Assignment, End, Given};
 use super::event::{
     Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays,
     TurnEnd, UsageLimit,
@@ -76,6 +77,8 @@ pub(crate) fn params() -> Params {
             tool_ms: 3_600_000,
         },
         permissions: Answering::Deny,
+        queue: false,
+        warn_input_tokens: u64::MAX,
     }
 }
 
@@ -257,6 +260,12 @@ struct World {
     baseline: u64,
     spent: BTreeMap<u32, Spend>,
     finished: Option<Outcome>,
+    /// Boxes of the queue's tasks; none in a run without a queue.
+    tasks: Vec<u32>,
+    /// The task whose section stands in the task file.
+    in_file: Option<usize>,
+    /// What was booked of each task.
+    settled: BTreeMap<usize, End>,
     watch: Watch,
 }
 
@@ -280,6 +289,9 @@ impl World {
             baseline: 0,
             spent: BTreeMap::new(),
             finished: None,
+            tasks: Vec::new(),
+            in_file: None,
+            settled: BTreeMap::new(),
             watch: Watch { process_since: 1_000, ..Watch::default() },
         }
     }
@@ -421,6 +433,8 @@ impl World {
                 self.later(5_000, Event::VerifyEnded { passed, tail, survivors: 0 });
             }
             Action::CancelVerify => {}
+            Action::TakeTask { after } => self.give_task(after),
+            Action::SettleTask { assignment } => self.settle(&assignment),
             Action::WeighProgress { .. } => {
                 let changed = self.rng.chance(30);
                 self.answer(8, Event::ProgressWeighed { changed });
@@ -471,6 +485,38 @@ impl World {
         }
     }
 
+    // ---- the queue ------------------------------------------------------------
+
+    /// As the store: asked again, it gives the same task.
+    fn give_task(&mut self, after: Option<String>) {
+        let number = |id: &String| id[1..].parse::<usize>().unwrap();
+        let next = after.as_ref().map_or(0, |id| number(id) + 1);
+        let task = self.tasks.get(next).copied().map(|total| {
+            if self.in_file != Some(next) {
+                (self.in_file, self.ticked, self.total) = (Some(next), 0, total);
+            }
+            Box::new(Given {
+                task_id: format!("t{next}"),
+                attempt: 1,
+                batch_id: Some("b".into()),
+                batch_position: Some(next as u32 + 1),
+                title: "a task".into(),
+                prompt: format!("task t{next}"),
+                continue_prompt: format!("go on with t{next}"),
+                verify: None,
+                budget_usd: self.rng.chance(10).then_some(0.5),
+            })
+        });
+        self.answer(3, Event::TaskGiven { after, task, trouble: None });
+    }
+
+    fn settle(&mut self, task: &Assignment) {
+        let number = task.given.task_id[1..].parse().unwrap();
+        let end = task.end.clone().expect("settled without an end");
+        let was = self.settled.insert(number, end.clone());
+        assert!(was.is_none_or(|was| was == end), "a task was settled in two ways");
+    }
+
     // ---- what must be true ------------------------------------------------
 
     fn watch_launch(&mut self, machine: &Machine, session_id: Uuid, params: &Params) {
@@ -478,7 +524,11 @@ impl World {
         let watch = &mut self.watch;
         assert!(watch.ids.insert(session_id), "a session id was used twice");
         watch.launches += 1;
-        assert!(watch.launches <= params.max_sessions, "more sessions than the budget allows");
+        // Limits count for each task of a queue.
+        let tasks = self.tasks.len().max(1) as u64;
+        let most = tasks.saturating_mul(params.max_sessions.into());
+        assert!(u64::from(watch.launches) <= most, "more sessions than the budget allows");
+        assert!(machine.measured_at(self.now).sessions <= params.max_sessions, "of one task");
         assert!(watch.read_open, "launched without having read that work is left");
         assert!(watch.stops == 0, "launched after a stop");
         assert!(machine.paused.is_none(), "launched while paused");
@@ -512,7 +562,10 @@ impl World {
             );
         }
         let tokens: u64 = self.spent.values().map(|s| s.tokens.total()).sum();
-        assert!(tokens < params.max_tokens, "launched with the token budget spent");
+        assert!(
+            tokens < params.max_tokens.saturating_mul(tasks),
+            "launched with the token budget spent"
+        );
     }
 
     /// A session is told to end.
@@ -871,6 +924,12 @@ struct Seen {
 fn policy(world: &mut World) -> Params {
     let mut p = params();
     p.verify = world.rng.chance(40);
+    p.queue = world.rng.chance(50);
+    if p.queue {
+        let count = world.rng.below(6);
+        world.tasks = (0..count).map(|_| 1 + world.rng.below(6) as u32).collect();
+        world.total = 0;
+    }
     p.max_sessions = 1 + world.rng.below(40) as u32;
     p.max_ms = 600_000 + world.rng.below(40_000_000);
     if world.rng.chance(20) {
@@ -980,6 +1039,29 @@ fn recover(
     Event::Recovered { params: Box::new(p.clone()), spend, bill: None, killed }
 }
 
+/// Each task that was given has one end, and what they added is what the run used.
+fn check_tasks(world: &World, machine: &Machine, outcome: &Outcome) {
+    let given = machine.assignments();
+    for (number, task) in given.iter().enumerate() {
+        assert_eq!(task.given.task_id, format!("t{number}"), "given in order, each once");
+        let is_last = number + 1 == given.len();
+        let end = task.end.clone().expect("a task was left in hand");
+        assert!(is_last || end == End::Done, "went on after a task that is not done");
+        // A crash between note and deed leaves it to the next start to book.
+        assert!(world.settled.get(&number).is_none_or(|booked| *booked == end));
+    }
+    if *outcome == Outcome::Done {
+        assert_eq!(given.len(), world.tasks.len(), "done, and a task was never given");
+        assert!(given.iter().all(|task| task.end == Some(End::Done)));
+    }
+    let added: u64 = given.iter().map(|task| task.added.tokens.total()).sum();
+    assert_eq!(added, machine.tokens_total(), "tokens of the tasks are those of the run");
+    let added_usd: f64 = given.iter().map(|task| task.added.cost_usd).sum();
+    assert!((added_usd - machine.cost_total_usd()).abs() < 1e-6, "and so are the dollars");
+    let added_ms: u64 = given.iter().map(|task| task.added.elapsed_ms).sum();
+    assert!(added_ms <= machine.elapsed_ms(world.now), "time was counted twice");
+}
+
 fn check_end(
     world: &World,
     machine: &mut Machine,
@@ -988,6 +1070,9 @@ fn check_end(
     journal: &[(Timestamp, Event)],
     outcome: &Outcome,
 ) {
+    if p.queue {
+        check_tasks(world, machine, outcome);
+    }
     if *outcome == Outcome::Done {
         assert_eq!(world.ticked, world.total, "done was claimed with open tasks");
     }
@@ -1005,7 +1090,7 @@ fn check_end(
     // deadlines of the work on files in between.
     let supervised = world.watch.supervised_ms(journal);
     assert!(
-        supervised <= p.max_ms + 15 * 60_000,
+        supervised <= (p.max_ms + 15 * 60_000) * world.tasks.len().max(1) as u64,
         "{supervised} ms supervised, {} allowed",
         p.max_ms
     );

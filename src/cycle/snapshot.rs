@@ -3,6 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::assignment::{Assignment, Totals};
 use super::failure::Class;
 use super::liveness::{Hang, HangStep};
 use super::machine::Machine;
@@ -148,6 +149,17 @@ impl<'a> Snapshot<'a> {
         }
     }
 
+    /// Tasks of the queue that the run had in hand, in order.
+    pub fn assignments(&self) -> &'a [Assignment] {
+        self.machine.assignments()
+    }
+
+    /// What limits are measured by at `now`: the whole run, or the task of the queue
+    /// in hand.
+    pub fn measured(&self, now: Timestamp) -> Totals {
+        self.machine.measured_at(now)
+    }
+
     /// Tokens of the whole run.
     pub fn tokens(&self) -> u64 {
         self.machine.tokens_total()
@@ -204,6 +216,7 @@ impl<'a> Snapshot<'a> {
                 "the task file says done; the verify command runs".into()
             }
             State::Judging { .. } => "the turn ended; reading the task file".into(),
+            State::Turnover => "a task of the queue is done; taking the next".into(),
             State::Held => "paused; the session is idle".into(),
             State::Cooling { class: Class::UsageLimit, .. } => {
                 "waiting for a usage limit to be reset".into()
@@ -239,6 +252,7 @@ impl<'a> Snapshot<'a> {
                     "waiting for a usage limit to be reset".into()
                 }
                 Between::Preparing => "looking at the project before the next session".into(),
+                Between::Turnover => "taking the next task from the queue".into(),
                 Between::Held => "paused between sessions".into(),
             },
             State::Finished { outcome } => outcome.sentence(),

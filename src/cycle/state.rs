@@ -19,6 +19,9 @@ pub enum State {
         /// The question in hand.
         judge: Judge,
     },
+    /// The task of the queue in hand is done; the session is idle until the next one
+    /// is known.
+    Turnover,
     /// Paused by a person, the session idle.
     Held,
     /// The API failed; the session is idle until a timer has passed.
@@ -66,10 +69,12 @@ impl State {
                     | Between::Briefing
                     | Between::Backoff { .. }
                     | Between::Preparing
+                    | Between::Turnover
                     | Between::Held,
             }
             | State::Starting
             | State::Working
+            | State::Turnover
             | State::Held
             | State::Cooling { .. }
             | State::Checkpointing { .. }
@@ -90,10 +95,12 @@ impl State {
                     | Between::Briefing
                     | Between::Backoff { .. }
                     | Between::Preparing
+                    | Between::Turnover
                     | Between::Held,
             }
             | State::Starting
             | State::Working
+            | State::Turnover
             | State::Held
             | State::Cooling { .. }
             | State::Checkpointing { .. }
@@ -108,6 +115,7 @@ impl State {
             State::Starting => "starting",
             State::Working => "working",
             State::Judging { .. } => "judging",
+            State::Turnover => "turnover",
             State::Held => "held",
             State::Cooling { .. } => "cooling",
             State::Checkpointing { .. } => "checkpointing",
@@ -172,6 +180,8 @@ pub enum Between {
     },
     /// Looking at all that must hold before a launch.
     Preparing,
+    /// Asking for the next task of the queue.
+    Turnover,
     /// Paused by a person.
     Held,
 }
@@ -271,6 +281,8 @@ pub enum Budget {
     Written,
     /// `limits.quota_reserve_percent`
     Quota,
+    /// The budget of the queue's task.
+    Task,
 }
 
 impl Budget {
@@ -287,6 +299,7 @@ impl Budget {
             Budget::Scratch => "limits.scratch_mb",
             Budget::Written => "limits.written_mb",
             Budget::Quota => "limits.quota_reserve_percent",
+            Budget::Task => "of the task",
         }
     }
 }
@@ -370,7 +383,7 @@ impl Outcome {
             Outcome::Done => "the task file says done".into(),
             Outcome::NeedsPerson { why } => format!("a person is needed: {why}"),
             Outcome::Budget { which } => match which {
-                Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost => {
+                Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost | Budget::Task => {
                     format!("the budget {} is spent", which.key())
                 }
                 Budget::TokenRate

@@ -42,6 +42,10 @@ fn has_typed(story: &Story) -> bool {
     alive(story) && story.all.iter().any(|a| matches!(a, Action::Type { .. }))
 }
 
+fn has_task(story: &Story) -> bool {
+    !story.m.assignments().is_empty()
+}
+
 fn sample(
     name: &'static str,
     happens: fn(&Story) -> bool,
@@ -150,6 +154,10 @@ fn groups() -> Vec<Group> {
                     let why = "hooks changed".into();
                     s.prepared(Some(Refusal { class: Class::SettingsChanged, why }))
                 }),
+                sample("the queue gives the next task", has_task, |s| {
+                    s.is_given(Some("t1"), Some("t2"))
+                }),
+                sample("the queue has no further task", has_task, |s| s.is_given(Some("t1"), None)),
                 sample("too little room on a disk", always, |s| {
                     let room = DiskRoom { free_mb: 1, size_mb: 90_000, place: "/".into() };
                     s.event(Event::Disks { rooms: vec![room] })
@@ -239,6 +247,7 @@ fn place_of(state: &State) -> String {
             Between::Backoff { until_unix_ms: None } => "backoff",
             Between::Backoff { until_unix_ms: Some(_) } => "until a limit is reset",
             Between::Preparing => "preparing",
+            Between::Turnover => "turnover",
             Between::Held => "held",
         },
         State::Finished { outcome } => outcome.as_str(),
@@ -246,6 +255,7 @@ fn place_of(state: &State) -> String {
         State::Starting
         | State::Working
         | State::Judging { .. }
+        | State::Turnover
         | State::Held
         | State::Cooling { until_unix_ms: None, .. }
         | State::Ending { surely: false } => return state.name().to_owned(),
@@ -272,6 +282,8 @@ fn action_name(action: &Action) -> Option<String> {
         Action::RunVerify => "RunVerify",
         Action::CancelVerify => "CancelVerify",
         Action::WeighProgress { .. } => "WeighProgress",
+        Action::TakeTask { .. } => "TakeTask",
+        Action::SettleTask { .. } => "SettleTask",
         Action::Prove => "Prove",
         Action::KeepCheckpoint { .. } => "KeepCheckpoint",
         Action::WriteHandoff { .. } => "WriteHandoff",

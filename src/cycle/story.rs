@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
+use super::assignment::Given;
 use super::event::{
     Command, DiskRoom, Event, Exit, QuestionKind, Quota, Refusal, SessionReport, TaskReading,
     TaskSays, TurnEnd, UsageLimit,
@@ -14,7 +15,7 @@ use super::failure::Class;
 use super::liveness::{HangStep, Sign};
 use super::machine::Machine;
 use super::params::Params;
-use super::record::Spend;
+use super::record::{Bill, CostSource, Spend};
 use super::state::{AskPhase, Between, EndReason, Outcome, State};
 use crate::clock::Timestamp;
 
@@ -76,6 +77,14 @@ pub(super) fn verified() -> Story {
     working_with(|p| p.verify = true)
 }
 
+/// A run of the queue, whose first task is in hand and whose session works on it.
+pub(super) fn queued() -> Story {
+    let mut story = story_with(|p| p.queue = true);
+    story.is_given(None, Some("t1")).reads_open().weighs(true);
+    story.report(SessionReport::Spawned { pid: 4711 }).replies(20_000);
+    story
+}
+
 /// A session that has heard the request for a checkpoint.
 pub(super) fn asked() -> Story {
     working().and(|s| s.is_full().arrives(false))
@@ -104,6 +113,24 @@ impl Story {
             self.last.splice(0..0, before);
         }
         self
+    }
+
+    /// The queue answers.
+    pub(super) fn is_given(&mut self, after: Option<&str>, id: Option<&str>) -> &mut Self {
+        let task = id.map(|id| {
+            Box::new(Given {
+                task_id: id.into(),
+                attempt: 1,
+                batch_id: Some("b".into()),
+                batch_position: None,
+                title: format!("title of {id}"),
+                prompt: format!("do {id}"),
+                continue_prompt: format!("go on with {id}"),
+                verify: None,
+                budget_usd: None,
+            })
+        });
+        self.event(Event::TaskGiven { after: after.map(str::to_owned), task, trouble: None })
     }
 
     /// The look before a launch is over.
@@ -198,6 +225,18 @@ impl Story {
                 limit: None,
             },
         })
+    }
+
+    /// The transcript adds up to so many dollars.
+    pub(super) fn costs(&mut self, cost_usd: f64) -> &mut Self {
+        let spend = Spend { cost_usd, responses: 1, ..Spend::default() };
+        self.report(SessionReport::Spent { spend })
+    }
+
+    /// The CLI's closing bill.
+    pub(super) fn bills(&mut self, cost_usd: f64) -> &mut Self {
+        let bill = Bill { cost_usd, source: CostSource::CostState };
+        self.report(SessionReport::Billed { bill })
     }
 
     /// The context passes the threshold.
@@ -597,6 +636,7 @@ pub(super) fn places() -> Vec<(&'static str, Story)> {
         ("judging, read once", working().and(|s| s.turn_ends().reads_done())),
         ("judging, verifying", verified().and(|s| s.turn_ends().reads_done_twice())),
         ("judging, weighing", working().and(|s| s.turn_ends().reads_open())),
+        ("turnover", queued().and(|s| s.turn_ends().reads_done_twice())),
         ("held", working().and(|s| s.person(Command::Pause).turn_ends().reads_open().weighs(true))),
         ("cooling", working().and(|s| s.turn_fails("server_error", 529, "overloaded"))),
         ("cooling, until a limit is reset", working().and(|s| s.is_limited(3_600_000))),
@@ -619,6 +659,7 @@ pub(super) fn places() -> Vec<(&'static str, Story)> {
         ("between, reading", working().and(|s| s.exits().brief_written())),
         ("between, verifying", verified().and(|s| s.exits().brief_written().reads_done_twice())),
         ("between, weighing", working().and(|s| s.exits().brief_written().reads_open())),
+        ("between, turnover", queued().and(|s| s.exits().brief_written().reads_done_twice())),
         (
             "between, backoff",
             working().and(|s| s.exits().brief_written().reads_open().weighs(true)),

@@ -11,6 +11,7 @@ pub mod handoff;
 pub mod keep;
 pub mod proof;
 pub mod read;
+pub mod section;
 
 pub mod task_file;
 pub mod templates;

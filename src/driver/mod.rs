@@ -21,6 +21,7 @@ mod watchdog;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -35,6 +36,7 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::notify::occasions::{self, BudgetMarks};
 use crate::notify::{Notifier, RunFacts, Tally};
+use crate::queue::chain::Chain;
 use crate::reset_time;
 use crate::runs::RunFolder;
 use crate::session::secrets::Secrets;
@@ -79,6 +81,8 @@ pub struct Setup {
     pub scratch: PathBuf,
     /// This run's folder in the state directory.
     pub run: RunFolder,
+    /// The queue, if the run works off its tasks.
+    pub chain: Option<Arc<Chain>>,
 }
 
 impl Setup {
@@ -191,6 +195,7 @@ impl Driver {
     pub async fn run(mut self, first: Event) -> Result<(Outcome, Machine)> {
         // What an interrupted run told of its budgets is not told again.
         self.marks.catch_up(Timestamp::now(), &Snapshot::of(&self.machine));
+        self.settle_again()?;
         match self.supervise(first).await {
             Ok(outcome) => {
                 self.teller.finish(Timestamp::now(), &Snapshot::of(&self.machine));

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::cycle::assignment::Assignment;
 use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
 use crate::cycle::{Action, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
-use crate::devdocs::{git, keep, read};
+use crate::devdocs::{git, keep, read, section};
 use crate::error::Result;
 use crate::notify::occasions;
+use crate::queue::{self, chain::Taken};
 use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
 use crate::session::{Keeper, env, settings};
@@ -64,6 +66,8 @@ impl Driver {
             Action::RunVerify => self.run_verify(),
             Action::CancelVerify => self.jobs.cancel_verify(),
             Action::WeighProgress { since } => self.weigh_progress(since),
+            Action::TakeTask { after } => self.take_task(now, after)?,
+            Action::SettleTask { assignment } => self.settle_task(&assignment)?,
             Action::Prove => self.prove(),
             Action::KeepCheckpoint { cycle } => self.keep_checkpoint(cycle),
             Action::WriteHandoff { cycle, why } => self.write_handoff(cycle, why),
@@ -127,11 +131,48 @@ impl Driver {
     }
 
     pub(super) fn read_task(&self) -> TaskReading {
-        read_task(&self.setup.project, &self.setup.config.task.file)
+        let (project, file) = (&self.setup.project, &self.setup.config.task.file);
+        match self.machine.assignments().last() {
+            Some(task) => read_section(project, file, &task.given.task_id),
+            None => read_task(project, file),
+        }
+    }
+
+    fn take_task(&mut self, now: Timestamp, after: Option<String>) -> Result<()> {
+        let taken = match &self.setup.chain {
+            Some(chain) => chain.take(now, after.as_deref())?,
+            None => Taken::None,
+        };
+        let (task, trouble) = match taken {
+            Taken::Task(task) => (Some(task), None),
+            Taken::None => (None, None),
+            Taken::Trouble(why) => (None, Some(why)),
+        };
+        self.queue.push_back(Event::TaskGiven { after, task, trouble });
+        Ok(())
+    }
+
+    fn settle_task(&mut self, task: &Assignment) -> Result<()> {
+        let Some(chain) = &self.setup.chain else { return Ok(()) };
+        let said = self.session.as_ref().and_then(|s| s.memory.messages.back());
+        let said = said.map(|text| self.secrets.redact(text)).unwrap_or_default();
+        chain.settle(task, &said)
+    }
+
+    /// What a run that was killed had decided on its tasks may not have reached the
+    /// store.
+    pub(super) fn settle_again(&mut self) -> Result<()> {
+        for task in self.machine.assignments().to_vec() {
+            self.settle_task(&task)?;
+        }
+        Ok(())
     }
 
     fn run_verify(&mut self) {
-        let Some(command) = self.setup.config.task.verify.clone() else {
+        // That of the task in hand, or the one of the configuration.
+        let own = self.machine.assignments().last().filter(|task| task.end.is_none());
+        let own = own.and_then(|task| task.given.verify.clone());
+        let Some(command) = own.or_else(|| self.setup.config.task.verify.clone()) else {
             let event = Event::VerifyEnded { passed: true, tail: String::new(), survivors: 0 };
             return self.queue.push_back(event);
         };
@@ -273,6 +314,10 @@ fn excluded(setup: &Setup) -> Vec<PathBuf> {
     files.push(PathBuf::from(handoff::HANDOFF_FILE));
     files.push(setup.config.task.file.clone());
     files.push(PathBuf::from(".claude"));
+    // The queue's own files.
+    if let Some(folder) = &setup.config.queue.files {
+        files.extend(queue::FILE_NAMES.map(|name| folder.join(name)));
+    }
     files
 }
 
@@ -298,21 +343,40 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
 pub fn read_task(project: &Path, file: &Path) -> TaskReading {
     match read::read_task_file(project, file) {
         Ok(parsed) => TaskReading::Read {
-            says: match parsed.state() {
-                task_file::State::Open => TaskSays::Open,
-                task_file::State::Done { .. } => TaskSays::Done,
-                task_file::State::Blocked { reason } => {
-                    TaskSays::Blocked { reason: reason.unwrap_or_default() }
-                }
-            },
+            says: says(parsed.state()),
             ticked: parsed.ticked,
             total: parsed.total,
             digest: parsed.digest,
         },
-        Err(problem) => {
-            TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) }
+        Err(problem) => unreadable(file, &problem),
+    }
+}
+
+/// What the task file says about one task of the queue.
+fn read_section(project: &Path, file: &Path, id: &str) -> TaskReading {
+    match section::read_file(project, file, id) {
+        Ok(reading) => TaskReading::Read {
+            says: says(reading.state),
+            ticked: reading.ticked,
+            total: reading.total,
+            digest: reading.digest,
+        },
+        Err(problem) => unreadable(file, &problem),
+    }
+}
+
+fn says(state: task_file::State) -> TaskSays {
+    match state {
+        task_file::State::Open => TaskSays::Open,
+        task_file::State::Done { .. } => TaskSays::Done,
+        task_file::State::Blocked { reason } => {
+            TaskSays::Blocked { reason: reason.unwrap_or_default() }
         }
     }
+}
+
+fn unreadable(file: &Path, problem: &read::TaskProblem) -> TaskReading {
+    TaskReading::Unreadable { problem: format!("{} {problem}", file.display()) }
 }
 
 fn proof_event(baseline: &proof::Snapshot, now: &proof::Snapshot) -> Event {

@@ -5,7 +5,6 @@ use serde::{Serialize, Serializer};
 use super::Notification;
 use crate::clock::Timestamp;
 use crate::config::Occasion;
-use crate::cycle::record::CycleRecord;
 use crate::cycle::state::Budget;
 use crate::cycle::{Notice, Outcome, Snapshot};
 use crate::error::{Error, ErrorKind};
@@ -64,6 +63,8 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
         | Notice::Nudged { .. }
         | Notice::Tasks { .. }
         | Notice::Verified { .. }
+        | Notice::TaskStarted { .. }
+        | Notice::TaskFinished { .. }
         | Notice::Activity { .. }
         | Notice::Spent { .. }
         | Notice::SessionEnded { .. }
@@ -120,7 +121,9 @@ impl BudgetMark {
             Budget::Tokens => {
                 format!("{} of {} tokens", text::tokens(*spent as u64), text::tokens(*limit as u64))
             }
-            Budget::Cost => format!("{} of {}", text::usd(*spent), text::usd(*limit)),
+            Budget::Cost | Budget::Task => {
+                format!("{} of {}", text::usd(*spent), text::usd(*limit))
+            }
             // Not spent but kept to, or not.
             Budget::TokenRate
             | Budget::CostRate
@@ -136,7 +139,9 @@ impl BudgetMark {
 /// The highest mark each budget of a run has passed: each is told once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BudgetMarks {
-    passed: [u8; 4],
+    passed: [u8; 5],
+    /// The task of the queue that they belong to, by its number in the run.
+    task: usize,
 }
 
 impl BudgetMarks {
@@ -149,19 +154,24 @@ impl BudgetMarks {
     pub fn look(&mut self, at: Timestamp, view: &Snapshot<'_>) -> Vec<Notification> {
         let params = view.params();
         let live = u32::from(view.alive());
-        let ceiling_usd: f64 = view.cycles().map(CycleRecord::cost_ceiling_usd).sum();
+        let used = view.measured(at);
+        if std::mem::replace(&mut self.task, view.assignments().len()) != self.task {
+            self.passed = Default::default();
+        }
+        let own_usd = view.assignments().last().and_then(|task| task.given.budget_usd);
         let hours = |ms: u64| ms as f64 / 3_600_000.0;
         let now = [
             // A session is spent when it is over: one of one is not all at its start.
             (
                 Budget::Sessions,
-                f64::from(view.cycle().saturating_sub(live)),
+                f64::from(used.sessions.saturating_sub(live)),
                 f64::from(params.max_sessions),
             ),
-            (Budget::Hours, hours(view.elapsed_ms_at(at)), hours(params.max_ms)),
-            (Budget::Tokens, view.tokens() as f64, params.max_tokens as f64),
+            (Budget::Hours, hours(used.elapsed_ms), hours(params.max_ms)),
+            (Budget::Tokens, used.tokens.total() as f64, params.max_tokens as f64),
             // As the budget counts: what has no price at the dearest one.
-            (Budget::Cost, ceiling_usd, params.max_cost_usd),
+            (Budget::Cost, used.cost_ceiling_usd, params.max_cost_usd),
+            (Budget::Task, used.cost_ceiling_usd, own_usd.unwrap_or(0.0)),
         ];
         now.into_iter()
             .filter_map(|(budget, spent, limit)| self.note(budget, spent, limit))
@@ -179,6 +189,7 @@ impl BudgetMarks {
             Budget::Hours => 1,
             Budget::Tokens => 2,
             Budget::Cost => 3,
+            Budget::Task => 4,
             Budget::TokenRate
             | Budget::CostRate
             | Budget::Subagents

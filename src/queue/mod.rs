@@ -10,6 +10,7 @@
 //!
 //! | file | knows |
 //! |---|---|
+//! | `chain` | a run of the queue: the task in its hand, and the way back to the store |
 //! | `task` | a task, its states, its result; ids, priorities |
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
@@ -19,6 +20,15 @@
 //! its state is one transaction of the store; the files below `data/` and the
 //! hub are faces of it.
 
+/// The queue's files in a project, in the folder `queue.files`.
+pub const FILE_NAMES: [&str; 4] = [
+    "claude_task_queue.json",
+    "claude_task_results.json",
+    "claude_task_queue_archive.json",
+    "execute_queue.lock",
+];
+
+pub mod chain;
 pub mod draft;
 pub mod refusal;
 pub mod store;

@@ -79,7 +79,11 @@ impl Report {
                 "NOT DONE: {} ({tally}). {}",
                 outcome.sentence(),
                 match which {
-                    Budget::Sessions | Budget::Hours | Budget::Tokens | Budget::Cost => {
+                    Budget::Sessions
+                    | Budget::Hours
+                    | Budget::Tokens
+                    | Budget::Cost
+                    | Budget::Task => {
                         "Raise it to go on."
                     }
                     Budget::Quota => "Go on when there is quota to spend.",

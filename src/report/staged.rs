@@ -309,3 +309,29 @@ pub fn mid_night() -> Stage {
         .tool("Bash: cargo test --workspace");
     s
 }
+
+/// A task of the queue that failed.
+pub(crate) fn task() -> crate::cycle::assignment::Assignment {
+    use crate::cycle::assignment::{Assignment, End, Given, Totals};
+    use crate::cycle::record::Tokens;
+    let given = Given {
+        task_id: "t1".into(),
+        attempt: 1,
+        batch_id: None,
+        batch_position: None,
+        title: "do it".into(),
+        prompt: "do it".into(),
+        continue_prompt: "go on".into(),
+        verify: Some("false".into()),
+        budget_usd: None,
+    };
+    let tokens =
+        Tokens { input: 1, output: 2, cache_write_5m: 3, cache_write_1h: 4, cache_read: 5 };
+    let added = Totals { tokens, cost_usd: 0.25, elapsed_ms: 1_500, ..Totals::default() };
+    let now = crate::clock::Timestamp { unix_ms: 1_800_000_000_000, boot_ms: 1_000 };
+    let mut task = Assignment::new(given, now, Totals::default());
+    task.ended_at = Some(now.plus_ms(1_500));
+    task.end = Some(End::Error { why: "no".into() });
+    (task.added, task.sessions, task.verified) = (added, 2, Some(false));
+    task
+}

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Teller;
 use super::outlet::Outlet;
 use crate::clock::{self, Timestamp};
+use crate::cycle::assignment::{Assignment, End};
 use crate::cycle::failure::Class;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::{EndReason, Notice, Snapshot};
@@ -74,27 +75,156 @@ struct Line<'a> {
 #[serde(untagged)]
 enum Body<'a> {
     Empty {},
-    Resumed { lost_cycle: Option<u32>, killed: u32 },
-    Session { session_id: String, pid: u32, model: Option<&'a str> },
-    Context { tokens: u64, window: u64, percent: u64, window_source: WindowSource },
-    Request { attempt: u32, reason: EndReason },
-    Delivered { attempt: u32 },
-    Proven { files: &'a [String] },
-    Failed { reason: &'a str },
-    Handoff { trouble: Option<&'a str> },
-    Nudged { count: u32 },
-    Tasks { done: u32, total: u32 },
-    Verified { passed: bool },
-    Waiting { reason: &'a str, until: String },
-    Retrying { class: Class, attempt: u32, after_seconds: f64 },
-    Dialog { kind: &'a str, answer: &'a str, question: &'a str },
-    Hang { signal: &'a str, seconds: u64, step: &'static str },
-    Asked { reason: &'a str, screen: &'a str },
-    Activity { summary: &'a str },
-    Spent { tokens: u64, cost_usd: Usd, cost_source: Option<CostOrigin> },
-    Ended { reason: EndReason, exit: Option<i32>, killed: u32, survivors: u32 },
-    Text { text: &'a str },
-    Finished { outcome: &'static str, exit_code: u8, message: String },
+    Resumed {
+        lost_cycle: Option<u32>,
+        killed: u32,
+    },
+    Session {
+        session_id: String,
+        pid: u32,
+        model: Option<&'a str>,
+    },
+    Context {
+        tokens: u64,
+        window: u64,
+        percent: u64,
+        window_source: WindowSource,
+    },
+    Request {
+        attempt: u32,
+        reason: EndReason,
+    },
+    Delivered {
+        attempt: u32,
+    },
+    Proven {
+        files: &'a [String],
+    },
+    Failed {
+        reason: &'a str,
+    },
+    Handoff {
+        trouble: Option<&'a str>,
+    },
+    Nudged {
+        count: u32,
+    },
+    Tasks {
+        done: u32,
+        total: u32,
+    },
+    Verified {
+        passed: bool,
+    },
+    TaskStarted {
+        task_id: &'a str,
+        attempt: u32,
+        batch_id: Option<&'a str>,
+        batch_position: Option<u32>,
+        title: &'a str,
+    },
+    TaskFinished(Box<TaskFinished<'a>>),
+    Waiting {
+        reason: &'a str,
+        until: String,
+    },
+    Retrying {
+        class: Class,
+        attempt: u32,
+        after_seconds: f64,
+    },
+    Dialog {
+        kind: &'a str,
+        answer: &'a str,
+        question: &'a str,
+    },
+    Hang {
+        signal: &'a str,
+        seconds: u64,
+        step: &'static str,
+    },
+    Asked {
+        reason: &'a str,
+        screen: &'a str,
+    },
+    Activity {
+        summary: &'a str,
+    },
+    Spent {
+        tokens: u64,
+        cost_usd: Usd,
+        cost_source: Option<CostOrigin>,
+    },
+    Ended {
+        reason: EndReason,
+        exit: Option<i32>,
+        killed: u32,
+        survivors: u32,
+    },
+    Text {
+        text: &'a str,
+    },
+    Finished {
+        outcome: &'static str,
+        exit_code: u8,
+        message: String,
+    },
+}
+
+/// What a run did for a task of the queue.
+#[derive(Serialize)]
+struct TaskFinished<'a> {
+    task_id: &'a str,
+    status: &'static str,
+    reason: Option<&'a str>,
+    attempt: u32,
+    batch_id: Option<&'a str>,
+    batch_position: Option<u32>,
+    execution_time_seconds: f64,
+    tokens: TaskTokens,
+    cost_usd: Usd,
+    sessions: u32,
+    verified: Option<bool>,
+    shared_session: bool,
+    saved_tokens: u64,
+    extra_cache_read_tokens: u64,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct TaskTokens {
+    input: u64,
+    output: u64,
+    cache_write: u64,
+    cache_read: u64,
+}
+
+impl<'a> TaskFinished<'a> {
+    fn of(task: &'a Assignment) -> Self {
+        let used = &task.added.tokens;
+        Self {
+            task_id: &task.given.task_id,
+            status: task.end.as_ref().map_or("in_progress", End::as_str),
+            reason: task.end.as_ref().and_then(End::why),
+            attempt: task.given.attempt,
+            batch_id: task.given.batch_id.as_deref(),
+            batch_position: task.given.batch_position,
+            execution_time_seconds: task.added.elapsed_ms as f64 / 1_000.0,
+            tokens: TaskTokens {
+                input: used.input,
+                output: used.output,
+                cache_write: used.cache_write_5m.saturating_add(used.cache_write_1h),
+                cache_read: used.cache_read,
+            },
+            cost_usd: Usd(task.added.cost_usd),
+            sessions: task.sessions,
+            verified: task.verified,
+            shared_session: task.is_shared,
+            saved_tokens: task.saved_tokens,
+            extra_cache_read_tokens: task.extra_cache_read_tokens,
+            warnings: &task.warnings,
+        }
+    }
 }
 
 /// The event's line, with its line break.
@@ -150,6 +280,19 @@ fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a
         Notice::Tasks { done, total } => {
             let (done, total) = (*done, *total);
             ("tasks", Body::Tasks { done, total })
+        }
+        Notice::TaskStarted { task_id, attempt, batch_id, batch_position, title } => (
+            "task_started",
+            Body::TaskStarted {
+                task_id,
+                attempt: *attempt,
+                batch_id: batch_id.as_deref(),
+                batch_position: *batch_position,
+                title,
+            },
+        ),
+        Notice::TaskFinished { assignment } => {
+            ("task_finished", Body::TaskFinished(Box::new(TaskFinished::of(assignment))))
         }
         Notice::Verified { passed } => ("verified", Body::Verified { passed: *passed }),
         Notice::Waiting { reason, until_unix_ms } => {
@@ -233,6 +376,8 @@ mod tests {
             Notice::Nudged { .. } => 10,
             Notice::Tasks { .. } => 11,
             Notice::Verified { .. } => 12,
+            Notice::TaskStarted { .. } => 24,
+            Notice::TaskFinished { .. } => 25,
             Notice::Waiting { .. } => 13,
             Notice::Activity { .. } => 14,
             Notice::Spent { .. } => 15,
@@ -250,7 +395,7 @@ mod tests {
     #[test]
     fn the_list_has_every_notice() {
         let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
-        assert!(seats.into_iter().eq(0..24));
+        assert!(seats.into_iter().eq(0..26));
     }
 
     fn all() -> Vec<Notice> {
@@ -270,6 +415,14 @@ mod tests {
             Notice::Nudged { count: 2 },
             Notice::Tasks { done: 3, total: 9 },
             Notice::Verified { passed: false },
+            Notice::TaskStarted {
+                task_id: "t1".into(),
+                attempt: 1,
+                batch_id: Some("b".into()),
+                batch_position: Some(2),
+                title: "do it".into(),
+            },
+            Notice::TaskFinished { assignment: Box::new(staged::task()) },
             Notice::Waiting { reason: "five_hour".into(), until_unix_ms: 1_800_000_090_000 },
             Notice::Retrying { class: Class::Overloaded, attempt: 2, after_ms: 7_250 },
             Notice::Dialog {
@@ -323,6 +476,8 @@ mod tests {
         {"event":"nudged",HEAD,"count":2}
         {"event":"tasks",HEAD,"done":3,"total":9}
         {"event":"verified",HEAD,"passed":false}
+        {"event":"task_started",HEAD,"task_id":"t1","attempt":1,"batch_id":"b","batch_position":2,"title":"do it"}
+        {"event":"task_finished",HEAD,"task_id":"t1","status":"error","reason":"no","attempt":1,"batch_id":null,"batch_position":null,"execution_time_seconds":1.5,"tokens":{"input":1,"output":2,"cache_write":7,"cache_read":5},"cost_usd":0.25,"sessions":2,"verified":false,"shared_session":false,"saved_tokens":0,"extra_cache_read_tokens":0,"warnings":[]}
         {"event":"waiting",HEAD,"reason":"five_hour","until":"2027-01-15T08:01:30.000Z"}
         {"event":"retrying",HEAD,"class":"overloaded","attempt":2,"after_seconds":7.25}
         {"event":"dialog",HEAD,"kind":"permission","answer":"deny","question":"Bash: rm"}

@@ -3,6 +3,7 @@
 
 use jiff::tz::TimeZone;
 
+use crate::cycle::assignment::{Assignment, End};
 use crate::cycle::liveness::HangStep;
 use crate::cycle::{Notice, Outcome, Snapshot};
 use crate::report::words;
@@ -60,6 +61,14 @@ pub fn line(notice: &Notice, view: &Snapshot<'_>) -> Option<(Tone, String)> {
             (Tone::Plain, format!("the turn ended with work left; told to go on ({count})"))
         }
         Notice::Tasks { done, total } => (Tone::Good, format!("tasks: {done} of {total} done")),
+        Notice::TaskStarted { task_id, batch_id, batch_position, title, .. } => {
+            let batch = match (batch_id, batch_position) {
+                (Some(batch), Some(n)) => format!(" ({n} of batch {batch})"),
+                _ => String::new(),
+            };
+            (Tone::Plain, format!("task {task_id}{batch}: {title}"))
+        }
+        Notice::TaskFinished { assignment } => task_finished(assignment),
         Notice::Verified { passed: true } => (Tone::Good, "the verify command passed".into()),
         Notice::Verified { passed: false } => (Tone::Warn, "the verify command failed".into()),
         Notice::Waiting { reason, until_unix_ms } => {
@@ -122,6 +131,24 @@ fn resumed(view: &Snapshot<'_>, lost_cycle: Option<u32>, killed: u32) -> (Tone, 
         words.push_str(&format!(" and {n} of it had to be ended"));
     }
     (Tone::Warn, words)
+}
+
+fn task_finished(task: &Assignment) -> (Tone, String) {
+    let (tone, word) = match &task.end {
+        Some(End::Done) | None => (Tone::Good, "is done".to_owned()),
+        Some(End::Error { why }) => (Tone::Bad, format!("failed: {why}")),
+        Some(End::Blocked { why }) => (Tone::Bad, format!("is blocked: {why}")),
+        Some(End::Released { why }) => (Tone::Warn, format!("goes back to the queue: {why}")),
+    };
+    let words = format!(
+        "task {} {word} ({}, {} tokens, {}, {})",
+        task.given.task_id,
+        text::span(task.added.elapsed_ms),
+        text::tokens(task.added.tokens.total()),
+        text::usd(task.added.cost_usd),
+        text::count(task.sessions.into(), "session", "sessions"),
+    );
+    (tone, words)
 }
 
 fn finished(outcome: &Outcome) -> (Tone, String) {

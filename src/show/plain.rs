@@ -111,6 +111,8 @@ impl Throttle {
             | Notice::Nudged { .. }
             | Notice::Tasks { .. }
             | Notice::Verified { .. }
+            | Notice::TaskStarted { .. }
+            | Notice::TaskFinished { .. }
             | Notice::Waiting { .. }
             | Notice::Retrying { .. }
             | Notice::Dialog { .. }

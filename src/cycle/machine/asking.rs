@@ -125,6 +125,7 @@ impl Machine {
             | State::Starting
             | State::Working
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Cooling { .. }
             | State::Ending { .. }

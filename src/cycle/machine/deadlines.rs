@@ -110,8 +110,10 @@ impl Machine {
                     let why = late("looking at the project's settings");
                     self.finish(now, Outcome::NeedsPerson { why });
                 }
+                Between::Turnover => self.on_taking_late(now),
                 Between::Backoff { .. } | Between::Held => {}
             },
+            State::Turnover => self.on_taking_late(now),
             State::Judging { .. } => self.with_judge(now, |judge, _, _| judge.on_late()),
             State::Starting
             | State::Working
@@ -165,7 +167,7 @@ impl Machine {
         } else if self.paused.is_some() {
             self.enter(State::Held);
         } else if !std::mem::take(&mut self.replied_since_pause) {
-            let text = self.params.continue_prompt.clone();
+            let text = self.continue_text();
             self.work_on(now, text);
         } else {
             // The model worked until then: is the task done, was there progress?
@@ -220,6 +222,7 @@ impl Machine {
             State::Checkpointing { .. }
             | State::Starting
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Cooling { .. }
             | State::Ending { .. }

@@ -46,7 +46,7 @@ impl Machine {
         match step {
             HangStep::Warn => {}
             HangStep::Interrupt => {
-                self.note = Some(note(signal, flat_ms, &self.params.continue_prompt));
+                self.note = Some(note(signal, flat_ms, &self.continue_text()));
                 self.out.push(Action::PressEscape);
             }
             HangStep::End => {

@@ -121,6 +121,7 @@ impl Machine {
             }
             State::Cooling { .. }
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }
@@ -223,6 +224,7 @@ impl Machine {
             State::Ending { .. } | State::Finished { .. } => {}
             State::Starting
             | State::Working
+            | State::Turnover
             | State::Held
             | State::Judging { .. }
             | State::Cooling { .. }
@@ -270,6 +272,7 @@ impl Machine {
             State::Starting | State::Working | State::Checkpointing { .. } => {}
             State::Cooling { .. }
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }

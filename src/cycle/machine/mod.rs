@@ -17,12 +17,14 @@ mod questions;
 mod reports;
 mod run;
 mod sessions;
+mod turnover;
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
+use super::assignment::Assignment;
 use super::event::{Event, TaskReading, TurnEnd, UsageLimit};
 use super::failure::Class;
 use super::liveness::Liveness;
@@ -156,6 +158,8 @@ pub struct Machine {
     /// What the newest session's terminal showed at its end.
     last_screen: String,
     last_checkpoint_digest: Option<String>,
+    /// Tasks of the queue that the run had in hand; the last may be in hand still.
+    pub(super) assignments: Vec<Assignment>,
     /// The cycle whose proven checkpoint is being copied.
     keeping: Option<u32>,
     /// What the next prompt must carry (the verify command's output).
@@ -233,6 +237,7 @@ impl Machine {
             asked: None,
             last_screen: String::new(),
             last_checkpoint_digest: None,
+            assignments: Vec::new(),
             keeping: None,
             note: None,
             told_spend: (0, 0.0),
@@ -266,6 +271,10 @@ impl Machine {
                 Event::VerifyEnded { passed, tail, survivors } => {
                     self.on_verify_survivors(survivors);
                     self.on_verify_ended(now, passed, &tail);
+                }
+                Event::TaskGiven { after, task, trouble } => {
+                    let task = task.map(|given| *given);
+                    self.on_task_given(now, after.as_deref(), task, trouble);
                 }
                 Event::ProgressWeighed { changed } => self.on_progress_weighed(now, changed),
                 Event::Proof { changed, shortfalls, digest } => {
@@ -334,6 +343,7 @@ impl Machine {
             | State::Working
             | State::Checkpointing { .. }
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }
@@ -350,6 +360,7 @@ impl Machine {
             }
             State::Cooling { .. }
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }
@@ -361,6 +372,11 @@ impl Machine {
     fn tell_pause(&mut self, class: Class, attempt: u32, after_ms: u64) {
         self.pause = Some(Pause { class, attempt, after_ms, since: self.last_now });
         self.tell(Notice::Retrying { class, attempt, after_ms });
+    }
+
+    /// Tasks of the queue that the run had in hand, in order.
+    pub fn assignments(&self) -> &[Assignment] {
+        &self.assignments
     }
 
     fn with_live(&mut self, change: impl FnOnce(&mut CycleRecord)) {
@@ -434,6 +450,7 @@ impl Machine {
             State::Starting
             | State::Working
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Cooling { .. }
             | State::Checkpointing { .. }

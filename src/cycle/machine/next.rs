@@ -17,6 +17,12 @@ impl Machine {
     }
 
     pub(super) fn judge_between(&mut self, now: Timestamp) {
+        if self.params.queue && self.assignment().is_none_or(|task| task.is_done) {
+            return match self.verdict {
+                Some(_) => self.finish_with_verdict(now),
+                None => self.take_task(),
+            };
+        }
         let since = self.live.as_ref().map_or(now, |c| c.started_at);
         let judge = Judge::new(since, &mut self.out);
         self.enter(State::Between { step: Between::Judging { judge } });
@@ -82,7 +88,7 @@ impl Machine {
             self.finish_with_verdict(now);
             return;
         }
-        let verify = self.params.verify;
+        let verify = self.must_verify();
         self.with_judge(now, |judge, out, epoch| judge.on_read(reading, verify, epoch, out));
     }
 
@@ -97,6 +103,7 @@ impl Machine {
         if self.state.judge().is_some_and(Judge::is_verifying) {
             self.tell(Notice::Verified { passed });
             self.timer(Timer::Answer, ANSWER_MS);
+            self.with_assignment(|task| task.verified = Some(passed));
         }
         self.with_judge(now, |judge, out, _| judge.on_verify(passed, tail, out));
     }
@@ -117,6 +124,7 @@ impl Machine {
     /// The turn ended and the session is idle.
     pub(super) fn on_verdict_alive(&mut self, now: Timestamp, verdict: Verdict) {
         match verdict {
+            Verdict::Done if self.is_turned_over(now) => {}
             Verdict::Done => {
                 self.verdict = Some(Outcome::Done);
                 self.end_session(EndReason::Done);
@@ -157,7 +165,7 @@ impl Machine {
             let count = self.nudges_in_a_row;
             // Taken in any case: what an earlier verify run said is no news later.
             let kept = self.note.take();
-            let text = note.or(kept).unwrap_or_else(|| self.params.continue_prompt.clone());
+            let text = note.or(kept).unwrap_or_else(|| self.continue_text());
             self.with_live(|c| c.nudges += 1);
             self.tell(Notice::Nudged { count });
             self.work_on(now, text);
@@ -185,6 +193,7 @@ impl Machine {
     /// No session is alive.
     pub(super) fn on_verdict_between(&mut self, now: Timestamp, verdict: Verdict) {
         let (note, progress) = match verdict {
+            Verdict::Done if self.is_turned_over(now) => return,
             Verdict::Done => return self.finish(now, Outcome::Done),
             Verdict::Blocked { reason } => {
                 return self.finish(now, Outcome::NeedsPerson { why: blocked(&reason) });
@@ -302,8 +311,7 @@ impl Machine {
         if let Some(which) = self.spent_budget() {
             return Some(Outcome::Budget { which });
         }
-        let launched = self.past.len() + usize::from(self.live.is_some());
-        if launched >= self.params.max_sessions as usize {
+        if self.measured().sessions >= self.params.max_sessions {
             return Some(Outcome::Budget { which: Budget::Sessions });
         }
         None

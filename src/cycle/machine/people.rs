@@ -29,6 +29,7 @@ impl Machine {
                     State::Starting
                     | State::Working
                     | State::Judging { .. }
+                    | State::Turnover
                     | State::Cooling { .. }
                     | State::Checkpointing { .. }
                     | State::Ending { .. }
@@ -39,12 +40,15 @@ impl Machine {
                             | Between::Briefing
                             | Between::Judging { .. }
                             | Between::Preparing
+                            | Between::Turnover
                             | Between::Backoff { .. },
                     } => {}
                 }
             }
             Command::Cycle => match &self.state {
-                State::Working | State::Judging { .. } | State::Held if self.has_replied() => {
+                State::Working | State::Judging { .. } | State::Turnover | State::Held
+                    if self.has_replied() =>
+                {
                     self.cancel_judge();
                     self.obeyed("checkpoint asked for; a fresh session follows");
                     self.begin_ask(EndReason::Operator);
@@ -53,6 +57,7 @@ impl Machine {
                 | State::Cooling { .. }
                 | State::Working
                 | State::Judging { .. }
+                | State::Turnover
                 | State::Held => {
                     self.cancel_judge();
                     self.obeyed("the session is ended; a fresh one follows");

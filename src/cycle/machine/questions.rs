@@ -36,7 +36,7 @@ impl Machine {
         if may_decline {
             self.declined_in_a_row += 1;
             self.out.push(Action::PressEscape);
-            self.note = Some(note(what, &self.params.continue_prompt));
+            self.note = Some(note(what, &self.continue_text()));
             self.tell(Notice::Dialog {
                 kind: word.into(),
                 answer: "deny".into(),

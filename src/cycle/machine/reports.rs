@@ -51,6 +51,7 @@ impl Machine {
             }
             SessionReport::Tool { id, summary } => {
                 self.last_activity.clone_from(&summary);
+                self.with_assignment(|task| task.acted(&summary));
                 self.tell(Notice::Activity { summary });
                 self.liveness.tool_begins(id);
                 self.look_at_pulse_later(now);
@@ -139,6 +140,7 @@ impl Machine {
             c.model = Some(model);
         });
         self.announce();
+        self.note_load(tokens);
         match &self.state {
             State::Starting => self.enter(State::Working),
             State::Cooling { .. } => {
@@ -148,6 +150,7 @@ impl Machine {
             }
             State::Working
             | State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Checkpointing { .. }
             | State::Ending { .. }
@@ -206,11 +209,15 @@ impl Machine {
     }
 
     pub(super) fn spent_budget(&self) -> Option<Budget> {
-        if self.cost_ceiling_usd() >= self.params.max_cost_usd {
+        let used = self.measured();
+        let own = self.assignment().and_then(|task| task.given.budget_usd);
+        if own.is_some_and(|budget_usd| used.cost_ceiling_usd >= budget_usd) {
+            Some(Budget::Task)
+        } else if used.cost_ceiling_usd >= self.params.max_cost_usd {
             Some(Budget::Cost)
-        } else if self.tokens_total() >= self.params.max_tokens {
+        } else if used.tokens.total() >= self.params.max_tokens {
             Some(Budget::Tokens)
-        } else if self.elapsed_ms(self.last_now) >= self.params.max_ms {
+        } else if used.elapsed_ms >= self.params.max_ms {
             Some(Budget::Hours)
         } else {
             None
@@ -308,6 +315,7 @@ impl Machine {
                 self.on_asked_turn_ended(now, phase, failure, end);
             }
             State::Judging { .. }
+            | State::Turnover
             | State::Held
             | State::Ending { .. }
             | State::Between { .. }

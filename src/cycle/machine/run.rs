@@ -68,7 +68,10 @@ impl Machine {
     }
 
     pub(super) fn set_run_timer(&mut self, now: Timestamp) {
-        let left = self.params.max_ms.saturating_sub(self.elapsed_ms(now));
+        // The time of a task counts from when it was given.
+        let before_ms = self.assignment().map_or(0, |task| task.mark.elapsed_ms);
+        let used_ms = self.elapsed_ms(now).saturating_sub(before_ms);
+        let left = self.params.max_ms.saturating_sub(used_ms);
         self.out.push(Action::SetTimer { timer: Timer::Run, epoch: 0, after_ms: left });
     }
 
@@ -92,9 +95,10 @@ impl Machine {
                     self.timer(Timer::Checkpoint, after_ms);
                 }
             }
-            State::Ending { .. } | State::Finished { .. } => {}
+            // What is next is about to be known.
+            State::Turnover | State::Ending { .. } | State::Finished { .. } => {}
             State::Between { step } => match step {
-                Between::Keeping | Between::Briefing => {}
+                Between::Keeping | Between::Briefing | Between::Turnover => {}
                 // The budget may run out on a task that is done.
                 Between::Judging { .. } if is_budget => {}
                 Between::Judging { .. }
@@ -114,6 +118,7 @@ impl Machine {
         match &self.state {
             State::Starting
             | State::Working
+            | State::Turnover
             | State::Held
             | State::Judging { .. }
             | State::Cooling { .. }
@@ -128,6 +133,7 @@ impl Machine {
                 Between::Judging { .. }
                 | Between::Backoff { .. }
                 | Between::Preparing
+                | Between::Turnover
                 | Between::Held => {
                     self.cancel_judge();
                     self.finish_with_verdict(now);
@@ -159,6 +165,7 @@ impl Machine {
     pub(super) fn finish(&mut self, now: Timestamp, outcome: Outcome) {
         self.close_cycle();
         self.end_wait(now);
+        self.settle_last_task(now, &outcome);
         if let Outcome::NeedsPerson { why } = &outcome {
             // What stands in the way between sessions is on no screen, and the last
             // words of a session that is gone explain nothing.

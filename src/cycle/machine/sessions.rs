@@ -34,7 +34,9 @@ impl Machine {
             self.past.last().is_some_and(|c| c.checkpoint.status == CheckpointStatus::Handoff);
         let brief = is_briefed.then(|| READ_BRIEF.to_owned());
         // Whatever the init prompt is, the session must know of these.
-        let prompt = [Some(self.params.init_prompt.clone()), brief, self.note.take()]
+        self.note_fresh_session();
+        let task = self.assignment().map(|task| task.given.prompt.clone());
+        let prompt = [Some(self.params.init_prompt.clone()), task, brief, self.note.take()]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()
