@@ -1,16 +1,18 @@
 //! How a run begins: on new ground, or where the last one was cut off.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::claude_json::{Env, Places};
+use crate::cli::run::Errand;
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::cycle::event::Warning;
 use crate::cycle::failure::Class;
-use crate::cycle::{Event, Machine, Params, Snapshot};
+use crate::cycle::{Event, Machine, Outcome, Params, Snapshot};
 use crate::driver::{self, Guard, Setup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
@@ -18,6 +20,7 @@ use crate::guard::lookout::Lookout;
 use crate::guard::program::Identity;
 use crate::guard::settings::{self, Allowed, Depth, Looker, Moment, Subject, Verdict};
 use crate::journal::{self, Header, Journal};
+use crate::queue::chain::Chain;
 use crate::runs::RunFolder;
 use crate::session::sweep;
 use crate::transcript::SessionTranscript;
@@ -44,10 +47,18 @@ pub(super) struct Ground {
     allowed: Allowed,
     /// What the person should hear of before the first launch.
     untold: Vec<Warning>,
+    /// The queue, if the run works off its tasks.
+    chain: Option<Arc<Chain>>,
 }
 
 impl Ground {
-    pub fn of(project: &Path, config: &Config, target: &TargetArgs, env: &Env) -> Result<Self> {
+    pub fn of(
+        project: &Path,
+        config: &Config,
+        target: &TargetArgs,
+        env: &Env,
+        errand: &Errand,
+    ) -> Result<Self> {
         let child_env = env.for_child(config);
         let places = Places::of(&child_env)
             .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
@@ -59,7 +70,16 @@ impl Ground {
         let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, &subject);
         let project = project.to_owned();
         let lookout = Lookout::new(subject);
-        Ok(Self { project, child_env, places, lookout, allowed, untold: Vec::new() })
+        let chain = match errand {
+            Errand::TaskFile => None,
+            Errand::Queue(chain) => Some(chain.clone()),
+        };
+        Ok(Self { project, child_env, places, lookout, allowed, untold: Vec::new(), chain })
+    }
+
+    /// The part of the configuration that decisions need.
+    fn params(&self, config: &Config) -> Params {
+        Params { queue: self.chain.is_some(), ..Params::from(config) }
     }
 
     fn begin_watch(&mut self, run: &Path) -> Result<settings::Watch> {
@@ -84,7 +104,7 @@ impl Ground {
             claude_dir: self.places.config_dir.clone(),
             scratch: scratch(run_id)?,
             run,
-            chain: None,
+            chain: self.chain,
         };
         let guard = Guard {
             settings,
@@ -114,6 +134,21 @@ impl LastRun {
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.run.path()
+    }
+
+    /// Its id.
+    pub fn run_id(&self) -> Uuid {
+        self.told.header.run_id
+    }
+
+    /// Did it work off tasks of the queue?
+    pub fn is_for_queue(&self) -> bool {
+        self.told.header.params.queue
+    }
+
+    /// What it ended with, if it did.
+    pub fn exit_code(&self) -> Option<u8> {
+        self.told.machine.outcome().map(Outcome::exit_code)
     }
 
     /// Was it cut off, to be taken up again?
@@ -156,7 +191,7 @@ impl LastRun {
         watch: settings::Watch,
     ) -> Result<Begun> {
         let Self { run, told } = self;
-        let params = Params::from(&config);
+        let params = ground.params(&config);
         let journal = Journal::resume(&run.journal(), &told)?;
         let run_id = told.header.run_id;
         // Before the temporary folder is made: a keeper that is still at it removes
@@ -175,8 +210,9 @@ pub(super) fn begin(
     program: PathBuf,
     mut ground: Ground,
 ) -> Result<Begun> {
-    let (run_id, now) = (Uuid::new_v4(), Timestamp::now());
-    let params = Params::from(&config);
+    let run_id = ground.chain.as_ref().map_or_else(Uuid::new_v4, |chain| chain.run_id());
+    let now = Timestamp::now();
+    let params = ground.params(&config);
     let run = RunFolder::create(state, run_id, now)?;
     let header = Header {
         format: journal::FORMAT,

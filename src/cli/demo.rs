@@ -57,8 +57,10 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     let set: Vec<String> = demo.settings().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     let config = Config::load(&demo.project_dir, None, &set)?;
     let state_root = place.join("state");
-    let code =
-        run::start(&demo.project_dir, config, &TargetArgs::default(), &state_root, args.json);
+    let show = run::Show { json: args.json, group: None };
+    let target = TargetArgs::default();
+    let errand = run::Errand::TaskFile;
+    let code = run::start(&demo.project_dir, config, &target, &state_root, show, errand);
     if !args.json && code.is_ok() {
         print::print(&format!(
             "\n{}",

@@ -10,12 +10,15 @@ use rustix::io::Errno;
 
 use super::print::{harmless, print};
 use super::target::project_dir;
-use crate::config::DEFAULT_TOML;
+use crate::config::{Config, DEFAULT_TOML};
 use crate::devdocs::templates;
 use crate::{Error, ErrorKind, Result};
 
 /// The files that `--task` seeds.
 const HOLDS_TASK: [&str; 2] = ["dev-docs/plan.md", "dev-docs/tasks.md"];
+
+/// The command that `session.init_prompt` names by default.
+const SESSION_INIT: &str = ".claude/commands/session-init.md";
 
 /// `longhaul init`
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -109,6 +112,29 @@ pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded
         }
     }
     Ok(done)
+}
+
+/// Creates what a task of the queue needs and is missing: the command that sessions
+/// begin with, and the notes they keep. Nothing else is touched.
+///
+/// # Errors
+///
+/// As [`scaffold`].
+pub fn complete(project: &Path, config: &Config) -> Result<()> {
+    let root = openat(CWD, project, DIR_FLAGS, Mode::empty())
+        .map_err(|err| cannot("open", project, err))?;
+    let is_wanted = |path: &str| {
+        let is_note = config.checkpoint.files.iter().any(|file| file == Path::new(path));
+        let is_command = path == SESSION_INIT && config.session.init_prompt == "/session-init";
+        // The task file gets the task itself.
+        (is_note && Path::new(path) != config.task.file) || is_command
+    };
+    for piece in templates::scaffold(DEFAULT_TOML, None)? {
+        if is_wanted(piece.path) && !is_there(root.as_fd(), Path::new(piece.path))? {
+            create(root.as_fd(), Path::new(piece.path), piece.content.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 const DIR_FLAGS: OFlags =

@@ -2,17 +2,21 @@
 //! cut off, and supervises to the end.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::claude_json::Env;
 use crate::cli::begin::{self, Begun, Ground, LastRun};
+use crate::cli::init;
 use crate::cli::target::TargetArgs;
+use crate::clock::Timestamp;
 use crate::config::{Config, PermissionPolicy};
-use crate::cycle::Snapshot;
 use crate::cycle::failure::Class;
+use crate::cycle::{Command, Event, Snapshot};
 use crate::driver::{Driver, Setup};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::lock::ProjectLock;
+use crate::queue::chain::{Chain, Taken};
 use crate::session::secrets::RedactingWriter;
 use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
@@ -49,7 +53,26 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let (project, mut config) = args.target.resolve()?;
     config.claude.args.extend(args.claude_args);
     let state_root = state_dir::locate(|name| std::env::var_os(name))?;
-    start(&project, config, &args.target, &state_root, args.json)
+    let show = Show { json: args.json, group: None };
+    start(&project, config, &args.target, &state_root, show, Errand::TaskFile)
+}
+
+/// What a run is there for.
+#[derive(Debug)]
+pub enum Errand {
+    /// The task file as it is.
+    TaskFile,
+    /// Tasks of the queue.
+    Queue(Arc<Chain>),
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Show {
+    /// As events.
+    pub json: bool,
+    /// The process group that may draw on the terminal in the place of ours.
+    pub group: Option<i64>,
 }
 
 /// Supervises `project` (its real path) with `config`, which came from `target`,
@@ -59,14 +82,21 @@ pub fn start(
     mut config: Config,
     target: &TargetArgs,
     state_root: &Path,
-    json: bool,
+    show: Show,
+    errand: Errand,
 ) -> Result<u8> {
     let env = Env::of_process();
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
-    let mut ground = Ground::of(project, &config, target, &env)?;
     let last = LastRun::find(state.dir())?;
+    let last = match errand.look_at(last, project)? {
+        Before::Nothing => None,
+        Before::Run(last) => Some(last),
+        Before::Over(code) => return Ok(code),
+    };
+    let is_cancelled = errand.prepare(&mut config, project)?;
+    let mut ground = Ground::of(project, &config, target, &env, &errand)?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
     let watch = match last.as_ref().filter(|last| last.binds()) {
@@ -93,13 +123,71 @@ pub fn start(
         // What its end told a person to use was used, or is not needed.
         guard::global::discard_copy(&old);
     }
-    let ended = supervise(begun, state.dir(), json);
+    let ended = supervise(begun, state.dir(), show, is_cancelled);
     if ended.as_ref().is_ok_and(|ended| !ended.needs_copy) {
         // A run without an end is taken up again, and may need it then.
         guard::global::discard_copy(&run_dir);
     }
     drop(lock);
     ended.map(|ended| ended.code)
+}
+
+/// What was found of an earlier run.
+enum Before {
+    /// Nothing that matters.
+    Nothing,
+    /// This, which may have to be taken up.
+    Run(LastRun),
+    /// The run that was asked for is over already, with that exit code.
+    Over(u8),
+}
+
+impl Errand {
+    /// A run of the queue and one of the task file are not mixed: each takes up its own.
+    fn look_at(&self, last: Option<LastRun>, project: &Path) -> Result<Before> {
+        let Some(last) = last else { return Ok(Before::Nothing) };
+        let shown = project.display();
+        match self {
+            Errand::TaskFile if last.is_cut_off() && last.is_for_queue() => {
+                Err(Error::new(
+                    ErrorKind::Locked,
+                    format!("the last run of {shown} works for the queue, and was cut off"),
+                )
+                .hint("`longhaul queue run` takes it up again"))
+            }
+            Errand::Queue(chain) if chain.run_id() == last.run_id() => match last.exit_code() {
+                Some(code) => Ok(Before::Over(code)),
+                None => Ok(Before::Run(last)),
+            },
+            Errand::Queue(_) if last.is_cut_off() && !last.is_for_queue() => {
+                Err(Error::new(
+                    ErrorKind::Locked,
+                    format!("a run of {shown} that was cut off waits to be taken up"),
+                )
+                .hint("`longhaul run` there takes it up; the queue can go on after it"))
+            }
+            Errand::Queue(_) if last.is_cut_off() => {
+                // None of its tasks is in progress any more.
+                sweep::clear_run(&last.run_id().to_string());
+                Ok(Before::Nothing)
+            }
+            Errand::TaskFile | Errand::Queue(_) => Ok(Before::Run(last)),
+        }
+    }
+
+    /// Lays out what the task in hand needs. True if nobody wants it any more.
+    fn prepare(&self, config: &mut Config, project: &Path) -> Result<bool> {
+        let Errand::Queue(chain) = self else { return Ok(false) };
+        init::complete(project, config)?;
+        if let Taken::Trouble(why) = chain.take(Timestamp::now(), None)? {
+            return Err(Error::new(ErrorKind::NeedsPerson, why));
+        }
+        let Some(task) = chain.in_hand()? else { return Ok(false) };
+        if let Some(model) = task.model {
+            config.claude.args.extend(["--model".into(), model]);
+        }
+        Ok(task.is_cancelling)
+    }
 }
 
 /// A run that is over.
@@ -109,7 +197,7 @@ struct Ended {
     needs_copy: bool,
 }
 
-fn supervise(begun: Begun, state: &Path, json: bool) -> Result<Ended> {
+fn supervise(begun: Begun, state: &Path, show: Show, is_cancelled: bool) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
@@ -121,7 +209,7 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<Ended> {
         let signals = signals::take()
             .map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
         let control = control::listen(state)?;
-        let teller = show::teller(json);
+        let teller = show::teller(show.json, show.group);
         let mut driver = Driver::new(
             begun.setup,
             begun.guard,
@@ -133,6 +221,10 @@ fn supervise(begun: Begun, state: &Path, json: bool) -> Result<Ended> {
         )?;
         if let Some(lost) = begun.lost {
             driver.remember(lost);
+        }
+        if is_cancelled {
+            // Taken up only to be booked and ended.
+            driver.hear(Event::Operator { command: Command::StopNow });
         }
         driver.run(begun.first).await
     });

@@ -187,6 +187,11 @@ impl Driver {
         })
     }
 
+    /// Something that happens right after the first event.
+    pub fn hear(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
     /// Runs from `first` to the end.
     ///
     /// # Errors
@@ -228,7 +233,7 @@ impl Driver {
     }
 
     async fn supervise(&mut self, first: Event) -> Result<Outcome> {
-        self.queue.push_back(first);
+        self.queue.push_front(first);
         let rounds = watchdog::Rounds::default();
         let _watching = rounds.watch();
         loop {

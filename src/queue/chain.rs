@@ -99,6 +99,15 @@ impl Chain {
         }
     }
 
+    /// The task that the run has in hand, or begins with.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn in_hand(&self) -> Result<Option<Task>> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.first(store.as_mut())
+    }
+
     /// The first task that was taken for this run and is not settled.
     fn first(&self, store: &mut dyn Store) -> Result<Option<Task>> {
         let all = store.in_progress()?;

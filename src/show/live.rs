@@ -42,6 +42,8 @@ pub struct Live {
     moments: Moments,
     drawn_at: Option<Timestamp>,
     ticked_at: Option<Timestamp>,
+    /// The process group that may draw, if not ours.
+    group: Option<i64>,
 }
 
 impl Live {
@@ -54,14 +56,20 @@ impl Live {
             moments: Moments::default(),
             drawn_at: None,
             ticked_at: None,
+            group: None,
         }
+    }
+
+    /// Draws when `group` has the terminal.
+    pub fn for_group(self, group: Option<i64>) -> Self {
+        Self { group, ..self }
     }
 
     fn draw(&mut self, now: Timestamp, view: &Snapshot<'_>) {
         if self.outlet.is_silent() {
             return;
         }
-        if !look::is_foreground() {
+        if !look::is_foreground(self.group) {
             self.painter.forget();
             return;
         }

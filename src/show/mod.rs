@@ -52,15 +52,18 @@ pub trait Teller {
 }
 
 /// The teller for standard output: events for `--json`, a live panel for a
-/// terminal that can redraw, plain lines for everything else.
-pub fn teller(json: bool) -> Box<dyn Teller> {
+/// terminal that can redraw, plain lines for everything else. `group` is a process
+/// group that may draw there in the place of ours.
+pub fn teller(json: bool, group: Option<i64>) -> Box<dyn Teller> {
     let outlet = outlet::Outlet::new(sink());
     if json {
         return Box::new(json::Json::new(outlet));
     }
     let zone = TimeZone::system();
     match look::Look::of_environment() {
-        Some(look) if stdout().is_terminal() => Box::new(live::Live::new(outlet, look, zone)),
+        Some(look) if stdout().is_terminal() => {
+            Box::new(live::Live::new(outlet, look, zone).for_group(group))
+        },
         Some(_) | None => Box::new(plain::Plain::new(outlet, zone)),
     }
 }
