@@ -47,6 +47,29 @@ impl RunFolder {
         Ok(newest.map(|path| Self { path }))
     }
 
+    /// The run `run_id`, if it has a journal.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn find(project_state: &Path, run_id: Uuid) -> Result<Option<Self>> {
+        let runs = project_state.join("runs");
+        let short = format!("-{}", &run_id.simple().to_string()[..8]);
+        let listing = match std::fs::read_dir(&runs) {
+            Ok(listing) => listing,
+            Err(e) if is_missing(&e) => return Ok(None),
+            Err(e) => return Err(cannot("read", &runs, e)),
+        };
+        for entry in listing {
+            let path = entry.map_err(|e| cannot("read", &runs, e))?.path();
+            let is_it =
+                path.file_name().is_some_and(|n| n.as_encoded_bytes().ends_with(short.as_bytes()));
+            if is_it && std::fs::symlink_metadata(path.join("journal")).is_ok() {
+                return Ok(Some(Self { path }));
+            }
+        }
+        Ok(None)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

@@ -27,6 +27,28 @@ pub fn take() -> io::Result<mpsc::UnboundedReceiver<i32>> {
     Ok(told)
 }
 
+/// The same, and a TERM when standard input ends: whoever holds its other end wants
+/// to be outlived by nothing.
+pub fn take_with_leash() -> io::Result<mpsc::UnboundedReceiver<i32>> {
+    let (tell, told) = mpsc::unbounded_channel();
+    let mut signals = take()?;
+    let by_leash = tell.clone();
+    tokio::spawn(async move {
+        while let Some(number) = signals.recv().await {
+            if tell.send(number).is_err() {
+                break;
+            }
+        }
+    });
+    std::thread::Builder::new().name("leash".into()).stack_size(64 << 10).spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut chunk = [0; 64];
+        while matches!(io::Read::read(&mut stdin, &mut chunk), Ok(n) if n > 0) {}
+        let _ = by_leash.send(SIGTERM);
+    })?;
+    Ok(told)
+}
+
 /// As the kernel shows it: `SigIgn` is a mask in hexadecimal, signal 1 its lowest bit.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -14,8 +14,10 @@ pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod print;
+pub mod queue;
 pub mod run;
 pub mod target;
+pub mod worker;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
 #[derive(Debug, Parser)]
@@ -45,6 +47,11 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Work off the task queue
+    Queue(queue::QueueArgs),
+    /// One run of the queue; started by `queue run`
+    #[command(name = worker::WORKER_COMMAND, hide = true)]
+    Worker(worker::WorkerArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -111,6 +118,8 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Queue(args) => queue::run(args),
+        Command::Worker(args) => worker::run(args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -148,24 +148,20 @@ impl Errand {
         let Some(last) = last else { return Ok(Before::Nothing) };
         let shown = project.display();
         match self {
-            Errand::TaskFile if last.is_cut_off() && last.is_for_queue() => {
-                Err(Error::new(
-                    ErrorKind::Locked,
-                    format!("the last run of {shown} works for the queue, and was cut off"),
-                )
-                .hint("`longhaul queue run` takes it up again"))
-            }
+            Errand::TaskFile if last.is_cut_off() && last.is_for_queue() => Err(Error::new(
+                ErrorKind::Locked,
+                format!("the last run of {shown} works for the queue, and was cut off"),
+            )
+            .hint("`longhaul queue run` takes it up again")),
             Errand::Queue(chain) if chain.run_id() == last.run_id() => match last.exit_code() {
                 Some(code) => Ok(Before::Over(code)),
                 None => Ok(Before::Run(last)),
             },
-            Errand::Queue(_) if last.is_cut_off() && !last.is_for_queue() => {
-                Err(Error::new(
-                    ErrorKind::Locked,
-                    format!("a run of {shown} that was cut off waits to be taken up"),
-                )
-                .hint("`longhaul run` there takes it up; the queue can go on after it"))
-            }
+            Errand::Queue(_) if last.is_cut_off() && !last.is_for_queue() => Err(Error::new(
+                ErrorKind::Locked,
+                format!("a run of {shown} that was cut off waits to be taken up"),
+            )
+            .hint("`longhaul run` there takes it up; the queue can go on after it")),
             Errand::Queue(_) if last.is_cut_off() => {
                 // None of its tasks is in progress any more.
                 sweep::clear_run(&last.run_id().to_string());

@@ -175,6 +175,8 @@ pub struct Assignment {
     pub actions: VecDeque<String>,
     /// Earlier ones that were left out.
     pub actions_left_out: u64,
+    /// The task file says blocked: a person is needed for this task, not for the run.
+    pub is_declared_blocked: bool,
     /// The task file says done; the run finds out what is next.
     pub(super) is_done: bool,
     /// The run's totals when it began.
@@ -204,6 +206,7 @@ impl Assignment {
             warnings: Vec::new(),
             actions: VecDeque::new(),
             actions_left_out: 0,
+            is_declared_blocked: false,
             is_done: false,
             mark,
             carried_tokens: 0,

@@ -11,6 +11,8 @@
 //! | file | knows |
 //! |---|---|
 //! | `chain` | a run of the queue: the task in its hand, and the way back to the store |
+//! | `dispatch` | which task goes to which worker, and what becomes of it |
+//! | `worker` | one worker, as its dispatcher sees it |
 //! | `task` | a task, its states, its result; ids, priorities |
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
@@ -32,6 +34,7 @@ pub const FILE_NAMES: [&str; 4] = [
 ];
 
 pub mod chain;
+pub mod dispatch;
 pub mod draft;
 mod order;
 mod outcome;
@@ -39,6 +42,7 @@ pub mod refusal;
 pub mod sqlite;
 pub mod store;
 pub mod task;
+pub mod worker;
 
 pub use draft::Draft;
 pub use refusal::{Code, QueueError, Refusal};

@@ -53,9 +53,7 @@ pub fn size() -> (usize, usize) {
 /// where the panel would be. `group` is asked for in the place of our own.
 pub fn is_foreground(group: Option<i64>) -> bool {
     match termios::tcgetpgrp(stdout()) {
-        Ok(front) => {
-            group.or_else(sweep::own_group) == Some(front.as_raw_nonzero().get().into())
-        }
+        Ok(front) => group.or_else(sweep::own_group) == Some(front.as_raw_nonzero().get().into()),
         // Not our controlling terminal: nobody else has a job there.
         Err(_) => true,
     }

@@ -63,7 +63,7 @@ pub fn teller(json: bool, group: Option<i64>) -> Box<dyn Teller> {
     match look::Look::of_environment() {
         Some(look) if stdout().is_terminal() => {
             Box::new(live::Live::new(outlet, look, zone).for_group(group))
-        },
+        }
         Some(_) | None => Box::new(plain::Plain::new(outlet, zone)),
     }
 }

@@ -130,6 +130,7 @@ impl Machine {
                 self.end_session(EndReason::Done);
             }
             Verdict::Blocked { reason } => {
+                self.with_assignment(|task| task.is_declared_blocked = true);
                 self.verdict = Some(Outcome::NeedsPerson { why: blocked(&reason) });
                 self.end_session(EndReason::Blocked);
             }
@@ -196,6 +197,7 @@ impl Machine {
             Verdict::Done if self.is_turned_over(now) => return,
             Verdict::Done => return self.finish(now, Outcome::Done),
             Verdict::Blocked { reason } => {
+                self.with_assignment(|task| task.is_declared_blocked = true);
                 return self.finish(now, Outcome::NeedsPerson { why: blocked(&reason) });
             }
             Verdict::Unreadable { problem, .. } => {

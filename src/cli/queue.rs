@@ -1,0 +1,301 @@
+//! `longhaul queue`: works off the queue, or says how it stands.
+
+use std::io::{IsTerminal as _, stdout};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::print;
+use super::target::TargetArgs;
+use super::worker::WORKER_COMMAND;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{self, Denied, ProjectLock};
+use crate::queue::dispatch::{Dispatcher, Plan, Tally, Told};
+use crate::queue::sqlite::SqliteStore;
+use crate::queue::store::{Counts, Store as _};
+use crate::queue::worker;
+use crate::session::sweep;
+use crate::{signals, state_dir, text};
+
+/// The lock of whoever works off the queue.
+pub const LOCK_NAME: &str = "queue.lock";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+     0  every task that was taken ended done
+     1  a task ended in error
+    10  a task waits for a person           40  the queue is being run already
+    20  queue.max_cost_usd_per_day is spent
+Otherwise those of `longhaul run`; 128+n when ended by signal n.
+
+Tasks that a queue run had in hand when it was cut off (kill -9, power) are taken
+up again by the next one.";
+
+/// `longhaul queue`
+#[derive(Debug, clap::Args)]
+pub struct QueueArgs {
+    #[command(subcommand)]
+    command: QueueCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum QueueCommand {
+    /// Work off the queue: each task, or each batch, is a supervised run
+    Run(RunArgs),
+    /// Say how many tasks there are, and who works them off
+    Status(StatusArgs),
+}
+
+/// Arguments of `longhaul queue run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct RunArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Only tasks of this project; otherwise those of all projects are taken
+    #[arg(long)]
+    only: bool,
+    /// Wait for more tasks when there are none left
+    #[arg(long)]
+    watch: bool,
+    /// One JSON object per event on standard output
+    #[arg(long)]
+    json: bool,
+    /// End when standard input ends
+    #[arg(long, hide = true)]
+    leash: bool,
+    /// Arguments for every session of the CLI, after `--`
+    #[arg(last = true, value_name = "CLAUDE_ARGS")]
+    claude_args: Vec<String>,
+}
+
+/// Arguments of `longhaul queue status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Only tasks of this project
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command, and gives the exit code.
+pub fn run(args: QueueArgs) -> Result<u8> {
+    match args.command {
+        QueueCommand::Run(args) => work(args),
+        QueueCommand::Status(args) => status(&args).map(|()| 0),
+    }
+}
+
+fn work(args: RunArgs) -> Result<u8> {
+    refuse_session()?;
+    let (project, config) = args.target.resolve()?;
+    let root = state_dir::locate(|name| std::env::var_os(name))?;
+    let root = state_dir::prepare(&root, &project)?;
+    let store = SqliteStore::open(&root)?;
+    let held = ProjectLock::take(&root.join(LOCK_NAME)).map_err(|denied| held_error(denied))?;
+    sweep::become_subreaper()?;
+    let plan = plan(&args, &config, &project, &root)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_stack_size(256 << 10)
+        .build()
+        .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))?;
+    let json = args.json;
+    let (code, tally) = runtime.block_on(async {
+        let signals = match args.leash {
+            true => signals::take_with_leash(),
+            false => signals::take(),
+        };
+        let signals =
+            signals.map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
+        let told = Box::new(move |told| tell(json, told));
+        Dispatcher::new(plan, Box::new(store), told).run(signals).await
+    })?;
+    drop(held);
+    tell_end(json, code, &tally)?;
+    Ok(code)
+}
+
+/// What a session starts must not have longhaul start more.
+pub fn refuse_session() -> Result<()> {
+    if std::env::var_os(sweep::RUN_VARIABLE).is_none() {
+        return Ok(());
+    }
+    Err(Error::usage("a session of longhaul cannot change or run the queue")
+        .hint("this process was started below a run; do it from a shell of your own"))
+}
+
+fn held_error(denied: Denied) -> Error {
+    match denied {
+        Denied::Held(holder) => {
+            let who = match holder {
+                Some(h) => format!("process {}, since {}", h.pid, h.since.rfc3339()),
+                None => "a process that left no name".into(),
+            };
+            Error::new(ErrorKind::Locked, format!("the queue is being run already ({who})")).hint(
+                "what you add now is worked off by it; `longhaul queue status` shows how far it is",
+            )
+        }
+        Denied::Io(e) => Error::io(ErrorKind::State, "cannot use the lock of the queue", e),
+    }
+}
+
+fn plan(args: &RunArgs, config: &Config, project: &Path, root: &Path) -> Result<Plan> {
+    let program = std::path::PathBuf::from("/proc/self/exe");
+    let mut before = vec![WORKER_COMMAND.into(), "--state".into(), root.into()];
+    if let Some(file) = &args.target.config {
+        let file = std::path::absolute(file).map_err(|e| {
+            Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
+        })?;
+        before.extend(["--config".into(), file.into()]);
+    }
+    for set in &args.target.set {
+        before.extend(["--set".into(), set.into()]);
+    }
+    let is_alone = config.queue.parallel == 1;
+    let inherits_output = is_alone && !args.json;
+    if args.json {
+        before.push("--json".into());
+    } else if inherits_output
+        && stdout().is_terminal()
+        && let Some(group) = sweep::own_group()
+    {
+        before.extend(["--group".into(), group.to_string().into()]);
+    }
+    let mut after: Vec<std::ffi::OsString> = Vec::new();
+    if !args.claude_args.is_empty() {
+        after.push("--".into());
+        after.extend(args.claude_args.iter().map(Into::into));
+    }
+    Ok(Plan {
+        state_root: root.to_owned(),
+        parallel: config.queue.parallel as usize,
+        only: args.only.then(|| project.to_owned()),
+        watch: args.watch,
+        max_cost_usd_per_day: config.queue.max_cost_usd_per_day,
+        worker: worker::Command { program, before, after, inherits_output },
+    })
+}
+
+#[derive(Serialize)]
+struct WarningLine<'a> {
+    event: &'static str,
+    ts: String,
+    project: Option<&'a Path>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct EndLine<'a> {
+    event: &'static str,
+    ts: String,
+    exit_code: u8,
+    done: u64,
+    error: u64,
+    blocked: u64,
+    cancelled: u64,
+    left: u64,
+    not_done: &'a [String],
+}
+
+fn tell(json: bool, told: Told) {
+    // Nobody reads: that must not end the night's work.
+    let _ = match told {
+        Told::Line { text, .. } if json => print::print(&format!("{text}\n")),
+        Told::Line { project, text } => {
+            let name = project.file_name().unwrap_or_default().to_string_lossy();
+            print::print(&format!("{}: {text}\n", text::safe(&name)))
+        }
+        Told::Warning { project, text } if json => {
+            let project = project.as_deref();
+            let ts = Timestamp::now().rfc3339();
+            let line = WarningLine { event: "queue_warning", ts, project, text: &text };
+            print::print(&format!("{}\n", text::json(&line, false).unwrap_or_default()))
+        }
+        Told::Warning { project, text } => {
+            let place = project.map(|p| format!("{}: ", p.display())).unwrap_or_default();
+            print::complain(&text::safe(&format!("warning: {place}{text}")));
+            Ok(())
+        }
+        Told::Moved { .. } => Ok(()),
+    };
+}
+
+fn tell_end(json: bool, code: u8, tally: &Tally) -> Result<()> {
+    let Tally { done, error, blocked, cancelled, left, named } = tally;
+    if json {
+        let line = EndLine {
+            event: "queue_finished",
+            ts: Timestamp::now().rfc3339(),
+            exit_code: code,
+            done: *done,
+            error: *error,
+            blocked: *blocked,
+            cancelled: *cancelled,
+            left: *left,
+            not_done: named,
+        };
+        return print::print(&format!("{}\n", text::json(&line, false).unwrap_or_default()));
+    }
+    let parts = [
+        (*done, "done"),
+        (*error, "in error"),
+        (*blocked, "blocked"),
+        (*cancelled, "cancelled"),
+        (*left, "back in the queue"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let mut out = match parts.is_empty() {
+        true => "queue: there was nothing to do\n".to_owned(),
+        false => format!("queue: {} (exit code {code})\n", parts.join(", ")),
+    };
+    for name in named {
+        out.push_str(&format!("  {name}; see `longhaul task show {}`\n", id_of(name)));
+    }
+    print::print(&out)
+}
+
+fn id_of(named: &str) -> &str {
+    named.split_once(": ").map_or(named, |(id, _)| id)
+}
+
+#[derive(Serialize)]
+struct StatusLine {
+    running: bool,
+    pid: Option<u32>,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+fn status(args: &StatusArgs) -> Result<()> {
+    let root = state_dir::locate(|name| std::env::var_os(name))?;
+    let project =
+        args.project.as_deref().map(|p| super::target::project_dir(Some(p))).transpose()?;
+    let counts = match SqliteStore::open_existing(&root)? {
+        Some(mut store) => store.counts(project.as_deref())?,
+        None => Counts::default(),
+    };
+    let held = lock::is_held(&root.join(LOCK_NAME))?;
+    let pid = held.as_ref().and_then(|holder| holder.as_ref().map(|h| h.pid));
+    if args.json {
+        let line = StatusLine { running: held.is_some(), pid, counts };
+        return print::print(&format!("{}\n", text::json(&line, false).unwrap_or_default()));
+    }
+    let who = match (held.is_some(), pid) {
+        (true, Some(pid)) => format!("is being run by process {pid}"),
+        (true, None) => "is being run".into(),
+        (false, _) => "is not being run (`longhaul queue run` works it off)".into(),
+    };
+    let Counts { queued, ready, in_progress, done, error, cancelled, blocked } = counts;
+    print::print(&format!(
+        "The queue {who}.\n\
+         {queued} queued ({ready} ready), {in_progress} in progress, {done} done, {error} in error, \
+         {blocked} blocked, {cancelled} cancelled\n"
+    ))
+}
