@@ -96,7 +96,7 @@ fn work(args: RunArgs) -> Result<u8> {
     let root = state_dir::locate(|name| std::env::var_os(name))?;
     let root = state_dir::prepare(&root, &project)?;
     let store = SqliteStore::open(&root)?;
-    let held = ProjectLock::take(&root.join(LOCK_NAME)).map_err(|denied| held_error(denied))?;
+    let held = ProjectLock::take(&root.join(LOCK_NAME)).map_err(held_error)?;
     sweep::become_subreaper()?;
     let plan = plan(&args, &config, &project, &root)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

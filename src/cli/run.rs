@@ -92,7 +92,7 @@ pub fn start(
     let last = LastRun::find(state.dir())?;
     let last = match errand.look_at(last, project)? {
         Before::Nothing => None,
-        Before::Run(last) => Some(last),
+        Before::Run(last) => Some(*last),
         Before::Over(code) => return Ok(code),
     };
     let is_cancelled = errand.prepare(&mut config, project)?;
@@ -137,7 +137,7 @@ enum Before {
     /// Nothing that matters.
     Nothing,
     /// This, which may have to be taken up.
-    Run(LastRun),
+    Run(Box<LastRun>),
     /// The run that was asked for is over already, with that exit code.
     Over(u8),
 }
@@ -155,7 +155,7 @@ impl Errand {
             .hint("`longhaul queue run` takes it up again")),
             Errand::Queue(chain) if chain.run_id() == last.run_id() => match last.exit_code() {
                 Some(code) => Ok(Before::Over(code)),
-                None => Ok(Before::Run(last)),
+                None => Ok(Before::Run(Box::new(last))),
             },
             Errand::Queue(_) if last.is_cut_off() && !last.is_for_queue() => Err(Error::new(
                 ErrorKind::Locked,
@@ -167,7 +167,7 @@ impl Errand {
                 sweep::clear_run(&last.run_id().to_string());
                 Ok(Before::Nothing)
             }
-            Errand::TaskFile | Errand::Queue(_) => Ok(Before::Run(last)),
+            Errand::TaskFile | Errand::Queue(_) => Ok(Before::Run(Box::new(last))),
         }
     }
 

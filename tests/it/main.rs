@@ -4,6 +4,7 @@
 
 mod a_bad_configuration_starts_nothing;
 mod a_bad_task_file_is_told_and_never_relaunched;
+mod a_batch_shares_one_session;
 mod a_compaction_is_held_and_the_session_cycled;
 mod a_damaged_transcript_does_not_stop_a_run;
 mod a_dead_turn_is_interrupted_and_a_slow_one_is_not;
@@ -38,6 +39,7 @@ mod nobody_answers_a_permission_prompt;
 mod odd_places_do_not_matter;
 mod one_run_holds_a_project;
 mod percentages_and_costs_are_the_clis_own;
+mod projects_run_side_by_side;
 mod questions_are_declined_and_the_work_goes_on;
 mod sessions_cycle_until_the_task_is_done;
 mod sink;

@@ -1,0 +1,41 @@
+//! Tasks of different projects run at once; those of one never do.
+
+use longhaul::demo::api::{Gate, Reply, Request};
+use longhaul::queue::{Store as _, TaskState};
+use serde_json::json;
+
+use super::support::{Lab, task_of, ticks_at_once};
+
+#[test]
+fn two_projects_at_once_and_never_two_tasks_of_one() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let lab = Lab::new(move |request: &Request| -> Reply {
+        // The first task of each project waits until both are at work.
+        let waits = !request.side && ["a1", "b1"].contains(&task_of(request).as_str());
+        let reply = ticks_at_once(request);
+        if waits { reply.behind(&held) } else { reply }
+    });
+    let other = lab.another_project("other");
+    for (id, project) in [("a1", &lab.project()), ("a2", &lab.project()), ("b1", &other)] {
+        lab.add(json!({"id": id, "description": "Do it", "project": project}));
+    }
+    let run = lab.queue_run(&["--set", "queue.parallel=3"]);
+    run.wait_event_where("both projects at work", |events| {
+        let started =
+            |id: &str| events.iter().any(|e| e["event"] == "task_started" && e["task_id"] == id);
+        (started("a1") && started("b1")).then_some(())
+    });
+    assert_eq!(lab.store().in_progress().unwrap().len(), 2, "a2 waits for its project");
+    gate.open();
+    let run = run.finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    assert_eq!(run.count("task_finished"), 3);
+    for id in ["a1", "a2", "b1"] {
+        assert_eq!(lab.result(id).status, TaskState::Done);
+    }
+    let ids: std::collections::BTreeSet<_> =
+        run.events.iter().filter_map(|e| e["run_id"].as_str()).collect();
+    assert_eq!(ids.len(), 3, "each its own run");
+    assert_eq!(lab.alive(), []);
+}
