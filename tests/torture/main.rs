@@ -16,6 +16,7 @@ mod procfs;
 mod script;
 mod support;
 
+mod a_queue_shot_at_any_moment_loses_no_task;
 mod a_run_shot_at_any_moment_is_carried_to_its_end;
 mod a_spinner_is_no_sign_of_life;
 mod every_exit_is_told_as_it_was;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use arena::Arena;
 pub use chance::{Dice, Seed, count, share};
-pub use oracle::{Audit, audit};
+pub use oracle::{Audit, audit, tokens_of_all_sessions};
 pub use running::{Running, kill, wait_for, wait_until};
 
 /// No fact a test waits for takes this long on a loaded two-core machine.

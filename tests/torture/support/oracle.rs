@@ -139,3 +139,19 @@ fn used(main: &Path) -> Used {
     }
     Used { tokens, responses: messages.len() as u64 }
 }
+
+/// Tokens of all sessions that ever wrote a transcript here, in the order input,
+/// output, written to the cache, read from it.
+pub fn tokens_of_all_sessions(arena: &Arena) -> [u64; 4] {
+    let folder = arena.home.transcript(&arena.project(), "x");
+    let folder = folder.parent().unwrap();
+    let mut sum = [0; 4];
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|kind| kind == "jsonl") {
+            for (sum, more) in sum.iter_mut().zip(used(&entry.path()).tokens) {
+                *sum += more;
+            }
+        }
+    }
+    sum
+}
