@@ -39,6 +39,15 @@ impl Report {
             page.blank();
             self.table(&mut page, zone);
         }
+        if let Some(queue) = self.queue.as_ref().filter(|queue| !queue.tasks.is_empty()) {
+            page.blank();
+            for line in queue.table() {
+                page.line(&line);
+            }
+            if let Some(words) = queue.saved() {
+                page.paragraph(&words);
+            }
+        }
         if !self.warnings.is_empty() {
             page.blank();
             page.line("Look at this:");
@@ -62,11 +71,17 @@ impl Report {
 
     /// How it ended, and whether the reader must do something.
     fn headline(&self, zone: &TimeZone) -> String {
-        let tally = match self.tasks_total {
-            0 => "no task boxes seen".to_owned(),
-            total => format!("{} of {total} tasks ticked", self.tasks_done_after),
+        let tally = match (&self.queue, self.tasks_total) {
+            (Some(queue), _) => {
+                format!("{} of {} tasks of the queue done", queue.done(), queue.tasks.len())
+            }
+            (None, 0) => "no task boxes seen".to_owned(),
+            (None, total) => format!("{} of {total} tasks ticked", self.tasks_done_after),
         };
         match &self.ended {
+            Ended::With(Outcome::Done) if self.queue.is_some() => {
+                format!("DONE: {tally}. {}", self.or_warn("There is nothing you must do."))
+            }
             Ended::With(Outcome::Done) => {
                 let proof = if self.verify { ", and the verify command passed" } else { "" };
                 let after = self.or_warn("There is nothing you must do.");
@@ -121,8 +136,9 @@ impl Report {
             ),
             Ended::Running => format!("RUNNING: {} ({tally}).", self.message),
             Ended::Interrupted => format!(
-                "INTERRUPTED: {} ({tally}). The next `longhaul run` carries on with this run.",
-                self.message
+                "INTERRUPTED: {} ({tally}). The next `longhaul {}` carries on with this run.",
+                self.message,
+                if self.queue.is_some() { "queue run" } else { "run" }
             ),
         }
     }
@@ -148,10 +164,12 @@ impl Report {
             None => "without an end so far".into(),
         };
         page.fact("time", &format!("{} ({began} {ended})", text::span(self.elapsed_ms)));
-        page.fact(
-            "tasks",
-            &words::tasks(self.tasks_done_before, self.tasks_done_after, self.tasks_total),
-        );
+        if self.queue.is_none() {
+            page.fact(
+                "tasks",
+                &words::tasks(self.tasks_done_before, self.tasks_done_after, self.tasks_total),
+            );
+        }
         page.fact("sessions", &self.session_words());
         if let Some(words) = self.window_words() {
             page.fact("window", &words);

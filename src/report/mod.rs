@@ -6,9 +6,12 @@ mod human;
 pub(crate) mod staged;
 pub mod standstill;
 pub mod status;
+mod tasks;
 pub mod words;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use tasks::{QueueReport, TaskReport};
 
 use crate::clock;
 use crate::cycle::event::Exit;
@@ -138,6 +141,8 @@ pub struct Report {
     pub verify: bool,
     /// Sums over all cycles.
     pub totals: Totals,
+    /// What it did for the queue; null for a run of the task file.
+    pub queue: Option<QueueReport>,
     /// Every cycle, the first first.
     pub cycles: Vec<CycleReport>,
     /// What the run waited for.
@@ -315,6 +320,10 @@ impl Report {
             tasks_total: tasks.total,
             verify: view.params().verify,
             totals,
+            queue: view
+                .params()
+                .queue
+                .then(|| QueueReport::of(view.assignments(), &view.measured(view.last_event_at()))),
             waits: view.waits().iter().map(Wait::of).collect(),
             failures: view
                 .failures()

@@ -144,3 +144,12 @@ pub fn outcome(outcome: &Outcome) -> &'static str {
         Outcome::Stopped { .. } => "stopped",
     }
 }
+
+/// The status of a task of the queue.
+pub fn task_status(status: &'static str) -> &'static str {
+    match status {
+        "in_progress" => "in progress",
+        "queued" => "back in the queue",
+        other => other,
+    }
+}

@@ -43,6 +43,18 @@ fn five_tasks_of_a_batch_run_in_one_session() {
     let total = report["totals"]["cost_usd"].as_f64().unwrap();
     assert!((cost - total).abs() < 1e-5, "{cost} {total}");
 
+    let queue = &report["queue"];
+    assert_eq!(queue["shared"], 4);
+    // Four sessions of their own would have loaded what this one did.
+    assert_eq!(queue["saved_tokens"], 4 * 20_000, "{queue:#}");
+    let added: u64 =
+        queue["tasks"].as_array().unwrap().iter().map(|t| t["tokens"].as_u64().unwrap()).sum();
+    assert_eq!(report["totals"]["tokens"], added);
+    let told = lab.longhaul_output(&["report"]).stdout;
+    assert!(told.starts_with("DONE: 5 of 5 tasks of the queue done."), "{told}");
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("80,000 tokens of loading saved against one session a task"), "{told}");
+
     let tasks = lab.read("dev-docs/tasks.md");
     assert!(tasks.contains("Task t5") && !tasks.contains("Task t4"), "{tasks}");
     assert_eq!(lab.alive(), []);
