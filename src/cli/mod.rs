@@ -17,6 +17,7 @@ pub mod print;
 pub mod queue;
 pub mod run;
 pub mod target;
+pub mod task;
 pub mod worker;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
@@ -47,6 +48,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Put tasks into the queue, list, change, cancel and archive them
+    Task(task::TaskArgs),
     /// Work off the task queue
     Queue(queue::QueueArgs),
     /// One run of the queue; started by `queue run`
@@ -118,6 +121,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Task(args) => task::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),
         Command::Demo(args) => demo::run(&args),

@@ -36,6 +36,8 @@ pub const FILE_NAMES: [&str; 4] = [
 pub mod chain;
 pub mod dispatch;
 pub mod draft;
+#[cfg(test)]
+mod model;
 mod order;
 mod outcome;
 pub mod refusal;
