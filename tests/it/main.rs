@@ -16,6 +16,7 @@ mod a_new_user_gets_from_init_to_done;
 mod a_person_is_notified;
 mod a_person_steers_the_live_run;
 mod a_question_nobody_hears_ends_the_run;
+mod a_queue_run_ends_as_its_tasks_did;
 mod a_run_needs_no_terminal;
 mod a_run_refuses_in_the_words_of_doctor;
 mod a_signal_ends_the_run_politely;
