@@ -14,12 +14,14 @@
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
 //! | `store` | what the queue's engine can do |
+//! | `files` | the seed's files in each project: shown, and their edits taken over |
 //!
 //! A task belongs to the store from the moment it is accepted. Every change of
 //! its state is one transaction of the store; the files below `data/` and the
 //! hub are faces of it.
 
 pub mod draft;
+pub mod files;
 pub mod refusal;
 pub mod store;
 pub mod task;
