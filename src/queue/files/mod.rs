@@ -10,14 +10,18 @@
 //! | `memory` | what longhaul wrote there before |
 //! | `take` | from the queue file into the store |
 //! | `show` | from the store into the files |
+//! | `reduction` | archiving, and what it saves |
+//! | `import` | a queue that the seed's own programs left |
 //! | `lockfile` | `execute_queue.lock`, for those who look at it |
 //!
 //! `dev-docs/QUEUE_FILES.md` is for those who write to the files.
 
+pub mod import;
 mod judge;
 pub mod lockfile;
 mod memory;
 mod place;
+pub mod reduction;
 mod shape;
 mod show;
 mod take;
@@ -38,6 +42,7 @@ use memory::{Memory, SeenFile};
 use place::{Folder, Print};
 
 pub use place::{ARCHIVE, LOCK, MAX_READ_BYTES, QUEUE, RESULTS};
+pub use reduction::{Cutoff, Reduction, archive};
 
 /// Lines of each kind that are told; the rest is counted.
 const MAX_LINES: usize = 20;

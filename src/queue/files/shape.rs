@@ -173,7 +173,7 @@ impl Theirs {
 
 #[derive(Default)]
 struct TopLevel {
-    tasks: Option<Entries>,
+    tasks: Option<Entries<MAX_ENTRIES>>,
     revision: Option<u64>,
     unknown: Vec<(String, Box<RawValue>)>,
 }
@@ -215,31 +215,32 @@ impl<'de> Deserialize<'de> for TopLevel {
     }
 }
 
-struct Entries(Vec<(String, Box<RawValue>)>);
+/// A JSON object in its order, of at most so many entries.
+pub(super) struct Entries<const MAX: usize>(pub(super) Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de, const MAX: usize> Deserialize<'de> for Entries<MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Entries;
+        struct Reader<const MAX: usize>;
+        impl<'de, const MAX: usize> Visitor<'de> for Reader<MAX> {
+            type Value = Entries<MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tasks by their id (`longhaul task import` takes lists)")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
-                    if entries.len() > MAX_ENTRIES {
-                        let message = format!("it has more than {MAX_ENTRIES} tasks");
+                    if entries.len() > MAX {
+                        let message = format!("it has more than {MAX} tasks");
                         return Err(de::Error::custom(message));
                     }
                 }
                 Ok(Entries(entries))
             }
         }
-        from.deserialize_map(Reader)
+        from.deserialize_map(Reader::<MAX>)
     }
 }
 

@@ -551,3 +551,28 @@ fn the_lock_file_is_for_those_who_look_at_it() {
     fs::create_dir(lab.path(LOCK)).unwrap();
     assert!(lockfile::write(&lab.project, folder, 19, NOW).is_err());
 }
+
+#[test]
+fn archiving_shows_what_it_saves() {
+    let mut lab = Lab::new();
+    for n in 0..30 {
+        lab.add(&format!("t{n}"), "work");
+        lab.store.finish(&format!("t{n}"), TaskState::Done, NOW - 8 * 86_400_000);
+    }
+    lab.add("open", "work");
+    let cutoff = Cutoff { age_ms: 7 * 86_400_000, keep_recent: 10 };
+    let projects: [&Path; 1] = [&lab.project];
+    let folder = Some(Path::new("data"));
+    let found = archive(&mut lab.store, &projects, folder, &lab.state, NOW, cutoff).unwrap();
+    assert_eq!(found.moved, 20);
+    let size = |name: &str| fs::read(lab.path(name)).unwrap();
+    let after = [size(QUEUE), size(RESULTS)].concat();
+    assert_eq!(found.after.bytes, after.len() as u64);
+    assert_eq!(found.after.lines, after.iter().filter(|byte| **byte == b'\n').count() as u64);
+    assert!(found.before.bytes > 2 * found.after.bytes, "{found:?}");
+    assert!(found.before.estimated_tokens >= found.before.bytes / 4);
+    assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
+    assert_eq!(lab.json(ARCHIVE)["results"].as_object().unwrap().len(), 20);
+    let again = archive(&mut lab.store, &projects, None, &lab.state, NOW, cutoff).unwrap();
+    assert_eq!(again, Reduction::default());
+}
