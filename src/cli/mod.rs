@@ -16,6 +16,7 @@ pub mod init;
 pub mod print;
 pub mod run;
 pub mod target;
+pub mod task;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
 #[derive(Debug, Parser)]
@@ -45,6 +46,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Put tasks into the queue, list, change, cancel and archive them
+    Task(task::TaskArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -111,6 +114,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Task(args) => task::run(args),
         Command::Demo(args) => demo::run(&args),
     }
 }
