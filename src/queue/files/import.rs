@@ -70,6 +70,7 @@ pub fn read(bytes: &[u8], project: &Path, rename: bool) -> Result<Plan, Refusal>
     let list = entries(bytes).map_err(malformed)?;
     let mut plan = Plan::default();
     let mut found = Vec::new();
+    let done = done_ids(&list);
     for entry in list {
         match entry {
             Ok(entry) => found.extend(plan.sort_out(entry)),
@@ -77,7 +78,19 @@ pub fn read(bytes: &[u8], project: &Path, rename: bool) -> Result<Plan, Refusal>
         }
     }
     plan.check(found, project, rename);
+    // What is done need not be waited for.
+    for task in &mut plan.tasks {
+        task.after.retain(|id| !done.contains(id.as_str()));
+    }
     Ok(plan)
+}
+
+fn done_ids(list: &[Result<Found, Bad>]) -> HashSet<String> {
+    let is_done = |entry: &&Found| {
+        let status = entry.fields.get("status").and_then(Value::as_str);
+        matches!(status, Some("done" | "completed"))
+    };
+    list.iter().flatten().filter(is_done).filter_map(|entry| entry.id.clone()).collect()
 }
 
 impl Plan {
@@ -362,13 +375,14 @@ mod tests {
     fn what_is_over_stays_behind_and_what_died_is_taken_up_again() {
         let task = |status: &str| json!({"description": "x", "status": status});
         let plan = plan_of(
-            &json!({"q": task("queued"), "p": task("in_progress"), "d": task("done"),
+            &json!({"q": {"description": "x", "after": ["d", "p"]}, "p": task("in_progress"), "d": task("done"),
                 "c": task("completed"), "d2": task("done"), "e": task("error"),
                 "x": task("cancelled"), "s": task("someday")}),
             false,
         );
         assert_eq!(ids(&plan), ["p", "q"]);
         assert_eq!(plan.taken_up_again, ["p"]);
+        assert_eq!(plan.tasks[1].after.len(), 1, "what is done is not waited for");
         let finished: Vec<_> = plan.finished.iter().map(|(k, n)| (k.as_str(), *n)).collect();
         assert_eq!(finished, [("cancelled", 1), ("completed", 1), ("done", 2), ("error", 1)]);
         assert_eq!(reasons(&plan), [("s", "invalid_parameter")]);
@@ -387,6 +401,16 @@ mod tests {
         assert_eq!(kept_out, [("assigned_by", 2), ("project", 1), ("verify", 1)]);
         let a = &plan.tasks[0];
         assert_eq!((&a.verify, &a.batch_id, a.budget_usd), (&None, &None, Some(2.0)));
+        assert_eq!(a.after[0].as_str(), "b");
+        assert_ne!(a.project, Path::new("/"));
+    }
+
+    #[test]
+    fn ids_that_cannot_be_one_are_told_or_renamed() {
+        let file = json!({"tasks": {"Fix the bug!": {"description": "x"},
+            "Fix_the_bug_": {"description": "x", "after": ["Fix the bug!"]},
+            "--": {"description": "x"}, "": {"description": "x"}, "ok": {"description": " "}}});
+        let plan = plan_of(&file, false);
         let expected = [
             ("Fix the bug!", "invalid_id"),
             ("Fix_the_bug_", "invalid_id"),

@@ -42,7 +42,7 @@ use memory::{Memory, SeenFile};
 use place::{Folder, Print};
 
 pub use place::{ARCHIVE, LOCK, MAX_READ_BYTES, QUEUE, RESULTS};
-pub use reduction::{Cutoff, Reduction, archive};
+pub use reduction::{Cutoff, Reduction, Size, archive};
 
 /// Lines of each kind that are told; the rest is counted.
 const MAX_LINES: usize = 20;

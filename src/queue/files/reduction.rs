@@ -67,6 +67,22 @@ pub struct Reduction {
     pub synced: Vec<Synced>,
 }
 
+impl Reduction {
+    /// What was saved, for a person.
+    pub fn sentence(&self) -> String {
+        use crate::text::{count, tokens};
+        let (before, after) = (self.before, self.after);
+        format!(
+            "queue and results to read: {} -> {}, about {} -> {} tokens (estimated: a token is \
+             {BYTES_PER_TOKEN} bytes)",
+            count(before.lines, "line", "lines"),
+            count(after.lines, "line", "lines"),
+            tokens(before.estimated_tokens),
+            tokens(after.estimated_tokens)
+        )
+    }
+}
+
 /// What is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoff {
