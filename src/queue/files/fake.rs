@@ -14,12 +14,14 @@ pub(super) struct Fake {
     /// With the time each ended at and whether it was archived.
     pub(super) results: Vec<(TaskResult, i64, bool)>,
     version: u64,
-    /// Calls that change something until one fails.
+    /// Calls until one fails.
     pub(super) fuse: Option<u32>,
     /// Every id that was accepted, as often as it was.
     pub(super) accepted: Vec<String>,
     /// Every edit that was made.
     pub(super) edits: Vec<(String, Change)>,
+    /// Every cancellation that was made, with the attempt.
+    pub(super) cancels: Vec<(String, u32)>,
     pub(super) lists: u32,
 }
 
@@ -28,15 +30,18 @@ fn refused<T>(code: Code, message: &str) -> Result<T> {
 }
 
 impl Fake {
-    fn change(&mut self) -> Result<()> {
+    fn tick(&mut self) -> Result<()> {
         if let Some(left) = &mut self.fuse {
             if *left == 0 {
                 return Err(crate::Error::internal("the crash of the test").into());
             }
             *left -= 1;
         }
-        self.version += 1;
         Ok(())
+    }
+
+    fn change(&mut self) {
+        self.version += 1;
     }
 
     fn find(&mut self, id: &TaskId) -> Result<&mut Task> {
@@ -95,6 +100,7 @@ pub(super) fn result_of(task: &Task, unix_ms: i64) -> TaskResult {
 
 impl Store for Fake {
     fn add(&mut self, now: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+        self.tick()?;
         for (nth, task) in tasks.iter().enumerate() {
             let id = task.id.as_ref().unwrap();
             let twice = tasks[..nth].iter().any(|other| other.id == task.id);
@@ -107,7 +113,7 @@ impl Store for Fake {
                 return refused(Code::BatchProject, "a batch over two projects");
             }
         }
-        self.change()?;
+        self.change();
         let first = self.tasks.len();
         for task in tasks {
             let id = task.id.unwrap();
@@ -139,10 +145,12 @@ impl Store for Fake {
     }
 
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>> {
+        self.tick()?;
         Ok(self.tasks.iter().find(|task| task.id == *id).cloned())
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<Task>> {
+        self.tick()?;
         self.lists += 1;
         let fits = |task: &&Task| {
             (filter.states.is_empty() || filter.states.contains(&task.state))
@@ -155,6 +163,7 @@ impl Store for Fake {
     }
 
     fn counts(&mut self, project: Option<&Path>) -> Result<Counts> {
+        self.tick()?;
         let count = |state| {
             let fits = |task: &&Task| {
                 task.state == state && project.is_none_or(|project| task.project == project)
@@ -169,10 +178,11 @@ impl Store for Fake {
     }
 
     fn edit(&mut self, now: i64, id: &TaskId, change: &Change) -> Result<Task> {
+        self.tick()?;
         if !matches!(self.find(id)?.state, TaskState::Queued | TaskState::Blocked) {
             return refused(Code::WrongState, "not queued");
         }
-        self.change()?;
+        self.change();
         self.edits.push((id.to_string(), change.clone()));
         let task = self.find(id)?;
         if let Some(description) = &change.description {
@@ -190,10 +200,13 @@ impl Store for Fake {
     }
 
     fn cancel(&mut self, now: i64, id: &TaskId) -> Result<Task> {
+        self.tick()?;
         if matches!(self.find(id)?.state, TaskState::Done | TaskState::Error) {
             return refused(Code::WrongState, "over");
         }
-        self.change()?;
+        self.change();
+        let attempt = self.find(id)?.attempt;
+        self.cancels.push((id.to_string(), attempt));
         let task = self.find(id)?;
         task.updated_unix_ms = now;
         match task.state {
@@ -208,13 +221,14 @@ impl Store for Fake {
     }
 
     fn retry(&mut self, now: i64, id: &TaskId) -> Result<Task> {
+        self.tick()?;
         if matches!(
             self.find(id)?.state,
             TaskState::Queued | TaskState::InProgress | TaskState::Done
         ) {
             return refused(Code::WrongState, "not over");
         }
-        self.change()?;
+        self.change();
         let task = self.find(id)?;
         task.state = TaskState::Queued;
         task.is_cancelling = false;
@@ -244,10 +258,12 @@ impl Store for Fake {
     }
 
     fn result(&mut self, id: &TaskId) -> Result<Option<TaskResult>> {
+        self.tick()?;
         Ok(self.results.iter().rev().find(|(r, ..)| r.task_id == *id).map(|(r, ..)| r.clone()))
     }
 
     fn results(&mut self, filter: &ResultFilter) -> Result<Vec<TaskResult>> {
+        self.tick()?;
         let fits = |(result, _, is_archived): &&(TaskResult, i64, bool)| {
             filter.project.as_ref().is_none_or(|project| result.project == *project)
                 && filter.archived.is_none_or(|archived| archived == *is_archived)
@@ -260,7 +276,8 @@ impl Store for Fake {
     }
 
     fn archive(&mut self, before: i64, keep_recent: u32) -> Result<u64> {
-        self.change()?;
+        self.tick()?;
+        self.change();
         let old = self.results.len().saturating_sub(keep_recent as usize);
         let old = self.results[..old].iter_mut().filter(|(_, at, done)| *at < before && !done);
         let mut moved = 0;
@@ -276,6 +293,7 @@ impl Store for Fake {
     }
 
     fn version(&mut self) -> Result<u64> {
+        self.tick()?;
         Ok(self.version)
     }
 }

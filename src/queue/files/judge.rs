@@ -221,8 +221,12 @@ fn changed(
 ) -> Verdict {
     let theirs = shape::marks(fields);
     let differs = |field: &str| theirs.get(field) != base.marks.get(field);
-    // Left out is not changed: scripts write back what they know.
-    let is_set = |field: &str| theirs.contains_key(field) && differs(field);
+    let ours = known.task.map(shape::marks_of).unwrap_or_default();
+    // Left out is not changed: scripts write back what they know. Nor is what the
+    // queue says too.
+    let is_set = |field: &str| {
+        theirs.contains_key(field) && differs(field) && theirs.get(field) != ours.get(field)
+    };
     wrong.extend(SHOWN.iter().filter(|field| is_set(field)).map(|field| not_to_be_set(field)));
     let word = fields.get(STATUS).and_then(Value::as_str).unwrap_or("");
     let wants_cancel = is_set(STATUS) && is_cancelled(word);
@@ -239,7 +243,6 @@ fn changed(
     if wants_cancel {
         return cancel(id, base, task);
     }
-    let ours = shape::marks_of(task);
     let open: Vec<&str> =
         edited.into_iter().filter(|field| ours.get(*field) != theirs.get(*field)).collect();
     if open.is_empty() {

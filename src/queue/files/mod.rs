@@ -29,6 +29,8 @@ mod take;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -12,18 +12,18 @@ use crate::queue::Draft;
 use crate::queue::task::{Task, TaskState};
 
 /// 2027-01-15 08:00 UTC.
-const NOW: i64 = 1_800_000_000_000;
+pub(super) const NOW: i64 = 1_800_000_000_000;
 
-struct Lab {
+pub(super) struct Lab {
     _keep: tempfile::TempDir,
-    project: PathBuf,
-    state: PathBuf,
-    store: Fake,
-    now: i64,
+    pub(super) project: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) store: Fake,
+    pub(super) now: i64,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let keep = tempfile::tempdir().unwrap();
         let base = keep.path().canonicalize().unwrap();
         let (project, state) = (base.join("project"), base.join("state"));
@@ -32,7 +32,7 @@ impl Lab {
         Self { _keep: keep, project, state, store: Fake::default(), now: NOW }
     }
 
-    fn add(&mut self, id: &str, description: &str) -> Task {
+    pub(super) fn add(&mut self, id: &str, description: &str) -> Task {
         let draft = Draft {
             id: Some(id.into()),
             description: Some(description.into()),
@@ -42,30 +42,30 @@ impl Lab {
         self.store.add(self.now, vec![task]).unwrap().remove(0)
     }
 
-    fn try_sync(&mut self, patience: Patience) -> Result<Synced> {
+    pub(super) fn try_sync(&mut self, patience: Patience) -> Result<Synced> {
         self.now += 1_000;
         let place =
             Place { project: &self.project, folder: Path::new("data"), state_root: &self.state };
         sync(&mut self.store, place, self.now, patience)
     }
 
-    fn sync(&mut self) -> Synced {
+    pub(super) fn sync(&mut self) -> Synced {
         self.try_sync(Patience::Wait).unwrap()
     }
 
     /// A sync that finds nothing wrong.
-    fn sync_well(&mut self) -> Synced {
+    pub(super) fn sync_well(&mut self) -> Synced {
         let synced = self.sync();
         assert_eq!(synced.problems, Lines::default());
         assert!(!synced.is_unsettled);
         synced
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.project.join("data").join(name)
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub(super) fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
     }
 
@@ -80,7 +80,7 @@ impl Lab {
         fs::write(self.path(QUEUE), serde_json::to_vec(file).unwrap()).unwrap();
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub(super) fn ids(&self) -> Vec<String> {
         // serde_json sorts; the text has the order.
         let text = fs::read_to_string(self.path(QUEUE)).unwrap();
         let entries = shape::Theirs::parse(text.as_bytes()).unwrap().entries;
