@@ -64,18 +64,23 @@ pub(super) enum Verdict {
     Change(Box<Change>),
     /// It is not wanted any more.
     Cancel,
-    /// It cannot be had; every reason.
-    Reject(Vec<Refusal>),
 }
 
-/// Judges an entry of the file.
-pub(super) fn judge(id: &TaskId, fields: &Map<String, Value>, known: &Known<'_>) -> Verdict {
+/// Judges an entry of the file: what is to be done, and all that cannot be had. An
+/// entry is taken as a whole or not at all, but one that is not wanted any more is
+/// cancelled whatever else it says.
+pub(super) fn judge(
+    id: &TaskId,
+    fields: &Map<String, Value>,
+    known: &Known<'_>,
+) -> (Verdict, Vec<Refusal>) {
     let mut wrong = strange_fields(id, fields, known.project);
     let verdict = match known.base {
         Some(base) => changed(id, fields, base, known, &mut wrong),
         None => new(id, fields, known, &mut wrong),
     };
-    if wrong.is_empty() { verdict } else { Verdict::Reject(wrong) }
+    let is_taken = wrong.is_empty() || verdict == Verdict::Cancel;
+    (if is_taken { verdict } else { Verdict::Nothing }, wrong)
 }
 
 /// Judges that an entry is gone.

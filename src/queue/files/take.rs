@@ -235,8 +235,9 @@ impl Sync<'_> {
             project: self.place.project,
             is_stale: basis.is_stale,
         };
-        let verdict = judge::judge(&id, &fields, &known);
-        self.follow(&id, verdict)
+        let (verdict, wrong) = judge::judge(&id, &fields, &known);
+        let done = self.follow(&id, verdict)?;
+        Ok(if wrong.is_empty() { done } else { Err(wrong) })
     }
 
     fn take_removal(&mut self, id: &str, base: &BaseEntry) -> Result<()> {
@@ -266,7 +267,6 @@ impl Sync<'_> {
                 return Ok(Ok(None));
             }
             Verdict::Add(task) => return Ok(Ok(Some(*task))),
-            Verdict::Reject(refusals) => return Ok(Err(refusals)),
             Verdict::Change(change) => (self.store.edit(now, id, &change), "changed"),
             Verdict::Cancel => (self.store.cancel(now, id), "cancelled"),
         };

@@ -311,6 +311,16 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     assert_eq!(entry(&mut lab, "over", json!({"description": "new words"})), "task_exists");
     assert!(lab.store.edits.is_empty() && lab.store.accepted.len() == 4);
 
+    // Whatever else it says: what is not wanted is not run.
+    lab.add("d", "do d");
+    lab.sync_well();
+    let reasons = lab.refused(|file| {
+        file["tasks"]["d"]["status"] = json!("canceled");
+        file["tasks"]["d"]["cancelled_by"] = json!("me");
+    });
+    assert_eq!(reasons[0].0, "unknown_parameter");
+    assert_eq!(lab.store.get("d").state, TaskState::Cancelled);
+
     // Good and bad in one file.
     lab.script(|file| {
         file["tasks"]["a"]["verify"] = json!("x");
