@@ -17,19 +17,19 @@ const RESOLVE_TRIES: u32 = 8;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Opens the root folder itself; links are followed, since a person named it.
-pub(super) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, root, FOLDER, Mode::empty())
 }
 
 /// True if `path` is relative and names something below where it starts.
-pub(super) fn is_plain(path: &Path) -> bool {
+pub(crate) fn is_plain(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
         && path.components().any(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Opens `path` beneath `root`. `XDEV` means that it leads outside, `LOOP`
 /// that a link is in the way.
-pub(super) fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     if !is_plain(path) {
         return Err(Errno::XDEV);
     }
@@ -75,7 +75,7 @@ fn is_link(at: &OwnedFd, name: &OsStr) -> bool {
 }
 
 /// Opens the folder `path` beneath `root`, creating what is missing of it.
-pub(super) fn open_or_create_folder(
+pub(crate) fn open_or_create_folder(
     root: &OwnedFd,
     path: &Path,
     mode: Mode,
@@ -97,10 +97,48 @@ pub(super) fn open_or_create_folder(
     Ok(folder)
 }
 
+/// Opens the folder `path` beneath `root`, following no link at all; with a mode
+/// what is missing of it is created. Also says whether its last part is new.
+/// `LOOP` means that a link is in the way.
+pub(crate) fn open_folder_without_links(
+    root: &OwnedFd,
+    path: &Path,
+    create: Option<Mode>,
+) -> Result<(OwnedFd, bool), Errno> {
+    if !is_plain(path) {
+        return Err(Errno::XDEV);
+    }
+    let mut folder = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
+    let mut is_new = false;
+    for part in path.components() {
+        let Component::Normal(name) = part else {
+            continue;
+        };
+        is_new = false;
+        if let Some(mode) = create {
+            match rustix::fs::mkdirat(&folder, name, mode) {
+                Ok(()) => {
+                    rustix::fs::fsync(&folder)?;
+                    is_new = true;
+                }
+                Err(Errno::EXIST) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        let flags = FOLDER | OFlags::NOFOLLOW;
+        folder = match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
+            // With O_DIRECTORY a link is reported as "not a directory".
+            Err(Errno::NOTDIR) if is_link(&folder, name) => Err(Errno::LOOP),
+            other => other,
+        }?;
+    }
+    Ok((folder, is_new))
+}
+
 /// Writes `name` in `folder` so that a crash leaves the old file or the new
 /// one: a temporary file, fsync, rename, fsync of the folder. A symbolic link
 /// of that name is replaced, not followed.
-pub(super) fn write_atomically(
+pub(crate) fn write_atomically(
     folder: &OwnedFd,
     name: &OsStr,
     bytes: &[u8],
@@ -144,6 +182,28 @@ mod tests {
         assert_eq!(try_open("a/g"), Err(Errno::LOOP));
         assert_eq!(try_open("a/none"), Err(Errno::NOENT));
         assert_eq!(try_open("a/f/x"), Err(Errno::NOTDIR));
+    }
+
+    #[test]
+    fn no_link_is_followed_where_none_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(dir.path().join("f"), "x").unwrap();
+        symlink("a", dir.path().join("b")).unwrap();
+        let root = open_root(dir.path()).unwrap();
+        let try_open = |path: &str, mode| {
+            open_folder_without_links(&root, Path::new(path), mode).map(|(_, is_new)| is_new)
+        };
+        assert_eq!(try_open("a", None), Ok(false));
+        assert_eq!(try_open("a/c/d", None), Err(Errno::NOENT));
+        assert_eq!(try_open("a/c/d", Some(Mode::RWXU)), Ok(true));
+        assert_eq!(try_open("a/c/d", Some(Mode::RWXU)), Ok(false));
+        for create in [None, Some(Mode::RWXU)] {
+            assert_eq!(try_open("b", create), Err(Errno::LOOP));
+            assert_eq!(try_open("b/c", create), Err(Errno::LOOP));
+            assert_eq!(try_open("f", create), Err(Errno::NOTDIR));
+            assert_eq!(try_open("../x", create), Err(Errno::XDEV));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! touches the project goes through `beneath`, because an agent can put
 //! anything there: a symlink out of the tree, a FIFO, a gigabyte.
 
-mod beneath;
+pub(crate) mod beneath;
 pub mod git;
 pub mod handoff;
 pub mod keep;

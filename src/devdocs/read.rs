@@ -164,7 +164,7 @@ pub fn read_task_file(project_root: &Path, relative: &Path) -> Result<TaskFile, 
     TaskFile::parse(&bytes).map_err(TaskProblem::Parse)
 }
 
-fn kind_of(kind: FileType) -> &'static str {
+pub(crate) fn kind_of(kind: FileType) -> &'static str {
     match kind {
         FileType::Fifo => "a FIFO",
         FileType::Socket => "a socket",

@@ -20,6 +20,7 @@
 //! | `sqlite` | that engine: SQLite |
 //! | `order` | do tasks wait for each other? |
 //! | `outcome` | from what the runs did to the one result |
+//! | `files` | the seed's files in each project: shown, and their edits taken over |
 //!
 //! A task belongs to the store from the moment it is accepted. Every change of
 //! its state is one transaction of the store; the files below `data/` and the
@@ -36,6 +37,7 @@ pub const FILE_NAMES: [&str; 4] = [
 pub mod chain;
 pub mod dispatch;
 pub mod draft;
+pub mod files;
 #[cfg(test)]
 mod model;
 mod order;

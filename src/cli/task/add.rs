@@ -38,7 +38,7 @@ pub struct AddArgs {
     #[command(flatten)]
     options: TaskOptions,
     #[command(flatten)]
-    target: TargetArgs,
+    pub(super) target: TargetArgs,
     /// JSON instead of text for people
     #[arg(long)]
     json: bool,

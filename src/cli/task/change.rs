@@ -7,15 +7,16 @@ use super::{now_unix_ms, open, parse_id, print_json, print_task, usage};
 use crate::cli::print::print;
 use crate::cli::target::TargetArgs;
 use crate::error::{Error, Result};
+use crate::queue::files::{self, Cutoff, Size};
 use crate::queue::store::Change;
 use crate::queue::{Store, TaskState};
-use crate::text;
+use crate::{state_dir, text};
 
 /// Arguments of `longhaul task edit`.
 #[derive(Debug, clap::Args)]
 pub struct EditArgs {
     /// Which task
-    id: String,
+    pub(super) id: String,
     /// What is to be done instead
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     description: Option<String>,
@@ -30,7 +31,7 @@ pub struct EditArgs {
 #[derive(Debug, clap::Args)]
 pub struct OneArgs {
     /// Which task
-    id: String,
+    pub(super) id: String,
     /// JSON instead of text for people
     #[arg(long)]
     json: bool,
@@ -40,7 +41,7 @@ pub struct OneArgs {
 #[derive(Debug, clap::Args)]
 pub struct ArchiveArgs {
     #[command(flatten)]
-    target: TargetArgs,
+    pub(super) target: TargetArgs,
     /// JSON instead of text for people
     #[arg(long)]
     json: bool,
@@ -84,24 +85,42 @@ struct Archived {
     archived: u64,
     keep_recent: u32,
     archive_after_seconds: u64,
+    /// What there is to read in this project's queue and results.
+    before: Size,
+    after: Size,
 }
 
 /// `longhaul task archive`
 pub fn archive(args: &ArchiveArgs) -> Result<()> {
-    let (_, config) = args.target.resolve()?;
-    let (after_ms, keep_recent) = (config.queue.archive_after_ms, config.queue.keep_recent);
-    let age_ms = i64::try_from(after_ms).unwrap_or(i64::MAX);
-    let moved = open()?.archive(now_unix_ms().saturating_sub(age_ms), keep_recent)?;
+    let (project, config) = args.target.resolve()?;
+    let (age_ms, keep_recent) = (config.queue.archive_after_ms, config.queue.keep_recent);
+    let mut store = open()?;
+    let state_root = state_dir::locate(|name| std::env::var_os(name))?;
+    let done = files::archive(
+        &mut store,
+        &[&project],
+        config.queue.files.as_deref(),
+        &state_root,
+        now_unix_ms(),
+        Cutoff { age_ms, keep_recent },
+    )?;
+    done.synced.iter().for_each(super::faces::tell);
     if args.json {
         return print_json(&Archived {
-            archived: moved,
+            archived: done.moved,
             keep_recent,
-            archive_after_seconds: after_ms / 1_000,
+            archive_after_seconds: age_ms / 1_000,
+            before: done.before,
+            after: done.after,
         });
     }
-    print(&format!(
+    let mut out = format!(
         "moved {} older than {} to the archive; the newest {keep_recent} of each project stay\n",
-        text::count(moved, "result", "results"),
-        text::about(after_ms)
-    ))
+        text::count(done.moved, "result", "results"),
+        text::about(age_ms)
+    );
+    if config.queue.files.is_some() {
+        out.push_str(&format!("{}\n", done.sentence()));
+    }
+    print(&out)
 }

@@ -33,7 +33,7 @@ pub struct ListArgs {
     batch: Option<String>,
     /// Only those of this project (otherwise of all)
     #[arg(long, value_name = "DIR")]
-    project: Option<PathBuf>,
+    pub(super) project: Option<PathBuf>,
     /// At most so many (50; no limit with --json)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -46,7 +46,7 @@ pub struct ListArgs {
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
     /// Which task
-    id: String,
+    pub(super) id: String,
     /// JSON instead of text for people
     #[arg(long)]
     json: bool,

@@ -10,6 +10,8 @@ use crate::state_dir;
 
 mod add;
 mod change;
+mod faces;
+mod import;
 mod list;
 mod options;
 mod view;
@@ -37,6 +39,8 @@ enum TaskCommand {
     Cancel(change::OneArgs),
     /// Queue a task once more that ended in error, blocked or cancelled
     Retry(change::OneArgs),
+    /// Take over a queue of the seed's shape: queued tasks, and those whose session died
+    Import(import::ImportArgs),
     /// Move old results to the archive (queue.archive_after, queue.keep_recent)
     Archive(change::ArchiveArgs),
 }
@@ -47,6 +51,8 @@ pub fn run(args: TaskArgs) -> Result<u8> {
     if !is_reading {
         refuse_sessions(|name| std::env::var_os(name))?;
     }
+    let about = faces::About::of(&args.command);
+    about.sync();
     match args.command {
         TaskCommand::Add(args) => add::add(*args),
         TaskCommand::List(args) => list::list(&args),
@@ -54,9 +60,13 @@ pub fn run(args: TaskArgs) -> Result<u8> {
         TaskCommand::Edit(args) => change::edit(*args),
         TaskCommand::Cancel(args) => change::cancel(&args),
         TaskCommand::Retry(args) => change::retry(&args),
+        TaskCommand::Import(args) => import::import(&args),
         TaskCommand::Archive(args) => change::archive(&args),
+    }?;
+    if !is_reading {
+        about.sync();
     }
-    .map(|()| 0)
+    Ok(0)
 }
 
 /// A session must not give itself work, nor take it from others.

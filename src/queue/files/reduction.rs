@@ -1,0 +1,127 @@
+//! Archiving, and what it saves whoever reads the files.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::place::{Folder, QUEUE, RESULTS};
+use super::{Patience, Place, Synced, sync};
+use crate::queue::store::{Result, Store};
+
+/// Bytes of JSON that make about one token.
+///
+/// English text has about four characters a token; JSON with its punctuation and
+/// identifiers has somewhat fewer, so the estimate is a low one. Only the API counts
+/// exactly, and it is not asked for this.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// How much there is to read in queue and results.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Size {
+    /// Lines.
+    pub lines: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// About how many tokens a session loads that reads them: bytes / 4.
+    pub estimated_tokens: u64,
+}
+
+impl Size {
+    fn of(place: &Place<'_>) -> Self {
+        let mut size = Size::default();
+        let folder = Folder::open(place.project, place.folder).ok().flatten();
+        for name in [QUEUE, RESULTS] {
+            // What cannot be read is told by the sync.
+            let file = folder.as_ref().and_then(|folder| folder.read(name).ok().flatten());
+            size = size.plus(file.map(|file| Size::of_text(&file.bytes)).unwrap_or_default());
+        }
+        size
+    }
+
+    fn of_text(bytes: &[u8]) -> Self {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let open_line = u64::from(bytes.last().is_some_and(|last| *last != b'\n'));
+        let bytes = bytes.len() as u64;
+        Self { lines: lines + open_line, bytes, estimated_tokens: bytes.div_ceil(BYTES_PER_TOKEN) }
+    }
+
+    fn plus(self, other: Size) -> Size {
+        Size {
+            lines: self.lines + other.lines,
+            bytes: self.bytes + other.bytes,
+            estimated_tokens: self.estimated_tokens + other.estimated_tokens,
+        }
+    }
+}
+
+/// What was archived, and what that saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reduction {
+    /// Results that were moved to the archive, of all projects.
+    pub moved: u64,
+    /// Queue and results of the given projects before.
+    pub before: Size,
+    /// The same afterwards.
+    pub after: Size,
+    /// What the syncs had to say.
+    pub synced: Vec<Synced>,
+}
+
+impl Reduction {
+    /// What was saved, for a person.
+    pub fn sentence(&self) -> String {
+        use crate::text::{count, tokens};
+        let (before, after) = (self.before, self.after);
+        format!(
+            "queue and results to read: {} -> {}, about {} -> {} tokens (estimated: a token is \
+             {BYTES_PER_TOKEN} bytes)",
+            count(before.lines, "line", "lines"),
+            count(after.lines, "line", "lines"),
+            tokens(before.estimated_tokens),
+            tokens(after.estimated_tokens)
+        )
+    }
+}
+
+/// What is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cutoff {
+    /// Results older than this, milliseconds (`queue.archive_after`).
+    pub age_ms: u64,
+    /// But for the newest so many of each project (`queue.keep_recent`).
+    pub keep_recent: u32,
+}
+
+/// Moves old results to the archive and writes the files of `projects` anew.
+///
+/// # Errors
+/// As [`sync`].
+pub fn archive(
+    store: &mut dyn Store,
+    projects: &[&Path],
+    folder: Option<&Path>,
+    state_root: &Path,
+    now_unix_ms: i64,
+    cutoff: Cutoff,
+) -> Result<Reduction> {
+    let places: Vec<Place<'_>> = match folder {
+        Some(folder) => {
+            projects.iter().map(|project| Place { project, folder, state_root }).collect()
+        }
+        None => Vec::new(),
+    };
+    let mut reduction = Reduction::default();
+    // What is still to be taken over or shown is no merit of the archive.
+    for place in &places {
+        reduction.synced.push(sync(store, *place, now_unix_ms, Patience::Wait)?);
+        reduction.before = reduction.before.plus(Size::of(place));
+    }
+    let age_ms = i64::try_from(cutoff.age_ms).unwrap_or(i64::MAX);
+    let before_unix_ms = now_unix_ms.saturating_sub(age_ms);
+    reduction.moved = store.archive(before_unix_ms, cutoff.keep_recent)?;
+    for place in &places {
+        reduction.synced.push(sync(store, *place, now_unix_ms, Patience::Wait)?);
+        reduction.after = reduction.after.plus(Size::of(place));
+    }
+    Ok(reduction)
+}

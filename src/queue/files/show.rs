@@ -1,0 +1,287 @@
+//! From the store into the files.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use super::judge::BaseEntry;
+use super::memory::{Base, SeenFile};
+use super::place::{ARCHIVE, Folder, QUEUE, RESULTS, Replaced, Seen};
+use super::{Sync, shape};
+use crate::queue::store::{Filter, Result, ResultFilter, Store};
+use crate::queue::task::{Task, TaskResult, TaskState};
+
+/// Most tasks that the queue file shows: every session that reads it pays for them.
+const MAX_TASKS: u32 = 500;
+/// Most results that the results file shows.
+const MAX_RESULTS: u32 = 500;
+/// Most results that the archive shows.
+const MAX_ARCHIVED: u32 = 1_000;
+/// Contents that a file may have because they were about to be written.
+const MAX_INTENTS: usize = 4;
+/// Larger a file does not become, bytes, however few it shows then; it is read again.
+const MAX_WRITTEN_BYTES: usize = 8 << 20;
+
+/// What became of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It says what it should.
+    Yes,
+    /// Somebody changed it meanwhile.
+    Changed,
+    /// It could not be written; the problem was told.
+    Failed,
+}
+
+impl Sync<'_> {
+    /// Has the project anything to show?
+    pub(super) fn has_anything(&mut self) -> Result<bool> {
+        let filter =
+            Filter { project: Some(self.place.project.to_owned()), limit: 1, ..Filter::default() };
+        Ok(!self.store.list(&filter)?.is_empty())
+    }
+
+    /// Writes the queue file if it should say something else than `file` does.
+    pub(super) fn show_queue(&mut self, folder: &Folder, file: Option<&Seen>) -> Result<Shown> {
+        let (tasks, omitted) = self.open_tasks()?;
+        let standing = file.map(|file| shape::digest(&file.bytes));
+        let known = self.memory.last.revision;
+        let as_known = known.map(|known| shape::queue_file(&tasks, omitted, known));
+        if standing.is_some() && standing == as_known.map(|bytes| shape::digest(&bytes)) {
+            Self::look(folder, QUEUE, &mut self.memory.last.queue);
+            return Ok(Shown::Yes);
+        }
+        let revision = self.memory.next_revision(self.now_unix_ms);
+        let bytes = shape::queue_file(&tasks, omitted, revision);
+        let entries = tasks.iter().map(|task| (task.id.to_string(), BaseEntry::of(task)));
+        let entries: BTreeMap<String, BaseEntry> = entries.collect();
+        // Before it appears: what is in the file can always be compared.
+        self.memory.keep(&Base::new(revision, shape::digest(&bytes), entries))?;
+        match folder.replace(QUEUE, &bytes, file) {
+            Ok(Replaced::Yes) => {
+                self.memory.last.revision = Some(revision);
+                Self::look(folder, QUEUE, &mut self.memory.last.queue);
+                self.synced.has_written = true;
+                Ok(Shown::Yes)
+            }
+            Ok(Replaced::Changed) => Ok(Shown::Changed),
+            Err(err) => {
+                self.cannot(&format!("write {QUEUE}"), err);
+                Ok(Shown::Failed)
+            }
+        }
+    }
+
+    /// The tasks that are not over, in the order they will be run, and how many more
+    /// there are.
+    fn open_tasks(&mut self) -> Result<(Vec<Task>, u64)> {
+        let project = self.place.project;
+        let mut tasks = self.store.list(&Filter {
+            states: vec![TaskState::InProgress, TaskState::Queued],
+            project: Some(project.to_owned()),
+            limit: MAX_TASKS,
+            ..Filter::default()
+        })?;
+        keep_within(&mut tasks, |task| shape::bytes_of(&shape::Entry::of(task)));
+        let counts = self.store.counts(Some(project))?;
+        let omitted = (counts.queued + counts.in_progress).saturating_sub(tasks.len() as u64);
+        Ok((tasks, omitted))
+    }
+
+    /// Writes results and archive if they should say something else. False if that
+    /// failed.
+    pub(super) fn result_files(&mut self, folder: &Folder) -> Result<bool> {
+        let project = self.place.project;
+        let (results, omitted) = newest(self.store, project, false, MAX_RESULTS)?;
+        let results_file = shape::results_file(&results, omitted);
+        let (archived, omitted) = newest(self.store, project, true, MAX_ARCHIVED)?;
+        let mut tasks = Vec::new();
+        for result in &archived {
+            tasks.extend(self.store.task(&result.task_id)?);
+        }
+        let archive_file = shape::archive_file(&tasks, &archived, omitted);
+        let mut seen = std::mem::take(&mut self.memory.last.results);
+        // As long as there are no results, somebody's own from before may stay.
+        let is_free = matches!(folder.print(RESULTS), Ok(None));
+        let is_wanted = !results.is_empty() || is_free || !seen.digests.is_empty();
+        let is_shown = !is_wanted || self.result_file(folder, RESULTS, &results_file, &mut seen)?;
+        self.memory.last.results = seen;
+        let mut seen = std::mem::take(&mut self.memory.last.archive);
+        let is_wanted = !archived.is_empty() || !seen.digests.is_empty();
+        let is_kept = !is_wanted || self.result_file(folder, ARCHIVE, &archive_file, &mut seen)?;
+        self.memory.last.archive = seen;
+        Ok(is_shown && is_kept)
+    }
+
+    /// A file that longhaul alone writes: somebody else's is moved out of the way.
+    fn result_file(
+        &mut self,
+        folder: &Folder,
+        name: &str,
+        bytes: &[u8],
+        seen: &mut SeenFile,
+    ) -> Result<bool> {
+        let wanted = shape::digest(bytes);
+        let print = match folder.print(name) {
+            Ok(print) => print,
+            Err(problem) => {
+                self.cannot_read(Some(name), &problem);
+                return Ok(false);
+            }
+        };
+        let is_as_left = print == seen.print && super::is_trusted(seen);
+        if is_as_left && print.is_some() && seen.digests == [wanted.clone()] {
+            return Ok(true);
+        }
+        let standing = match folder.read(name) {
+            Ok(file) => file,
+            // Too large to be ours: moved, not read.
+            Err(crate::devdocs::read::ReadProblem::TooLarge { .. }) => {
+                return Ok(
+                    self.move_aside(folder, name) && self.write(folder, name, bytes, None, seen)
+                );
+            }
+            Err(problem) => {
+                self.cannot_read(Some(name), &problem);
+                return Ok(false);
+            }
+        };
+        let digest = standing.as_ref().map(|file| shape::digest(&file.bytes));
+        if digest.as_ref() == Some(&wanted) {
+            seen.digests = vec![wanted];
+            Self::look(folder, name, seen);
+            return Ok(true);
+        }
+        let is_foreign = digest.is_some_and(|digest| !seen.digests.contains(&digest));
+        let standing = standing.filter(|_| !is_foreign);
+        if is_foreign && !self.move_aside(folder, name) {
+            return Ok(false);
+        }
+        Ok(self.write(folder, name, bytes, standing.as_ref(), seen))
+    }
+
+    fn move_aside(&mut self, folder: &Folder, name: &str) -> bool {
+        match folder.move_aside(name, self.now_unix_ms) {
+            Ok(to) => {
+                let name = folder.name(name);
+                let line = format!(
+                    "{}: results are written by longhaul alone; what stood there was put aside as {}",
+                    name.display(),
+                    to.display()
+                );
+                self.synced.problems.push(line);
+                self.synced.put_aside.push(to);
+                true
+            }
+            Err(err) => {
+                self.cannot(&format!("put {name} aside"), err);
+                false
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        folder: &Folder,
+        name: &str,
+        bytes: &[u8],
+        standing: Option<&Seen>,
+        seen: &mut SeenFile,
+    ) -> bool {
+        // Written down before: after a crash in between it must not pass for
+        // somebody else's.
+        let wanted = shape::digest(bytes);
+        seen.digests.retain(|digest| *digest != wanted);
+        seen.digests.push(wanted);
+        let old = seen.digests.len().saturating_sub(MAX_INTENTS);
+        seen.digests.drain(..old);
+        let intent = seen.clone();
+        let slot = if name == RESULTS {
+            &mut self.memory.last.results
+        } else {
+            &mut self.memory.last.archive
+        };
+        *slot = intent;
+        if let Err(err) = self.memory.save() {
+            self.tell_state(&err);
+            return false;
+        }
+        match folder.replace(name, bytes, standing) {
+            Ok(Replaced::Yes) => {
+                seen.digests.drain(..seen.digests.len() - 1);
+                Self::look(folder, name, seen);
+                self.synced.has_written = true;
+                true
+            }
+            // Next time.
+            Ok(Replaced::Changed) => false,
+            Err(err) => {
+                self.cannot(&format!("write {name}"), err);
+                false
+            }
+        }
+    }
+}
+
+/// Keeps so many from the beginning that they fit a file.
+fn keep_within<T>(items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) {
+    let mut room = MAX_WRITTEN_BYTES;
+    let fits = items.iter().take_while(|item| {
+        let size = bytes(item);
+        let has_room = size <= room;
+        room = room.saturating_sub(size);
+        has_room
+    });
+    let fits = fits.count();
+    items.truncate(fits);
+}
+
+/// The newest results, of each task the last one, the newest last; and how many more
+/// there are.
+fn newest(
+    store: &mut dyn Store,
+    project: &Path,
+    archived: bool,
+    limit: u32,
+) -> Result<(Vec<TaskResult>, u64)> {
+    let filter = |limit, offset| ResultFilter {
+        project: Some(project.to_owned()),
+        archived: Some(archived),
+        limit,
+        offset,
+        ..ResultFilter::default()
+    };
+    let mut results = store.results(&filter(limit, 0))?;
+    let found = results.len() as u64;
+    let total = if found < u64::from(limit) { found } else { count(store, limit, &filter)? };
+    let mut ids = HashSet::new();
+    results.reverse();
+    results.retain(|result| ids.insert(result.task_id.clone()));
+    let replaced = found - results.len() as u64;
+    keep_within(&mut results, shape::bytes_of);
+    results.reverse();
+    let omitted = (total - replaced).saturating_sub(results.len() as u64);
+    Ok((results, omitted))
+}
+
+/// How many results there are, of which `at_least` are known: found by halving.
+fn count(
+    store: &mut dyn Store,
+    at_least: u32,
+    filter: &dyn Fn(u32, u32) -> ResultFilter,
+) -> Result<u64> {
+    let mut has = |nth: u32| -> Result<bool> { Ok(!store.results(&filter(1, nth))?.is_empty()) };
+    let (mut low, mut high) = (at_least, at_least);
+    while has(high)? {
+        low = high.saturating_add(1);
+        high = high.saturating_mul(2);
+        if high == u32::MAX {
+            break;
+        }
+    }
+    // There are at least `low`, and not more than `high`.
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if has(middle)? { low = middle + 1 } else { high = middle }
+    }
+    Ok(u64::from(low))
+}

@@ -1,0 +1,394 @@
+//! From the queue file into the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::judge::{self, BaseEntry, Known, Verdict};
+use super::memory::Unsettled;
+use super::place::{Folder, QUEUE, Seen};
+use super::shape::{self, Theirs};
+use super::{Patience, Sync};
+use crate::clock::Timestamp;
+use crate::queue::refusal::{Code, QueueError, Refusal};
+use crate::queue::store::Result;
+use crate::queue::task::{NewTask, TaskId};
+
+/// A file that was left alone this long is not being written.
+const AT_REST_MS: i64 = 2_000;
+/// Between two looks at one that cannot be understood.
+const SETTLE_MS: u64 = 300;
+/// Reasons that are told in one sentence; all are in the file put aside.
+const MAX_REASONS: usize = 5;
+
+/// What became of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Whatever there was to take is in the store or was put aside.
+    All,
+    /// It may be half written.
+    Unsettled,
+    /// It changed; look at it again.
+    Again,
+    /// What cannot be had could not be put aside: it must not be written over.
+    Failed,
+}
+
+/// An entry that could not be taken over.
+#[derive(Debug, Serialize)]
+struct Rejected {
+    task_id: String,
+    reasons: Vec<Reason>,
+    entry: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    code: &'static str,
+    message: String,
+}
+
+impl From<&Refusal> for Reason {
+    fn from(refusal: &Refusal) -> Self {
+        Self { code: refusal.code.as_str(), message: refusal.message.clone() }
+    }
+}
+
+/// What is put aside.
+#[derive(Debug, Default, Serialize)]
+struct Aside {
+    rejected_at: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Reason>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entries: Vec<Rejected>,
+    /// Beside `tasks`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    other: BTreeMap<String, Value>,
+    /// The whole file, if it could not be understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// The same where it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+/// The version of the file that an edit is compared with.
+struct Basis {
+    entries: HashMap<String, BaseEntry>,
+    /// Those of it that count as removed if they are gone.
+    removable: BTreeSet<String>,
+    is_stale: bool,
+}
+
+impl Sync<'_> {
+    /// Takes over what is in the file.
+    pub(super) fn take_over(&mut self, folder: &Folder, file: Option<&Seen>) -> Result<Taken> {
+        // A file that is gone asks for nothing: editors remove before they write,
+        // and tidying up cancels no tasks.
+        let Some(file) = file else {
+            return Ok(Taken::All);
+        };
+        let digest = shape::digest(&file.bytes);
+        if let Some(ours) = self.memory.candidates().iter().find(|base| base.digest == digest) {
+            self.memory.last.revision = Some(ours.revision);
+            return Ok(Taken::All);
+        }
+        let theirs = match Theirs::parse(&file.bytes) {
+            Ok(theirs) => theirs,
+            Err(why) => match self.settle(folder, file, digest)? {
+                Taken::All => return Ok(self.put_file_aside(folder, file, why)),
+                other => return Ok(other),
+            },
+        };
+        self.memory.last.unsettled = None;
+        let rejected = self.take_entries(&theirs)?;
+        let other = theirs.unknown.into_iter();
+        let other = other.map(|(key, raw)| (key, value_of(&raw))).collect();
+        Ok(self.put_entries_aside(folder, rejected, other))
+    }
+
+    /// As [`Sync::take_over`], for what a crash left beside the file; false if it
+    /// must be kept.
+    pub(super) fn take_leftover(&mut self, folder: &Folder, file: &Seen) -> Result<bool> {
+        let digest = shape::digest(&file.bytes);
+        let is_ours = |base: &super::memory::Base| base.digest == digest;
+        match Theirs::parse(&file.bytes) {
+            // Ours, half written: what is put there by exchange was whole.
+            Err(_) => Ok(true),
+            Ok(_) if self.memory.candidates().iter().any(is_ours) => Ok(true),
+            Ok(theirs) => {
+                let rejected = self.take_entries(&theirs)?;
+                let aside = self.put_entries_aside(folder, rejected, BTreeMap::new());
+                Ok(aside == Taken::All)
+            }
+        }
+    }
+
+    /// Is a file that cannot be understood as its writer wants it?
+    fn settle(&mut self, folder: &Folder, file: &Seen, digest: String) -> Result<Taken> {
+        let now = Timestamp::now();
+        let age_ms = now.unix_ms.saturating_sub(file.print.changed_unix_ms());
+        if age_ms >= AT_REST_MS {
+            return Ok(Taken::All);
+        }
+        let last = self.memory.last.unsettled.take();
+        let is_same = |last: &Unsettled| last.digest == digest;
+        if last
+            .as_ref()
+            .filter(|last| is_same(last))
+            .is_some_and(|last| now.ms_since(last.since) >= SETTLE_MS)
+        {
+            return Ok(Taken::All);
+        }
+        if self.patience == Patience::Later {
+            let first = Unsettled { digest, since: now };
+            self.memory.last.unsettled = last.filter(is_same_as(&first)).or(Some(first));
+            return Ok(Taken::Unsettled);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(SETTLE_MS));
+        match folder.read(QUEUE) {
+            Ok(Some(again)) if again == *file => Ok(Taken::All),
+            _ => Ok(Taken::Again),
+        }
+    }
+
+    fn basis(&self, theirs: &Theirs) -> Basis {
+        let candidates = self.memory.candidates();
+        let newest = candidates.first().map(|base| base.revision);
+        let known = theirs.revision.and_then(|revision| self.memory.base(revision));
+        if let Some(base) = known {
+            let is_stale = newest.is_some_and(|newest| base.revision < newest);
+            let removable = base.entries.keys().cloned().collect();
+            return Basis { entries: base.entries.into_iter().collect(), removable, is_stale };
+        }
+        let mut all = candidates.into_iter();
+        let Some(first) = all.next().filter(|_| theirs.revision.is_none()) else {
+            let (entries, removable) = (HashMap::new(), BTreeSet::new());
+            return Basis { entries, removable, is_stale: true };
+        };
+        // Without the number it may have been made from any of those that may have
+        // stood there: removed is what none of them lacks.
+        let mut removable: BTreeSet<String> = first.entries.keys().cloned().collect();
+        for other in all {
+            removable.retain(|id| other.entries.contains_key(id));
+        }
+        Basis { entries: first.entries.into_iter().collect(), removable, is_stale: false }
+    }
+
+    fn take_entries(&mut self, theirs: &Theirs) -> Result<Vec<Rejected>> {
+        let basis = self.basis(theirs);
+        let mut times: HashMap<&str, u32> = HashMap::new();
+        for (id, _) in &theirs.entries {
+            *times.entry(id).or_default() += 1;
+        }
+        let mut rejected = Vec::new();
+        let mut new = Vec::new();
+        for (id, raw) in &theirs.entries {
+            let mut reject = |reasons: &[Refusal]| {
+                let reasons = reasons.iter().map(Reason::from).collect();
+                rejected.push(Rejected { task_id: id.clone(), reasons, entry: value_of(raw) });
+            };
+            if times[id.as_str()] > 1 {
+                let message = "the id stands in the file more than once";
+                reject(&[Refusal::new(Code::InvalidParameter, message)]);
+                continue;
+            }
+            match self.take_entry(id, raw, &basis)? {
+                Ok(None) => {}
+                Ok(Some(task)) => new.push((task, &**raw)),
+                Err(reasons) => reject(&reasons),
+            }
+        }
+        for id in basis.removable.iter().filter(|id| !times.contains_key(id.as_str())) {
+            self.take_removal(id, &basis.entries[id])?;
+        }
+        self.add(new, &mut rejected)?;
+        Ok(rejected)
+    }
+
+    /// Does what one entry asks for; gives a new task, or why it cannot be had.
+    fn take_entry(
+        &mut self,
+        id: &str,
+        raw: &RawValue,
+        basis: &Basis,
+    ) -> Result<std::result::Result<Option<NewTask>, Vec<Refusal>>> {
+        let fields =
+            shape::fields(raw).map_err(|message| Refusal::new(Code::InvalidParameter, message));
+        let (id, fields) = match TaskId::parse(id).and_then(|id| Ok((id, fields?))) {
+            Ok(read) => read,
+            Err(refusal) => return Ok(Err(vec![refusal])),
+        };
+        let base = basis.entries.get(id.as_str());
+        let task = self.store.task(&id)?;
+        // An id is used once, in whichever project: the other's task is not ours.
+        if task.as_ref().is_some_and(|task| task.project != self.place.project) {
+            let message = format!("there is a task {id} already, in another project");
+            return Ok(Err(vec![Refusal::new(Code::TaskExists, message)]));
+        }
+        let known = Known {
+            base,
+            task: task.as_ref(),
+            project: self.place.project,
+            is_stale: basis.is_stale,
+        };
+        let (verdict, wrong) = judge::judge(&id, &fields, &known);
+        let done = self.follow(&id, verdict)?;
+        Ok(if wrong.is_empty() { done } else { Err(wrong) })
+    }
+
+    fn take_removal(&mut self, id: &str, base: &BaseEntry) -> Result<()> {
+        let Ok(id) = TaskId::parse(id) else {
+            return Ok(());
+        };
+        let task = self.store.task(&id)?;
+        let verdict = judge::judge_removed(&id, base, task.as_ref());
+        if let Err(refusals) = self.follow(&id, verdict)? {
+            for refusal in refusals {
+                self.synced.notes.push(format!("task {id} was not cancelled: {refusal}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &mut self,
+        id: &TaskId,
+        verdict: Verdict,
+    ) -> Result<std::result::Result<Option<NewTask>, Vec<Refusal>>> {
+        let now = self.now_unix_ms;
+        let (done, what) = match verdict {
+            Verdict::Nothing => return Ok(Ok(None)),
+            Verdict::Told(note) => {
+                self.synced.notes.push(note);
+                return Ok(Ok(None));
+            }
+            Verdict::Add(task) => return Ok(Ok(Some(*task))),
+            Verdict::Change(change) => (self.store.edit(now, id, &change), "changed"),
+            Verdict::Cancel => (self.store.cancel(now, id), "cancelled"),
+        };
+        match done {
+            Ok(_) => {
+                self.synced.taken.push(format!("task {id} {what}"));
+                Ok(Ok(None))
+            }
+            Err(QueueError::Refused(refusal)) => Ok(Err(vec![refusal])),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Adds what is new in the order of the file: all at once, or one by one if
+    /// something is wrong with any of them.
+    fn add(&mut self, new: Vec<(NewTask, &RawValue)>, rejected: &mut Vec<Rejected>) -> Result<()> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let name = |task: &NewTask| task.id.as_ref().map(TaskId::to_string).unwrap_or_default();
+        let tasks: Vec<NewTask> = new.iter().map(|(task, _)| task.clone()).collect();
+        match self.store.add(self.now_unix_ms, tasks) {
+            Ok(added) => {
+                for task in added {
+                    self.synced.taken.push(format!("task {} added", task.id));
+                }
+                return Ok(());
+            }
+            Err(QueueError::Refused(_)) => {}
+            Err(failed) => return Err(failed),
+        }
+        for (task, raw) in new {
+            let id = name(&task);
+            match self.store.add(self.now_unix_ms, vec![task]) {
+                Ok(_) => self.synced.taken.push(format!("task {id} added")),
+                Err(QueueError::Refused(refusal)) => {
+                    let reasons = vec![Reason::from(&refusal)];
+                    rejected.push(Rejected { task_id: id, reasons, entry: value_of(raw) });
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(())
+    }
+
+    fn put_file_aside(&mut self, folder: &Folder, file: &Seen, why: String) -> Taken {
+        let reason = Reason { code: Code::MalformedJson.as_str(), message: why.clone() };
+        let mut aside = Aside { reasons: vec![reason], ..Aside::default() };
+        match std::str::from_utf8(&file.bytes) {
+            Ok(text) => aside.text = Some(text.to_owned()),
+            Err(_) => aside.hex = Some(file.bytes.iter().map(|b| format!("{b:02x}")).collect()),
+        }
+        self.put_aside(folder, aside, &format!("it cannot be understood ({why}) and"))
+    }
+
+    fn put_entries_aside(
+        &mut self,
+        folder: &Folder,
+        entries: Vec<Rejected>,
+        other: BTreeMap<String, Value>,
+    ) -> Taken {
+        if entries.is_empty() && other.is_empty() {
+            return Taken::All;
+        }
+        let reason = |key: &String| Reason {
+            code: Code::UnknownParameter.as_str(),
+            message: format!("nobody knows {} beside \"tasks\"", crate::text::safe(key)),
+        };
+        let aside = Aside {
+            reasons: other.keys().map(reason).collect(),
+            entries,
+            other,
+            ..Aside::default()
+        };
+        let told = told(&aside);
+        self.put_aside(folder, aside, &told)
+    }
+
+    fn put_aside(&mut self, folder: &Folder, mut aside: Aside, told: &str) -> Taken {
+        aside.rejected_at = crate::clock::rfc3339(self.now_unix_ms);
+        let bytes = shape::render(&aside);
+        let path = folder.name(QUEUE);
+        match folder.put_aside(QUEUE, &bytes, self.now_unix_ms) {
+            Ok(to) => {
+                let line = format!("{}: {told} was put aside in {}", path.display(), to.display());
+                self.synced.problems.push(line);
+                self.synced.put_aside.push(to);
+                Taken::All
+            }
+            Err(err) => {
+                let line = format!(
+                    "{}: {told} could not be put aside ({err}), so the file was left as it is",
+                    path.display()
+                );
+                self.synced.problems.push(line);
+                Taken::Failed
+            }
+        }
+    }
+}
+
+fn is_same_as(first: &Unsettled) -> impl Fn(&Unsettled) -> bool {
+    |last| last.digest == first.digest
+}
+
+fn value_of(raw: &RawValue) -> Value {
+    // What is nested too deeply is kept as its text.
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::String(raw.get().to_owned()))
+}
+
+/// The reasons in one sentence.
+fn told(aside: &Aside) -> String {
+    let of_entries = aside.entries.iter().flat_map(|entry| {
+        let id = crate::text::safe(&entry.task_id);
+        entry.reasons.iter().map(move |reason| format!("{id}: {}", reason.message))
+    });
+    let of_file = aside.reasons.iter().map(|reason| reason.message.clone());
+    let all: Vec<String> = of_file.chain(of_entries).collect();
+    let mut told = all.iter().take(MAX_REASONS).cloned().collect::<Vec<_>>().join("; ");
+    if all.len() > MAX_REASONS {
+        told.push_str(&format!("; and {} more", all.len() - MAX_REASONS));
+    }
+    told.push_str(if aside.entries.len() + aside.other.len() == 1 { ": it" } else { ": this" });
+    told
+}

@@ -1,0 +1,588 @@
+//! What the files show, each kind of edit, each bad thing that can stand there.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::fake::Fake;
+use super::*;
+use crate::queue::Draft;
+use crate::queue::task::{Task, TaskState};
+
+/// 2027-01-15 08:00 UTC.
+pub(super) const NOW: i64 = 1_800_000_000_000;
+
+pub(super) struct Lab {
+    _keep: tempfile::TempDir,
+    pub(super) project: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) store: Fake,
+    pub(super) now: i64,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let base = keep.path().canonicalize().unwrap();
+        let (project, state) = (base.join("project"), base.join("state"));
+        fs::create_dir(&project).unwrap();
+        fs::create_dir(&state).unwrap();
+        Self { _keep: keep, project, state, store: Fake::default(), now: NOW }
+    }
+
+    pub(super) fn add(&mut self, id: &str, description: &str) -> Task {
+        let draft = Draft {
+            id: Some(id.into()),
+            description: Some(description.into()),
+            ..Draft::default()
+        };
+        let task = draft.check(&self.project).unwrap();
+        self.store.add(self.now, vec![task]).unwrap().remove(0)
+    }
+
+    pub(super) fn try_sync(&mut self, patience: Patience) -> Result<Synced> {
+        self.now += 1_000;
+        let place =
+            Place { project: &self.project, folder: Path::new("data"), state_root: &self.state };
+        sync(&mut self.store, place, self.now, patience)
+    }
+
+    pub(super) fn sync(&mut self) -> Synced {
+        self.try_sync(Patience::Wait).unwrap()
+    }
+
+    /// A sync that finds nothing wrong.
+    pub(super) fn sync_well(&mut self) -> Synced {
+        let synced = self.sync();
+        assert_eq!(synced.problems, Lines::default());
+        assert!(!synced.is_unsettled);
+        synced
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.project.join("data").join(name)
+    }
+
+    pub(super) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// Changes the queue file as a script would: read, change, write.
+    fn script(&self, change: impl FnOnce(&mut Value)) {
+        let mut file = self.json(QUEUE);
+        change(&mut file);
+        self.write(&file);
+    }
+
+    fn write(&self, file: &Value) {
+        fs::write(self.path(QUEUE), serde_json::to_vec(file).unwrap()).unwrap();
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        // serde_json sorts; the text has the order.
+        let text = fs::read_to_string(self.path(QUEUE)).unwrap();
+        let entries = shape::Theirs::parse(text.as_bytes()).unwrap().entries;
+        entries.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn rejected(&self, synced: &Synced) -> Value {
+        assert_eq!(synced.put_aside.len(), 1, "{synced:?}");
+        let path = self.project.join(&synced.put_aside[0]);
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    /// Writes something that is to be put aside; gives the reasons of its one entry.
+    fn refused(&mut self, change: impl FnOnce(&mut Value)) -> Vec<(String, String)> {
+        self.script(change);
+        let synced = self.sync();
+        let aside = self.rejected(&synced);
+        let entries = aside["entries"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{aside}");
+        let text = |reason: &Value, key: &str| reason[key].as_str().unwrap().to_owned();
+        let reasons = entries[0]["reasons"].as_array().unwrap();
+        let reasons: Vec<_> =
+            reasons.iter().map(|r| (text(r, "code"), text(r, "message"))).collect();
+        for (_, message) in &reasons {
+            assert!(synced.problems.to_vec()[0].contains(message.as_str()), "{synced:?}");
+        }
+        assert!(self.sync().problems.is_empty(), "told once");
+        reasons
+    }
+}
+
+#[test]
+fn a_project_without_tasks_gets_no_files() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.sync_well(), Synced::default());
+    assert_eq!(fs::read_dir(&lab.project).unwrap().count(), 0);
+    fs::create_dir(lab.path("")).unwrap();
+    fs::write(lab.path(RESULTS), "mine").unwrap();
+    assert_eq!(lab.sync_well(), Synced::default());
+    assert_eq!(fs::read_dir(lab.path("")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_files_show_the_queue_in_the_order_it_is_run() {
+    let mut lab = Lab::new();
+    for id in ["a", "b", "c", "d"] {
+        lab.add(id, &format!("do {id}"));
+    }
+    lab.store.tasks[2].priority = crate::queue::Priority::High;
+    lab.store.tasks[3].verify = Some("make test".into());
+    lab.store.start("b");
+    lab.store.finish("a", TaskState::Done, NOW);
+    assert!(lab.sync_well().has_written);
+    assert_eq!(lab.ids(), ["b", "c", "d"]);
+    let file = lab.json(QUEUE);
+    assert_eq!(
+        file["tasks"]["d"],
+        json!({
+            "description": "do d", "context": null, "priority": "normal", "batch_id": null,
+            "status": "queued", "created_at": "2027-01-15T08:00:00.000Z", "attempt": 1,
+            "verify": "make test",
+        })
+    );
+    assert_eq!(file["tasks"]["b"]["status"], "in_progress");
+    assert!(
+        fs::read_to_string(lab.path(QUEUE)).unwrap().starts_with("{\n  \"tasks\": {\n    \"b\"")
+    );
+    let results = lab.json(RESULTS);
+    assert_eq!(results["results"]["a"]["status"], "done");
+    assert!(!lab.path(ARCHIVE).exists());
+    let ignored = fs::read_to_string(lab.path(".gitignore")).unwrap();
+    assert!(ignored.contains(QUEUE) && ignored.contains("/.gitignore"));
+    assert_eq!(fs::metadata(lab.path(QUEUE)).unwrap().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn a_folder_that_was_there_gets_no_gitignore() {
+    let mut lab = Lab::new();
+    fs::create_dir(lab.path("")).unwrap();
+    lab.add("a", "do a");
+    lab.sync_well();
+    assert!(!lab.path(".gitignore").exists());
+}
+
+#[test]
+fn nothing_is_written_nor_asked_if_nothing_happened() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    // A file just written is looked at until its clock has moved on.
+    while lab.sync_well() == Synced::default() && lab.store.lists > 0 {
+        lab.store.lists = 0;
+        std::thread::yield_now();
+        lab.sync_well();
+    }
+    let before = fs::metadata(lab.path(QUEUE)).unwrap();
+    assert_eq!(lab.sync_well(), Synced::default());
+    let after = fs::metadata(lab.path(QUEUE)).unwrap();
+    assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
+    assert_eq!(lab.store.lists, 0);
+}
+
+#[test]
+fn edits_of_a_script_are_taken_over_once() {
+    let mut lab = Lab::new();
+    for id in ["a", "b", "c", "d"] {
+        lab.add(id, &format!("do {id}"));
+    }
+    lab.sync_well();
+    lab.script(|file| {
+        let tasks = &mut file["tasks"];
+        tasks["a"]["description"] = json!("do a well");
+        tasks["a"]["context"] = json!({"files": ["x.rs"]});
+        tasks["a"]["priority"] = json!("HIGH");
+        tasks["a"]["batch_id"] = json!("batch_1");
+        tasks["b"]["status"] = json!("cancelled");
+        tasks.as_object_mut().unwrap().remove("c");
+        tasks["new"] = json!({"description": "something new", "status": "queued"});
+        tasks["newer"] = json!({"description": "more", "priority": 5, "created_at": "today"});
+    });
+    let synced = lab.sync_well();
+    assert_eq!(synced.taken.count(), 5, "{synced:?}");
+    let a = lab.store.get("a");
+    assert_eq!(a.description, "do a well");
+    assert_eq!(a.context.as_deref(), Some("{\n  \"files\": [\n    \"x.rs\"\n  ]\n}"));
+    assert_eq!(a.priority.to_string(), "high");
+    assert_eq!(a.batch_id.as_ref().unwrap().as_str(), "batch_1");
+    assert_eq!(lab.store.get("b").state, TaskState::Cancelled);
+    assert_eq!(lab.store.get("c").state, TaskState::Cancelled);
+    assert_eq!(lab.store.get("d").state, TaskState::Queued);
+    assert_eq!(lab.ids(), ["a", "newer", "d", "new"]);
+    assert_eq!(lab.json(RESULTS)["results"]["b"]["status"], "cancelled");
+    assert_eq!(lab.sync_well().taken.count(), 0);
+    lab.script(|file| {
+        let a = file["tasks"]["a"].as_object_mut().unwrap();
+        a.remove("context");
+        a["batch_id"] = json!(null);
+        a.remove("priority");
+    });
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task a changed"]);
+    let a = lab.store.get("a");
+    assert_eq!((&a.context, &a.batch_id, a.priority.rank()), (&None, &None, 0));
+}
+
+#[test]
+fn a_seed_style_file_written_by_hand_is_taken() {
+    let mut lab = Lab::new();
+    fs::create_dir(lab.path("")).unwrap();
+    lab.write(&json!({"tasks": {"my_task_id": {"description": "Do something",
+        "context": "", "priority": "medium", "batch_id": "batch_20251107_120000",
+        "status": "queued", "created_at": "2025-11-07T12:00:00Z"}}}));
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task my_task_id added"]);
+    assert_eq!(lab.ids(), ["my_task_id"]);
+    // Written anew without the number: what is gone from it is cancelled.
+    lab.write(&json!({"tasks": {"other": {"description": "x"}}}));
+    assert_eq!(lab.sync_well().taken.count(), 2);
+    assert_eq!(lab.store.get("my_task_id").state, TaskState::Cancelled);
+}
+
+#[test]
+fn a_stale_script_takes_nothing_away_and_runs_nothing_twice() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.add("b", "do b");
+    lab.sync_well();
+    let mut old = lab.json(QUEUE);
+    lab.store.finish("a", TaskState::Done, NOW);
+    lab.add("c", "do c");
+    lab.sync_well();
+    old["tasks"]["d"] = json!({"description": "do d"});
+    lab.write(&old);
+    let synced = lab.sync_well();
+    assert_eq!(synced.taken.to_vec(), ["task d added"]);
+    assert!(synced.notes.to_vec()[0].contains("task a is over (done)"), "{synced:?}");
+    assert_eq!(lab.ids(), ["b", "c", "d"]);
+    // The same without the number.
+    lab.write(&json!({"tasks": {"a": {"description": "do a", "status": "queued"},
+        "b": old["tasks"]["b"], "c": {"description": "do c"}, "d": {"description": "do d"}}}));
+    let synced = lab.sync_well();
+    assert_eq!((synced.taken.count(), synced.notes.count()), (0, 1));
+    assert_eq!(lab.store.accepted, ["a", "b", "c", "d"]);
+    assert!(lab.store.edits.is_empty());
+}
+
+#[test]
+fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
+    let mut lab = Lab::new();
+    for id in ["a", "b", "c", "over"] {
+        lab.add(id, &format!("do {id}"));
+    }
+    lab.store.start("b");
+    lab.store.finish("over", TaskState::Error, NOW);
+    lab.sync_well();
+    let reason = |lab: &mut Lab, id: &str, field: &str, value: Value| {
+        let reasons = lab.refused(|file| file["tasks"][id][field] = value);
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        reasons.into_iter().next().unwrap()
+    };
+    for field in ["verify", "model", "after", "budget_usd", "project", "attempt", "created_at"] {
+        let (code, message) = reason(&mut lab, "a", field, json!("touch /tmp/x"));
+        assert_eq!(code, "invalid_parameter");
+        assert!(message.starts_with(&format!("{field} cannot be set in this file")), "{message}");
+    }
+    assert_eq!(reason(&mut lab, "a", "colour", json!(1)).0, "unknown_parameter");
+    assert_eq!(reason(&mut lab, "a", "status", json!("done")).0, "invalid_parameter");
+    assert_eq!(reason(&mut lab, "a", "status", json!("pending")).0, "invalid_parameter");
+    assert_eq!(reason(&mut lab, "a", "task_id", json!("z")).0, "invalid_parameter");
+    assert_eq!(reason(&mut lab, "a", "description", json!(" ")).0, "invalid_parameter");
+    assert_eq!(reason(&mut lab, "a", "description", json!(null)).0, "missing_parameter");
+    assert_eq!(reason(&mut lab, "a", "description", json!("\u{1b}[2J")).0, "control_characters");
+    assert_eq!(reason(&mut lab, "a", "description", json!("x".repeat(70_000))).0, "too_long");
+    assert_eq!(reason(&mut lab, "a", "priority", json!("soon")).0, "invalid_parameter");
+    assert_eq!(reason(&mut lab, "a", "batch_id", json!("--")).0, "invalid_id");
+    assert_eq!(reason(&mut lab, "b", "description", json!("else")).0, "wrong_state");
+    assert_eq!(reason(&mut lab, "b", "status", json!("queued")).0, "invalid_parameter");
+    let entry = |lab: &mut Lab, id: &str, entry: Value| {
+        let reasons = lab.refused(|file| file["tasks"][id] = entry);
+        reasons.into_iter().next().unwrap().0
+    };
+    assert_eq!(entry(&mut lab, "../x", json!({"description": "x"})), "invalid_id");
+    assert_eq!(entry(&mut lab, "new", json!({"context": "x"})), "missing_parameter");
+    assert_eq!(entry(&mut lab, "new", json!("x")), "invalid_parameter");
+    assert_eq!(entry(&mut lab, "new", json!({"description": 5})), "invalid_parameter");
+    let evil = json!({"description": "x", "verify": "curl evil"});
+    assert_eq!(entry(&mut lab, "new", evil), "invalid_parameter");
+    let done = json!({"description": "x", "status": "done"});
+    assert_eq!(entry(&mut lab, "new", done), "invalid_parameter");
+    assert_eq!(entry(&mut lab, "over", json!({"description": "new words"})), "task_exists");
+    assert!(lab.store.edits.is_empty() && lab.store.accepted.len() == 4);
+
+    // Whatever else it says: what is not wanted is not run.
+    lab.add("d", "do d");
+    lab.sync_well();
+    let reasons = lab.refused(|file| {
+        file["tasks"]["d"]["status"] = json!("canceled");
+        file["tasks"]["d"]["cancelled_by"] = json!("me");
+    });
+    assert_eq!(reasons[0].0, "unknown_parameter");
+    assert_eq!(lab.store.get("d").state, TaskState::Cancelled);
+
+    // Good and bad in one file.
+    lab.script(|file| {
+        file["tasks"]["a"]["verify"] = json!("x");
+        file["tasks"]["c"]["description"] = json!("do c well");
+        file["tasks"]["n"] = json!({"description": "new"});
+        file["note"] = json!("to self");
+    });
+    let synced = lab.sync();
+    assert_eq!(synced.taken.count(), 2, "{synced:?}");
+    let aside = lab.rejected(&synced);
+    assert_eq!(aside["entries"][0]["task_id"], "a");
+    assert_eq!(aside["entries"][0]["entry"]["verify"], "x");
+    assert_eq!(aside["other"]["note"], "to self");
+    assert_eq!(lab.json(QUEUE).get("note"), None);
+    assert_eq!(lab.json(QUEUE)["tasks"]["a"].get("verify"), None);
+}
+
+#[test]
+fn a_malformed_file_is_put_aside_as_a_whole() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    for bad in [
+        &b"{\"tasks\": {\"a\": {\"descr"[..],
+        b"",
+        b"[]",
+        b"{}",
+        b"nonsense",
+        b"{\"tasks\": [{\"id\": \"x\"}]}",
+        b"{\"tasks\": {}, \"tasks\": {}}",
+        b"{\"tasks\": {}} {}",
+        b"\xff\xfe",
+    ] {
+        fs::write(lab.path(QUEUE), bad).unwrap();
+        let synced = lab.sync();
+        let aside = lab.rejected(&synced);
+        match std::str::from_utf8(bad) {
+            Ok(text) => assert_eq!(aside["text"], text),
+            Err(_) => assert_eq!(aside["hex"], "fffe"),
+        }
+        assert_eq!(aside["reasons"][0]["code"], "malformed_json");
+        assert!(synced.problems.to_vec()[0].contains("cannot be understood"), "{synced:?}");
+        assert_eq!(lab.ids(), ["a"], "rewritten");
+    }
+    assert_eq!(lab.store.get("a").state, TaskState::Queued);
+    assert_eq!(lab.store.accepted, ["a"]);
+    // An id that stands there twice is ambiguous.
+    fs::write(
+        lab.path(QUEUE),
+        r#"{"tasks": {"x": {"description": "1"}, "x": {"description": "2"},
+        "a": {"description": "do a"}}}"#,
+    )
+    .unwrap();
+    let synced = lab.sync();
+    assert_eq!(lab.rejected(&synced)["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(lab.store.accepted, ["a"]);
+}
+
+#[test]
+fn a_half_written_file_is_not_judged() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let whole = json!({"tasks": {"a": {"description": "do a"}, "b": {"description": "do b"}}});
+    let whole = whole.to_string();
+    fs::write(lab.path(QUEUE), &whole[..30]).unwrap();
+    let synced = lab.try_sync(Patience::Later).unwrap();
+    assert!(synced.is_unsettled && synced.problems.is_empty(), "{synced:?}");
+    assert_eq!(fs::read_to_string(lab.path(QUEUE)).unwrap(), whole[..30], "left alone");
+    fs::write(lab.path(QUEUE), &whole).unwrap();
+    let synced = lab.try_sync(Patience::Later).unwrap();
+    assert_eq!(synced.taken.to_vec(), ["task b added"]);
+    // One that stays as it is gets judged in the end.
+    fs::write(lab.path(QUEUE), "{").unwrap();
+    let began = Timestamp::now();
+    let synced = loop {
+        let synced = lab.try_sync(Patience::Later).unwrap();
+        if !synced.is_unsettled {
+            break synced;
+        }
+        std::thread::yield_now();
+    };
+    assert!(Timestamp::now().ms_since(began) >= 300);
+    assert_eq!(lab.rejected(&synced)["text"], "{");
+}
+
+#[test]
+fn a_file_that_is_gone_cancels_nothing() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    fs::remove_file(lab.path(QUEUE)).unwrap();
+    assert!(lab.sync_well().has_written);
+    assert_eq!(lab.ids(), ["a"]);
+    fs::remove_dir_all(lab.path("")).unwrap();
+    assert!(lab.sync_well().has_written);
+    assert_eq!(lab.ids(), ["a"]);
+    assert_eq!(lab.store.get("a").state, TaskState::Queued);
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_and_left_there() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    let outside = lab.state.with_file_name("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "precious").unwrap();
+    symlink(&outside, lab.project.join("data")).unwrap();
+    let problem = |lab: &mut Lab| {
+        let synced = lab.sync();
+        assert_eq!(synced.taken.count() + synced.notes.count(), 0);
+        synced.problems.to_vec().join("\n")
+    };
+    assert!(problem(&mut lab).contains("data: it is reached through a symbolic link"));
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    fs::remove_file(lab.project.join("data")).unwrap();
+    fs::write(lab.project.join("data"), "x").unwrap();
+    assert!(problem(&mut lab).contains("not a folder"));
+    fs::remove_file(lab.project.join("data")).unwrap();
+    lab.sync_well();
+
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    for name in [QUEUE, RESULTS] {
+        let path = lab.path(name);
+        fs::remove_file(&path).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        assert!(problem(&mut lab).contains("it is a FIFO"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(problem(&mut lab).contains("it is a directory"));
+        fs::remove_dir(&path).unwrap();
+        symlink(outside.join("precious"), &path).unwrap();
+        assert!(problem(&mut lab).contains("symbolic link"));
+        assert!(path.is_symlink());
+        fs::remove_file(&path).unwrap();
+        lab.sync_well();
+    }
+    assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "precious");
+
+    let huge = fs::OpenOptions::new().write(true).open(lab.path(QUEUE)).unwrap();
+    huge.set_len(1 << 30).unwrap();
+    assert!(problem(&mut lab).contains("has 1073741824 bytes"));
+    assert_eq!(fs::metadata(lab.path(QUEUE)).unwrap().len(), 1 << 30, "left as it is");
+    fs::remove_file(lab.path(QUEUE)).unwrap();
+    lab.sync_well();
+    assert_eq!(lab.ids(), ["a"]);
+    // A huge results file is none of ours and is moved, not read.
+    let huge = fs::OpenOptions::new().write(true).open(lab.path(RESULTS)).unwrap();
+    huge.set_len(1 << 30).unwrap();
+    let synced = lab.sync();
+    let aside = lab.project.join(&synced.put_aside[0]);
+    assert_eq!(fs::metadata(aside).unwrap().len(), 1 << 30);
+    assert_eq!(lab.json(RESULTS), json!({"results": {}}));
+}
+
+#[test]
+fn results_that_somebody_else_wrote_are_moved_out_of_the_way() {
+    let mut lab = Lab::new();
+    fs::create_dir(lab.path("")).unwrap();
+    let seed = r#"{"results": {"old": {"status": "done"}}}"#;
+    fs::write(lab.path(RESULTS), seed).unwrap();
+    lab.add("a", "do a");
+    lab.sync_well();
+    assert_eq!(fs::read_to_string(lab.path(RESULTS)).unwrap(), seed, "in nobody's way yet");
+    lab.store.finish("a", TaskState::Done, NOW);
+    let synced = lab.sync();
+    assert!(synced.problems.to_vec()[0].contains("written by longhaul alone"), "{synced:?}");
+    let aside = lab.project.join(&synced.put_aside[0]);
+    assert!(aside.to_str().unwrap().contains("claude_task_results.rejected-20270115T"));
+    assert_eq!(fs::read_to_string(aside).unwrap(), seed);
+    assert_eq!(lab.json(RESULTS)["results"]["a"]["status"], "done");
+    lab.store.add(NOW, vec![]).unwrap();
+    assert_eq!(lab.sync_well().put_aside.len(), 0);
+}
+
+#[test]
+fn only_so_many_are_shown_and_the_omitted_are_not_removed() {
+    let mut lab = Lab::new();
+    for n in 0..620 {
+        lab.add(&format!("t{n}"), "work");
+    }
+    lab.sync_well();
+    assert_eq!(lab.json(QUEUE)["omitted"], 120);
+    assert_eq!(lab.ids().len(), 500);
+    lab.script(|file| file["tasks"]["t7"]["description"] = json!("other work"));
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task t7 changed"]);
+    assert!(lab.store.tasks.iter().all(|task| task.state == TaskState::Queued));
+    for n in 0..610 {
+        lab.store.finish(&format!("t{n}"), TaskState::Done, NOW + n);
+    }
+    lab.sync_well();
+    assert_eq!(lab.ids().len(), 10);
+    assert_eq!(lab.json(RESULTS)["omitted"], 110);
+    assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 500);
+    let text = fs::read_to_string(lab.path(RESULTS)).unwrap();
+    assert!(text.rfind("\"t609\"") > text.rfind("\"t608\""), "the newest last");
+    lab.store.archive(NOW + 605, 10).unwrap();
+    lab.sync_well();
+    assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
+    let archive = lab.json(ARCHIVE);
+    assert_eq!(archive["tasks"]["t599"]["status"], "done");
+    assert_eq!(archive["results"].as_object().unwrap().len(), 600);
+    assert_eq!(archive.get("omitted"), None);
+}
+
+#[test]
+fn a_file_keeps_its_permissions() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    fs::set_permissions(lab.path(QUEUE), fs::Permissions::from_mode(0o600)).unwrap();
+    lab.add("b", "do b");
+    lab.sync_well();
+    assert_eq!(lab.ids(), ["a", "b"]);
+    assert_eq!(fs::metadata(lab.path(QUEUE)).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_lock_file_is_for_those_who_look_at_it() {
+    let mut lab = Lab::new();
+    let folder = Path::new("data");
+    lockfile::write(&lab.project, folder, 17, NOW).unwrap();
+    assert_eq!(lab.json(LOCK), json!({"pid": 17, "created_at": "2027-01-15T08:00:00.000Z"}));
+    lockfile::remove(&lab.project, folder, 16).unwrap();
+    assert!(lab.path(LOCK).exists(), "another's");
+    lockfile::write(&lab.project, folder, 18, NOW).unwrap();
+    lockfile::remove(&lab.project, folder, 18).unwrap();
+    assert!(!lab.path(LOCK).exists());
+    lockfile::remove(&lab.project, folder, 18).unwrap();
+    // A stale one does not keep anybody from anything.
+    fs::write(lab.path(LOCK), "stale").unwrap();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lockfile::write(&lab.project, folder, 19, NOW).unwrap();
+    assert_eq!(lab.json(LOCK)["pid"], 19);
+    fs::remove_file(lab.path(LOCK)).unwrap();
+    fs::create_dir(lab.path(LOCK)).unwrap();
+    assert!(lockfile::write(&lab.project, folder, 19, NOW).is_err());
+}
+
+#[test]
+fn archiving_shows_what_it_saves() {
+    let mut lab = Lab::new();
+    for n in 0..30 {
+        lab.add(&format!("t{n}"), "work");
+        lab.store.finish(&format!("t{n}"), TaskState::Done, NOW - 8 * 86_400_000);
+    }
+    lab.add("open", "work");
+    let cutoff = Cutoff { age_ms: 7 * 86_400_000, keep_recent: 10 };
+    let projects: [&Path; 1] = [&lab.project];
+    let folder = Some(Path::new("data"));
+    let found = archive(&mut lab.store, &projects, folder, &lab.state, NOW, cutoff).unwrap();
+    assert_eq!(found.moved, 20);
+    let size = |name: &str| fs::read(lab.path(name)).unwrap();
+    let after = [size(QUEUE), size(RESULTS)].concat();
+    assert_eq!(found.after.bytes, after.len() as u64);
+    assert_eq!(found.after.lines, after.iter().filter(|byte| **byte == b'\n').count() as u64);
+    assert!(found.before.bytes > 2 * found.after.bytes, "{found:?}");
+    assert!(found.before.estimated_tokens >= found.before.bytes / 4);
+    assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
+    assert_eq!(lab.json(ARCHIVE)["results"].as_object().unwrap().len(), 20);
+    let again = archive(&mut lab.store, &projects, None, &lab.state, NOW, cutoff).unwrap();
+    assert_eq!(again, Reduction::default());
+}
