@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, Denied, ProjectLock};
 use crate::queue::dispatch::{Dispatcher, Plan, Tally, Told};
+use crate::queue::faces::Faces;
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Counts, Store as _};
 use crate::queue::worker;
@@ -105,6 +106,8 @@ fn work(args: RunArgs) -> Result<u8> {
         .thread_stack_size(256 << 10)
         .build()
         .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))?;
+    let file = args.target.config.as_deref();
+    let faces = Faces::new(&root, &project, file, &args.target.set);
     let json = args.json;
     let (code, tally) = runtime.block_on(async {
         let signals = match args.leash {
@@ -114,7 +117,7 @@ fn work(args: RunArgs) -> Result<u8> {
         let signals =
             signals.map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
         let told = Box::new(move |told| tell(json, told));
-        Dispatcher::new(plan, Box::new(store), told).run(signals).await
+        Dispatcher::new(plan, Box::new(store), faces, told).run(signals).await
     })?;
     drop(held);
     tell_end(json, code, &tally)?;
@@ -222,7 +225,11 @@ fn tell(json: bool, told: Told) {
             print::complain(&text::safe(&format!("warning: {place}{text}")));
             Ok(())
         }
-        Told::Moved { .. } => Ok(()),
+        Told::Note { .. } if json => Ok(()),
+        Told::Note { project, text } => {
+            let place = project.display().to_string();
+            print::print(&format!("{}: {}\n", text::safe(&place), text::safe(&text)))
+        }
     };
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::chain;
+use super::faces::Faces;
 use super::store::{Result, Store};
 use super::task::{Task, TaskId, TaskState};
 use super::worker::{Command, Happened, Worker};
@@ -69,10 +70,12 @@ pub enum Told {
         /// What.
         text: String,
     },
-    /// A project has been worked on: its files may be written anew.
-    Moved {
-        /// The project.
+    /// Worth a line.
+    Note {
+        /// The project it is about.
         project: PathBuf,
+        /// What.
+        text: String,
     },
 }
 
@@ -97,6 +100,7 @@ pub struct Tally {
 pub struct Dispatcher {
     plan: Plan,
     store: Box<dyn Store>,
+    faces: Faces,
     workers: BTreeMap<Uuid, Worker>,
     happened: mpsc::UnboundedReceiver<Happened>,
     tell: mpsc::UnboundedSender<Happened>,
@@ -130,11 +134,17 @@ struct Limit {
 
 impl Dispatcher {
     /// Takes over the queue. The caller holds its lock.
-    pub fn new(plan: Plan, store: Box<dyn Store>, told: Box<dyn FnMut(Told)>) -> Self {
+    pub fn new(
+        plan: Plan,
+        store: Box<dyn Store>,
+        faces: Faces,
+        told: Box<dyn FnMut(Told)>,
+    ) -> Self {
         let (tell, happened) = mpsc::unbounded_channel();
         Self {
             plan,
             store,
+            faces,
             workers: BTreeMap::new(),
             happened,
             tell,
@@ -163,12 +173,18 @@ impl Dispatcher {
         mut self,
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> crate::Result<(u8, Tally)> {
+        self.sync()?;
         self.take_up()?;
         loop {
             self.look()?;
             self.fill()?;
             if self.workers.is_empty() && self.is_through() {
-                break;
+                // What was written into a file just now is still of this queue.
+                self.sync()?;
+                self.fill()?;
+                if self.workers.is_empty() {
+                    break;
+                }
             }
             tokio::select! {
                 Some(number) = signals.recv() => self.on_signal(number),
@@ -176,6 +192,8 @@ impl Dispatcher {
                 () = tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)) => {}
             }
         }
+        self.sync()?;
+        self.faces.unlock();
         let tally = self.tally()?;
         Ok((self.exit_code(&tally), tally))
     }
@@ -223,6 +241,7 @@ impl Dispatcher {
             *starts += 1;
             match Worker::start(&self.plan.worker, run_id, &project, self.tell.clone()) {
                 Ok(worker) => {
+                    self.faces.lock(&project, Timestamp::now().unix_ms);
                     self.workers.insert(run_id, worker);
                 }
                 Err(err) => {
@@ -340,7 +359,9 @@ impl Dispatcher {
                 self.store.settle(spell.ended_unix_ms, &spell)?;
             }
         }
-        (self.told)(Told::Moved { project: project.to_owned() });
+        if let Some(saved) = self.faces.tidy(self.store.as_mut(), project, now)? {
+            (self.told)(Told::Note { project: project.to_owned(), text: saved });
+        }
         match told.machine.outcome() {
             Some(outcome) => {
                 // Taken for it, and never put before a session.
@@ -430,12 +451,23 @@ impl Dispatcher {
             return Ok(());
         }
         self.looked_ms = now.boot_ms;
+        self.sync()?;
         let version = self.store.version()?;
         if self.version.replace(version) != Some(version) {
             self.end_cancelled()?;
         }
         if self.plan.parallel > 1 {
             self.share_limit(now);
+        }
+        Ok(())
+    }
+
+    /// The files of the projects.
+    fn sync(&mut self) -> Result<()> {
+        let now = Timestamp::now();
+        let heard = self.faces.sync(self.store.as_mut(), now.unix_ms, now.boot_ms)?;
+        for (project, text) in heard {
+            self.warn(Some(&project), text);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@
 //! | `task` | a task, its states, its result; ids, priorities |
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
+//! | `faces` | those of the projects that are being worked on |
 //! | `store` | what the queue's engine can do |
 //! | `sqlite` | that engine: SQLite |
 //! | `order` | do tasks wait for each other? |
@@ -37,6 +38,7 @@ pub const FILE_NAMES: [&str; 4] = [
 pub mod chain;
 pub mod dispatch;
 pub mod draft;
+pub mod faces;
 pub mod files;
 #[cfg(test)]
 mod model;

@@ -48,6 +48,7 @@ mod support;
 mod task_file_says_how_the_run_ends;
 mod the_demo_leaves_nothing_behind;
 mod the_night_script_goes_by_the_exit_code;
+mod the_seeds_files_show_the_queue;
 mod the_state_stays_out_of_the_project;
 mod threshold_is_met_wherever_it_comes;
 mod what_a_session_may_not_change_ends_the_run;
