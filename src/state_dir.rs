@@ -149,6 +149,18 @@ pub fn prepare(root: &Path, project: &Path) -> Result<PathBuf> {
     fs::canonicalize(root).map_err(|err| cannot("find", root, err))
 }
 
+/// As [`prepare`], for what belongs to no single project.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub fn prepare_root(root: &Path) -> Result<PathBuf> {
+    make_dir(root)?;
+    let real = fs::canonicalize(root).map_err(|err| cannot("find", root, err))?;
+    let meta = fs::metadata(&real).map_err(|err| cannot("read", &real, err))?;
+    check_private(&real, &meta).map(|()| real)
+}
+
 /// Creates a directory and its parents, those that are new with mode 0700.
 fn make_dir(dir: &Path) -> Result<()> {
     fs::DirBuilder::new()

@@ -14,17 +14,24 @@
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
 //! | `store` | what the queue's engine can do |
+//! | `sqlite` | that engine: SQLite |
+//! | `order` | do tasks wait for each other? |
+//! | `outcome` | from what the runs did to the one result |
 //!
 //! A task belongs to the store from the moment it is accepted. Every change of
 //! its state is one transaction of the store; the files below `data/` and the
 //! hub are faces of it.
 
 pub mod draft;
+mod order;
+mod outcome;
 pub mod refusal;
+pub mod sqlite;
 pub mod store;
 pub mod task;
 
 pub use draft::Draft;
 pub use refusal::{Code, QueueError, Refusal};
+pub use sqlite::SqliteStore;
 pub use store::Store;
 pub use task::{BatchId, NewTask, Priority, Task, TaskId, TaskResult, TaskState};

@@ -67,12 +67,19 @@ pub struct Refusal {
     pub code: Code,
     /// For people: what is wrong, and what would be right.
     pub message: String,
+    /// Which of several it was said of, from 0.
+    pub index: Option<usize>,
 }
 
 impl Refusal {
     /// A refusal.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), index: None }
+    }
+
+    /// The same, said of the one at `index`.
+    pub fn at(self, index: usize) -> Self {
+        Self { index: Some(index), ..self }
     }
 
     /// The same, said of one of several, such as a line of the input.

@@ -1,0 +1,188 @@
+//! The file of the queue: made at one stroke, opened only if it is ours.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::state_dir::{self, FILE_MODE};
+use crate::{Error, ErrorKind, Result, damaged};
+
+/// Its name below the state directory.
+pub(super) const NAME: &str = "queue.db";
+/// Marks a database as a queue of longhaul.
+const APPLICATION_ID: u32 = 0x6c68_6171;
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+/// How long to wait for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the log may keep of the disk once it was written back.
+const LOG_MAX_BYTES: i64 = 16 << 20;
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Opens the queue below `root`, which must be there.
+pub(super) fn open(root: &Path) -> Result<Connection> {
+    let path = root.join(NAME);
+    check(&path)?;
+    connect(&path).map_err(|err| explain(&path, err))
+}
+
+/// Makes an empty queue below `root` if there is none.
+pub(super) fn create(root: &Path) -> Result<()> {
+    let path = root.join(NAME);
+    if fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
+    }
+    // Under another name, and moved when it is whole: nobody ever sees half of one.
+    let temp = root.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
+    let made = fill(&temp).and_then(|()| publish(&temp, &path));
+    if made.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    made
+}
+
+fn fill(temp: &Path) -> Result<()> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(temp)
+        .map_err(|err| cannot("create", temp, err))?;
+    let write = || -> rusqlite::Result<()> {
+        let db = Connection::open_with_flags(temp, flags())?;
+        db.execute_batch(&format!(
+            "PRAGMA synchronous = FULL;
+             BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+        ))?;
+        db.execute_batch(include_str!("schema.sql"))?;
+        db.execute_batch("COMMIT; PRAGMA journal_mode = WAL;")?;
+        db.close().map_err(|(_, err)| err)
+    };
+    write().map_err(|err| explain(temp, err))
+}
+
+fn publish(temp: &Path, path: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, temp, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        // Another process was quicker, and its queue is as good.
+        Err(rustix::io::Errno::EXIST) => drop(fs::remove_file(temp)),
+        Err(err) => return Err(cannot("create", path, err.into())),
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|dir| dir.sync_all()).map_err(|err| cannot("create", path, err))
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, flags())?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.execute_batch(&format!(
+        "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = {LOG_MAX_BYTES};"
+    ))?;
+    // The first look into the file, and with it at the log beside it.
+    db.query_row("SELECT changes FROM meta", [], |row| row.get::<_, i64>(0))?;
+    Ok(db)
+}
+
+/// Is the file ours, of a format we know, and out of the reach of others? The
+/// header is read by hand: SQLite would write to whatever it opens.
+fn check(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let meta = fs::symlink_metadata(path).map_err(|err| cannot("read", path, err))?;
+    if !meta.is_file() {
+        return Err(refuse(path, "is no file"));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != me || meta.mode() & 0o022 != 0 {
+        let message = format!("the queue {shown} can be written by others");
+        return Err(Error::new(ErrorKind::State, message)
+            .hint(format!("it must be yours alone: `chmod 600 {shown}`")));
+    }
+    if meta.mode() & 0o777 != FILE_MODE {
+        // The log and the index beside it are made as this one is.
+        fs::set_permissions(path, Permissions::from_mode(FILE_MODE))
+            .map_err(|err| cannot("protect", path, err))?;
+    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)
+        .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header))
+        .map_err(|err| cannot("read", path, err))?;
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    if !header.starts_with(MAGIC) || number(68) != Some(APPLICATION_ID) {
+        return Err(refuse(path, "is not what longhaul writes"));
+    }
+    match number(60) {
+        Some(FORMAT) => Ok(()),
+        Some(format) if format > FORMAT => {
+            let message = format!(
+                "the queue {shown} was written by a newer longhaul (format {format}; this one \
+                 reads up to {FORMAT})"
+            );
+            Err(Error::new(ErrorKind::State, message)
+                .hint("use that newer longhaul, or set LONGHAUL_STATE_DIR to start apart from it"))
+        }
+        _ => Err(refuse(path, "names no format")),
+    }
+}
+
+fn refuse(path: &Path, why: &str) -> Error {
+    let message = format!("the queue {} {why}", path.display());
+    damaged::refuse(path, message, path, &given_up(path))
+}
+
+fn given_up(path: &Path) -> PathBuf {
+    path.with_extension("db.given-up")
+}
+
+fn cannot(verb: &str, path: &Path, err: io::Error) -> Error {
+    Error::io(ErrorKind::State, format!("cannot {verb} {}", path.display()), err)
+        .hint("longhaul keeps its queue there; LONGHAUL_STATE_DIR names another place")
+}
+
+/// What an error of SQLite means to a person.
+pub(super) fn explain(path: &Path, err: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode as Sql;
+    let shown = path.display();
+    let Some(code) = err.sqlite_error_code() else {
+        return Error::new(ErrorKind::State, format!("the queue {shown} cannot be read"))
+            .caused_by(err);
+    };
+    match code {
+        Sql::DatabaseCorrupt | Sql::NotADatabase => refuse(path, "is damaged").caused_by(err),
+        Sql::DiskFull | Sql::SystemIoFailure | Sql::ReadOnly => {
+            Error::new(ErrorKind::Disk, format!("cannot read or write {shown}")).caused_by(err)
+        }
+        Sql::DatabaseBusy | Sql::DatabaseLocked => Error::new(
+            ErrorKind::State,
+            format!("another process has kept the queue {shown} for {} s", BUSY_TIMEOUT.as_secs()),
+        )
+        .caused_by(err)
+        .hint("try again; if it stays so, something else than longhaul has it open"),
+        Sql::ConstraintViolation | Sql::ApiMisuse | Sql::ParameterOutOfRange => {
+            Error::internal(format!("a change of the queue {shown} makes no sense")).caused_by(err)
+        }
+        _ => Error::new(ErrorKind::State, format!("the queue {shown} cannot be used"))
+            .caused_by(err)
+            .hint("longhaul keeps its queue there; LONGHAUL_STATE_DIR names another place"),
+    }
+}
+
+/// The state directory, made if need be, and checked.
+pub(super) fn prepare(root: &Path) -> Result<PathBuf> {
+    state_dir::prepare_root(root)
+}
