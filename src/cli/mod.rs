@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod init;
 pub mod print;
 pub mod run;
+pub mod serve;
 pub mod target;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
@@ -45,6 +46,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Listen for other programs: they add tasks and read results
+    Serve(serve::ServeArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -111,6 +114,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

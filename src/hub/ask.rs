@@ -4,11 +4,10 @@
 use std::path::PathBuf;
 
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -23,18 +22,42 @@ impl FromRequest<Hub> for Json {
     type Rejection = Failure;
 
     async fn from_request(request: Request, hub: &Hub) -> Outcome<Self> {
-        if !is_json(request.headers()) {
-            let message = "the Content-Type must be application/json";
-            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Err(Failure::new(status, "unsupported_media_type", message));
-        }
-        let bytes = Bytes::from_request(request, hub)
-            .await
-            .map_err(|e| Failure::new(StatusCode::BAD_REQUEST, "malformed_body", e.to_string()))?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|e| Refusal::new(Code::MalformedJson, format!("the body is no JSON: {e}")))?;
-        Ok(Self(value))
+        let is_json = is_json(request.headers());
+        let bytes = bytes(request, hub).await?;
+        value(is_json, &bytes).map(Self)
     }
+}
+
+/// A JSON body, which may be left out.
+pub(super) struct MaybeJson(pub Option<Value>);
+
+impl FromRequest<Hub> for MaybeJson {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, hub: &Hub) -> Outcome<Self> {
+        let is_json = is_json(request.headers());
+        match bytes(request, hub).await? {
+            bytes if bytes.is_empty() => Ok(Self(None)),
+            bytes => value(is_json, &bytes).map(|value| Self(Some(value))),
+        }
+    }
+}
+
+async fn bytes(request: Request, hub: &Hub) -> Outcome<Bytes> {
+    let failed =
+        |e: BytesRejection| Failure::new(StatusCode::BAD_REQUEST, "malformed_body", e.body_text());
+    Bytes::from_request(request, hub).await.map_err(failed)
+}
+
+fn value(is_json: bool, bytes: &[u8]) -> Outcome<Value> {
+    if !is_json {
+        let message = "the Content-Type must be application/json";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Failure::new(status, "unsupported_media_type", message));
+    }
+    let malformed =
+        |e| Refusal::new(Code::MalformedJson, format!("the body is no JSON: {e}")).into();
+    serde_json::from_slice(bytes).map_err(malformed)
 }
 
 /// Whatever the charset: JSON is UTF-8.
@@ -134,6 +157,12 @@ impl Fields {
         TaskId::parse(&self.needed_text("task_id")?)
     }
 
+    /// The id that was given, if it can be said back.
+    pub fn id_if_any(&self) -> Option<String> {
+        let given = self.fields.get("task_id").or_else(|| self.fields.get("id"))?.as_str()?;
+        TaskId::parse(given).ok().map(|id| id.to_string())
+    }
+
     /// Yes or no.
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.fields.remove(name) {
@@ -200,7 +229,7 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 /// A parameter that has to be there is not.
-pub(super) fn missing(name: &str) -> Refusal {
+fn missing(name: &str) -> Refusal {
     Refusal::new(Code::MissingParameter, format!("{} is missing", named(name)))
 }
 
@@ -267,7 +296,10 @@ mod tests {
     fn parameters_have_their_types() {
         let mut given = fields(json!({"a": 5, "b": 5.0, "c": 5.5, "d": -1, "e": "5", "f": true,
             "g": "true", "h": null, "i": 11, "j": 1e300}));
-        assert_eq!((given.number("a", 10).unwrap(), given.number("b", 10).unwrap()), (Some(5), Some(5)));
+        assert_eq!(
+            (given.number("a", 10).unwrap(), given.number("b", 10).unwrap()),
+            (Some(5), Some(5))
+        );
         for name in ["c", "d", "e", "f", "i", "j"] {
             assert_eq!(given.number(name, 10).unwrap_err().code, Code::InvalidParameter, "{name}");
         }

@@ -24,8 +24,8 @@ const NEW_BATCH: &str = "new";
 pub(super) const MAX_LIMIT: u32 = 1_000;
 /// Most tasks in one request.
 pub(super) const MAX_TASKS: usize = 1_000;
-/// Largest age that may be asked for, days.
-const MAX_AGE_DAYS: u64 = 36_500;
+/// Largest age that may be asked for: a hundred years.
+const MAX_AGE_MS: u64 = 36_500 * 24 * 60 * 60 * 1_000;
 
 /// Some of many.
 pub(super) struct Page<T> {
@@ -64,8 +64,8 @@ impl Hub {
     pub(super) async fn add(&self, drafts: Vec<Draft>) -> Outcome<Vec<Task>> {
         let (project, zone) =
             (self.settings().default_project.clone(), self.settings().zone.clone());
-        let is_alone = drafts.len() == 1;
-        self.with_store(move |store| {
+        let are_many = drafts.len() > 1;
+        let accept = move |store: &mut dyn Store| {
             let now = Timestamp::now().unix_ms;
             let mut batch = None;
             let mut tasks = Vec::with_capacity(drafts.len());
@@ -78,10 +78,19 @@ impl Hub {
                     draft.batch_id = Some(id.to_string());
                     batch = Some(id);
                 }
-                let task = draft.check(&project);
-                tasks.push(task.map_err(|r| if is_alone { r } else { r.of(place(index)) })?);
+                tasks.push(draft.check(&project).map_err(|refusal| refusal.at(index))?);
             }
             store.add(now, tasks)
+        };
+        self.with_store(move |store| {
+            accept(store).map_err(|err| match err {
+                QueueError::Refused(refusal) if are_many => match refusal.index {
+                    Some(index) => refusal.of(format_args!("task {} of the list", index + 1)),
+                    None => refusal,
+                }
+                .into(),
+                other => other,
+            })
         })
         .await
     }
@@ -183,10 +192,6 @@ impl Hub {
 /// Most results that may be asked to stay.
 pub(super) const MAX_KEEP: u32 = 1_000_000;
 
-fn place(index: usize) -> String {
-    format!("task {} of the list", index + 1)
-}
-
 /// No task has that id.
 fn unknown(id: &TaskId) -> Refusal {
     Refusal::new(Code::UnknownTask, format!("no task has the id {id}"))
@@ -194,12 +199,7 @@ fn unknown(id: &TaskId) -> Refusal {
 
 /// "7d", "12h".
 fn age_ms(text: &str) -> Result<u64, Refusal> {
-    let most_ms = MAX_AGE_DAYS * 24 * 60 * 60 * 1_000;
-    let parsed = match text.strip_suffix('d').map(str::parse::<u64>) {
-        Some(days) => days.ok().map(|days| days.saturating_mul(24 * 60 * 60 * 1_000)),
-        None => crate::config::parse_duration(text).ok(),
-    };
-    parsed.filter(|ms| *ms <= most_ms).ok_or_else(|| {
+    crate::config::parse_duration(text).ok().filter(|ms| *ms <= MAX_AGE_MS).ok_or_else(|| {
         let message = "the parameter `older_than` must be a duration such as \"7d\" or \"12h\"";
         Refusal::new(Code::InvalidParameter, message)
     })
@@ -273,9 +273,11 @@ fn set(change: &mut Change, name: &str, value: Value) -> Result<(), Refusal> {
             change.description = Some(draft::description_of(given)?);
         }
         "context" => change.context = Some(draft::context_of(value)?),
-        "priority" => change.priority = Some(priority_of(value).ok_or_else(|| {
-            wrong("low, normal, medium, high, urgent, critical, or a number from -1000 to 1000")
-        })?),
+        "priority" => {
+            change.priority = Some(priority_of(value).ok_or_else(|| {
+                wrong("low, normal, medium, high, urgent, critical, or a number from -1000 to 1000")
+            })?)
+        }
         "batch_id" | "batch" => {
             change.batch_id = Some(text(value)?.map(|id| BatchId::parse(&id)).transpose()?);
         }

@@ -236,10 +236,23 @@ mod tests {
             assert!(names_us(host, local), "{host}");
         }
         for host in [
-            "", ":", ":5001", "localhost", "localhost:5002", "localhost:05001x", "localhost:",
-            "evil.example:5001", "localhost.evil.example:5001", "127.0.0.1.nip.io:5001",
-            "evil@localhost:5001", "localhost:5001:5001", "::1:5001", "0.0.0.0:5001",
-            "127.0.0.2:5001", "[::1]", "localhost:70537",
+            "",
+            ":",
+            ":5001",
+            "localhost",
+            "localhost:5002",
+            "localhost:05001x",
+            "localhost:",
+            "evil.example:5001",
+            "localhost.evil.example:5001",
+            "127.0.0.1.nip.io:5001",
+            "evil@localhost:5001",
+            "localhost:5001:5001",
+            "::1:5001",
+            "0.0.0.0:5001",
+            "127.0.0.2:5001",
+            "[::1]",
+            "localhost:70537",
         ] {
             assert!(!names_us(host, local), "{host}");
         }

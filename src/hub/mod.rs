@@ -18,6 +18,7 @@
 //! | `desk` | what the hub does with the queue, whichever way it was asked |
 //! | `actions` | `/execute_task`: one tool, its actions |
 //! | `rest` | `/api/v1` and `/healthz` |
+//! | `child` | who works off the queue: a process of its own |
 //! | `openapi` | the document: what the handlers say, and what holds for all of them |
 //!
 //! It knows its router and its state, not who listens: the command composes.
@@ -35,6 +36,7 @@ mod actions;
 mod answer;
 mod ask;
 mod calls;
+mod child;
 mod desk;
 pub mod door;
 mod gate;
@@ -44,10 +46,9 @@ mod token;
 mod views;
 
 #[cfg(test)]
-mod memory;
-#[cfg(test)]
 mod tests;
 
+pub use child::QueueChild;
 pub use gate::Peer;
 pub use openapi::{document, router};
 pub use token::{TOKEN_FILE, Token};

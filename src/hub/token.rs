@@ -77,8 +77,9 @@ fn fresh() -> Result<Token> {
 
 fn bad(path: &Path, why: &str) -> Error {
     let shown = path.display();
-    Error::new(ErrorKind::State, format!("the token of the hub in {shown} {why}"))
-        .hint("remove the file: the next `longhaul serve` makes a new token, which clients must be told")
+    Error::new(ErrorKind::State, format!("the token of the hub in {shown} {why}")).hint(
+        "remove the file: the next `longhaul serve` makes a new token, which clients must be told",
+    )
 }
 
 fn read(path: &Path) -> Result<Option<Token>> {
