@@ -111,9 +111,8 @@ enum ActionWord {
         (status = 200, description = "Done, or being done", body = ActionAnswer),
         (status = 401, description = "The token is needed", body = ErrorAnswer),
         (status = 404, description = "No task has that id", body = ErrorAnswer),
-        (status = 409, description = "The task is there already, or its state does not allow it", body = ErrorAnswer),
+        (status = 409, description = "Does not fit what there is: id, state, dependencies, batch, project", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 422, description = "Does not fit what there is: dependencies, batch, project", body = ErrorAnswer),
         (status = 503, description = "The queue cannot be worked off now", body = ErrorAnswer),
     )
 )]

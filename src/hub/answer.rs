@@ -141,12 +141,13 @@ pub(super) fn status_of(code: Code) -> StatusCode {
         | Code::ControlCharacters
         | Code::TooLong => StatusCode::BAD_REQUEST,
         Code::UnknownTask => StatusCode::NOT_FOUND,
-        Code::TaskExists | Code::WrongState => StatusCode::CONFLICT,
         // Well said, but it does not fit what there is.
-        Code::UnknownDependency
+        Code::TaskExists
+        | Code::WrongState
+        | Code::UnknownDependency
         | Code::DependencyCycle
         | Code::BatchProject
-        | Code::InvalidProject => StatusCode::UNPROCESSABLE_ENTITY,
+        | Code::InvalidProject => StatusCode::CONFLICT,
     }
 }
 

@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -64,6 +65,7 @@ fn parts() -> (Router<Hub>, utoipa::openapi::OpenApi) {
         .routes(routes!(get_document))
         .split_for_parts();
     complete(&mut document);
+    link(&mut document);
     (router, document)
 }
 
@@ -138,6 +140,23 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
             if operation.security.is_some() {
                 add("401", "The token is needed");
             }
+        }
+    }
+}
+
+/// What can be done with a task that was just accepted.
+fn link(document: &mut utoipa::openapi::OpenApi) {
+    const NEXT: [&str; 6] =
+        ["get_task", "change_task", "delete_task", "cancel_task", "retry_task", "get_result"];
+    let add = document.paths.paths.get_mut("/api/v1/tasks").and_then(|item| item.post.as_mut());
+    let created = add.and_then(|add| add.responses.responses.get_mut("201"));
+    if let Some(RefOr::T(response)) = created {
+        for operation in NEXT {
+            let link = LinkBuilder::new()
+                .operation_id(operation)
+                .parameter("id", "$response.body#/tasks/0/task_id")
+                .build();
+            response.links.insert(operation.into(), link.into());
         }
     }
 }

@@ -90,9 +90,8 @@ pub(super) async fn list_tasks(
     security(("token" = [])),
     responses(
         (status = 201, description = "Accepted", body = Accepted),
-        (status = 409, description = "A task of that id is there already", body = ErrorAnswer),
+        (status = 409, description = "Does not fit what there is: id, dependencies, batch, project", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 422, description = "Does not fit what there is: dependencies, batch, project", body = ErrorAnswer),
     ),
 )]
 pub(super) async fn add_tasks(State(hub): State<Hub>, _: MayChange, Json(body): Json) -> Outcome {
@@ -149,9 +148,8 @@ pub(super) async fn get_task(State(hub): State<Hub>, _: MayRead, Id(id): Id) -> 
     responses(
         (status = 200, description = "The task as it is now", body = OneTask),
         (status = 404, description = "No task has that id", body = ErrorAnswer),
-        (status = 409, description = "Its state does not allow it", body = ErrorAnswer),
+        (status = 409, description = "Does not fit what there is: its state, dependencies, batch", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 422, description = "Does not fit what there is: dependencies, batch", body = ErrorAnswer),
     ),
 )]
 pub(super) async fn change_task(
@@ -210,8 +208,7 @@ pub(super) async fn cancel_task(State(hub): State<Hub>, _: MayChange, Id(id): Id
     responses(
         (status = 200, description = "The task as it is now", body = OneTask),
         (status = 404, description = "No task has that id", body = ErrorAnswer),
-        (status = 409, description = "It is not over, or it is done", body = ErrorAnswer),
-        (status = 422, description = "It waits for a task that did not end done", body = ErrorAnswer),
+        (status = 409, description = "It is not over, or is done, or waits for one that did not end done", body = ErrorAnswer),
     ),
 )]
 pub(super) async fn retry_task(State(hub): State<Hub>, _: MayChange, Id(id): Id) -> Outcome {
