@@ -43,6 +43,7 @@
 //! | [`mod@show`], [`report`] | what a person sees |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
 //! | [`guard`] | what must not change under a run, and what is kept of the work tree |
+//! | [`hub`] | the queue over HTTP |
 //! | [`demo`] | the scripted Messages API, which the tests use too |
 //!
 //! `dev-docs/ARCHITECTURE.md` has the invariants and where each is watched.
@@ -62,6 +63,7 @@ pub mod doctor;
 pub mod driver;
 pub mod error;
 pub mod guard;
+pub mod hub;
 pub mod journal;
 pub mod lock;
 pub mod memory;

@@ -16,6 +16,7 @@ pub mod init;
 pub mod print;
 pub mod queue;
 pub mod run;
+pub mod serve;
 pub mod target;
 pub mod task;
 pub mod worker;
@@ -48,6 +49,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Listen for other programs: they add tasks and read results
+    Serve(serve::ServeArgs),
     /// Put tasks into the queue, list, change, cancel and archive them
     Task(task::TaskArgs),
     /// Work off the task queue
@@ -121,6 +124,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Task(args) => task::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),

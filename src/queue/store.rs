@@ -111,6 +111,26 @@ pub trait Store: Send {
     /// Results, the newest last.
     fn results(&mut self, filter: &ResultFilter) -> Result<Vec<TaskResult>>;
 
+    /// The tasks accepted last, the newest first.
+    fn recent(&mut self, limit: u32) -> Result<Vec<Task>> {
+        let mut tasks = self.list(&Filter { limit: u32::MAX, ..Filter::default() })?;
+        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.seq));
+        tasks.truncate(limit as usize);
+        Ok(tasks)
+    }
+
+    /// How many tasks satisfy the filter, its limit and offset aside.
+    fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
+        let all = Filter { limit: u32::MAX, offset: 0, ..filter.clone() };
+        Ok(self.list(&all)?.len() as u64)
+    }
+
+    /// How many results satisfy the filter, its limit and offset aside.
+    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {
+        let all = ResultFilter { limit: u32::MAX, offset: 0, ..filter.clone() };
+        Ok(self.results(&all)?.len() as u64)
+    }
+
     /// Moves results that ended before `before_unix_ms` to the archive, but for the
     /// newest `keep_recent` of each project. Gives how many were moved.
     fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64>;

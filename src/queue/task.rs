@@ -207,11 +207,16 @@ impl<'de> Deserialize<'de> for Priority {
         #[serde(untagged)]
         enum Given {
             Number(i64),
+            // 5.0 is the same number as 5; its text is "5".
+            Float(f64),
             Word(String),
+            Other(serde::de::IgnoredAny),
         }
         let text = match Given::deserialize(from)? {
             Given::Number(number) => number.to_string(),
+            Given::Float(number) => number.to_string(),
             Given::Word(word) => word,
+            Given::Other(_) => String::from("given"),
         };
         Self::parse(&text).map_err(serde::de::Error::custom)
     }

@@ -68,6 +68,30 @@ fn owner(db: &Connection, filter: &Filter) -> Outcome<Option<(&'static str, Opti
     Ok(batch.map(|(no, _)| ("AND batch = ?3", Some(no))))
 }
 
+/// See [`crate::queue::Store::recent`].
+pub(super) fn recent(db: &rusqlite::Transaction<'_>, limit: u32) -> Outcome<Vec<Task>> {
+    let seqs = rows::numbers(db, "SELECT seq FROM tasks ORDER BY seq DESC LIMIT ?1", [limit])?;
+    rows::all(db, seqs)
+}
+
+/// See [`crate::queue::Store::count_tasks`].
+pub(super) fn count_tasks(db: &Connection, filter: &Filter) -> Outcome<u64> {
+    let Some((condition, of)) = owner(db, filter)? else { return Ok(0) };
+    // A state comes first in each index, and the condition is its third parameter.
+    let sql = format!("SELECT count(*) FROM tasks WHERE state = ?1 AND ?2 IS NULL {condition}");
+    let mut statement = db.prepare(&sql)?;
+    let mut total = 0;
+    for state in TaskState::ALL {
+        if filter.states.is_empty() || filter.states.contains(&state) {
+            let mut bound = vec![Value::from(state.as_str().to_owned()), Value::Null];
+            bound.extend(of.map(Value::from));
+            let bound = rusqlite::params_from_iter(bound);
+            total += statement.query_row(bound, |row| row.get::<_, i64>(0))?.unsigned_abs();
+        }
+    }
+    Ok(total)
+}
+
 /// See [`crate::queue::Store::in_progress`].
 pub(super) fn in_progress(db: &rusqlite::Transaction<'_>) -> Outcome<Vec<Task>> {
     let sql = "SELECT seq FROM tasks WHERE state = 'in_progress' ORDER BY place, turn";
@@ -125,24 +149,30 @@ pub(super) fn result_of_attempt(
     body.as_deref().map(parsed).transpose()
 }
 
-/// See [`crate::queue::Store::results`].
-pub(super) fn results(db: &Connection, filter: &ResultFilter) -> Outcome<Vec<TaskResult>> {
-    let mut sql = String::from("SELECT body FROM results WHERE 1 = 1");
-    let mut bound: Vec<Value> = Vec::new();
+/// Which results, as a condition with its parameters; `None`: none at all.
+fn chosen(db: &Connection, filter: &ResultFilter) -> Outcome<Option<(String, Vec<Value>)>> {
+    let (mut condition, mut bound) = (String::from("1 = 1"), Vec::new());
     if let Some(path) = &filter.project {
-        let Some(project) = rows::project(db, path)? else { return Ok(Vec::new()) };
-        sql.push_str(" AND project = ?");
+        let Some(project) = rows::project(db, path)? else { return Ok(None) };
+        condition.push_str(" AND project = ?");
         bound.push(project.into());
     }
     if let Some(batch) = &filter.batch_id {
-        sql.push_str(" AND batch = (SELECT no FROM batches WHERE id = ?)");
+        condition.push_str(" AND batch = (SELECT no FROM batches WHERE id = ?)");
         bound.push(batch.as_str().to_owned().into());
     }
     if let Some(archived) = filter.archived {
-        sql.push_str(" AND archived = ?");
+        condition.push_str(" AND archived = ?");
         bound.push(i64::from(archived).into());
     }
-    sql.push_str(" ORDER BY no DESC LIMIT ? OFFSET ?");
+    Ok(Some((condition, bound)))
+}
+
+/// See [`crate::queue::Store::results`].
+pub(super) fn results(db: &Connection, filter: &ResultFilter) -> Outcome<Vec<TaskResult>> {
+    let Some((condition, mut bound)) = chosen(db, filter)? else { return Ok(Vec::new()) };
+    let sql =
+        format!("SELECT body FROM results WHERE {condition} ORDER BY no DESC LIMIT ? OFFSET ?");
     bound.extend([i64::from(filter.limit).into(), i64::from(filter.offset).into()]);
     let mut statement = db.prepare(&sql)?;
     let mut found = statement.query(rusqlite::params_from_iter(bound))?;
@@ -152,6 +182,14 @@ pub(super) fn results(db: &Connection, filter: &ResultFilter) -> Outcome<Vec<Tas
     }
     results.reverse();
     Ok(results)
+}
+
+/// See [`crate::queue::Store::count_results`].
+pub(super) fn count_results(db: &Connection, filter: &ResultFilter) -> Outcome<u64> {
+    let Some((condition, bound)) = chosen(db, filter)? else { return Ok(0) };
+    let sql = format!("SELECT count(*) FROM results WHERE {condition}");
+    let bound = rusqlite::params_from_iter(bound);
+    Ok(db.query_row(&sql, bound, |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
 
 /// See [`crate::queue::Store::archive`].

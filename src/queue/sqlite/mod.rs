@@ -198,6 +198,18 @@ impl Store for SqliteStore {
         self.read(|tx| lists::results(tx, filter))
     }
 
+    fn recent(&mut self, limit: u32) -> Result<Vec<Task>> {
+        self.read(|tx| lists::recent(tx, limit))
+    }
+
+    fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
+        self.read(|tx| lists::count_tasks(tx, filter))
+    }
+
+    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {
+        self.read(|tx| lists::count_results(tx, filter))
+    }
+
     fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
         self.write(|tx| lists::archive(tx, before_unix_ms, keep_recent))
     }

@@ -1,0 +1,354 @@
+//! What the hub does with the queue, whichever way it was asked. The store is used
+//! on a thread for blocking work: neither a slow disk nor a large answer holds up
+//! other connections.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use serde_json::Value;
+
+use super::answer::{Failure, Outcome};
+use super::ask::Fields;
+use super::views::ResultView;
+use super::{Hub, Started};
+use crate::clock::Timestamp;
+use crate::queue::draft::{self, OneOrMany};
+use crate::queue::store::{Change, Counts, Filter, ResultFilter};
+use crate::queue::{
+    BatchId, Code, Draft, Priority, QueueError, Refusal, Store, Task, TaskId, TaskState,
+};
+
+/// Stands for a batch that is not there yet.
+const NEW_BATCH: &str = "new";
+/// Most tasks or results in one answer.
+pub(super) const MAX_LIMIT: u32 = 1_000;
+/// Most tasks in one request.
+pub(super) const MAX_TASKS: usize = 1_000;
+/// Largest age that may be asked for: a hundred years.
+const MAX_AGE_MS: u64 = 36_500 * 24 * 60 * 60 * 1_000;
+
+/// Some of many.
+pub(super) struct Page<T> {
+    pub items: Vec<T>,
+    /// How many there are.
+    pub total: u64,
+    pub limit: u32,
+    pub offset: u32,
+}
+
+/// What was moved to the archive, and by what rule.
+pub(super) struct Archived {
+    pub moved: u64,
+    pub keep_recent: u32,
+}
+
+impl Hub {
+    /// Does something with the store, where it may block.
+    pub(super) async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, QueueError> + Send + 'static,
+    ) -> Outcome<T> {
+        let store = Arc::clone(&self.0.store);
+        let done = tokio::task::spawn_blocking(move || {
+            // A panic ends the program; in tests the store is as sound as before.
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            work(store.as_mut())
+        });
+        match done.await {
+            Ok(result) => Ok(result?),
+            Err(err) => Err(Failure::internal(format!("the store's thread failed: {err}"))),
+        }
+    }
+
+    /// Accepts tasks, all or none. Their batches may be `new`: one for all of them.
+    pub(super) async fn add(&self, drafts: Vec<Draft>) -> Outcome<Vec<Task>> {
+        let (project, zone) =
+            (self.settings().default_project.clone(), self.settings().zone.clone());
+        let are_many = drafts.len() > 1;
+        let accept = move |store: &mut dyn Store| {
+            let now = Timestamp::now().unix_ms;
+            let mut batch = None;
+            let mut tasks = Vec::with_capacity(drafts.len());
+            for (index, mut draft) in drafts.into_iter().enumerate() {
+                if draft.batch_id.as_deref() == Some(NEW_BATCH) {
+                    let id = match batch.take() {
+                        Some(id) => id,
+                        None => unused_batch(store, now, &zone)?,
+                    };
+                    draft.batch_id = Some(id.to_string());
+                    batch = Some(id);
+                }
+                tasks.push(draft.check(&project).map_err(|refusal| refusal.at(index))?);
+            }
+            store.add(now, tasks)
+        };
+        self.with_store(move |store| {
+            accept(store).map_err(|err| match err {
+                QueueError::Refused(refusal) if are_many => match refusal.index {
+                    Some(index) => refusal.of(format_args!("task {} of the list", index + 1)),
+                    None => refusal,
+                }
+                .into(),
+                other => other,
+            })
+        })
+        .await
+    }
+
+    /// One task.
+    pub(super) async fn task(&self, id: TaskId) -> Outcome<Task> {
+        let wanted = id.clone();
+        let found = self.with_store(move |store| store.task(&wanted)).await?;
+        found.ok_or_else(|| unknown(&id).into()).map_err(|f: Failure| f.of_task(id.as_str()))
+    }
+
+    /// What became of a task, or where it stands.
+    pub(super) async fn result(&self, id: TaskId) -> Outcome<ResultView> {
+        let name = id.to_string();
+        self.with_store(move |store| {
+            let task = store.task(&id)?;
+            // The result of an earlier attempt says nothing of one that was queued again.
+            match (&task, store.result(&id)?) {
+                (Some(task), _) if !task.state.is_over() => Ok(ResultView::pending(task)),
+                (_, Some(result)) => Ok(result.into()),
+                (Some(task), None) => Ok(ResultView::pending(task)),
+                (None, None) => Err(unknown(&id).into()),
+            }
+        })
+        .await
+        .map_err(|failure| failure.of_task(name))
+    }
+
+    /// Does something with one task that may be refused.
+    pub(super) async fn change(
+        &self,
+        id: TaskId,
+        work: impl FnOnce(&mut dyn Store, i64, &TaskId) -> Result<Task, QueueError> + Send + 'static,
+    ) -> Outcome<Task> {
+        let name = id.to_string();
+        self.with_store(move |store| work(store, Timestamp::now().unix_ms, &id))
+            .await
+            .map_err(|failure| failure.of_task(name))
+    }
+
+    /// Tasks, and how many there are of the kind.
+    pub(super) async fn tasks(&self, filter: Filter) -> Outcome<Page<Task>> {
+        self.with_store(move |store| {
+            let items = store.list(&filter)?;
+            let total = total_of(store, &filter)?;
+            Ok(Page { items, total, limit: filter.limit, offset: filter.offset })
+        })
+        .await
+    }
+
+    /// The tasks accepted last, the newest first.
+    pub(super) async fn recent(&self, limit: u32) -> Outcome<Vec<Task>> {
+        self.with_store(move |store| store.recent(limit)).await
+    }
+
+    /// Results, the newest last, and how many there are of the kind.
+    pub(super) async fn results(&self, filter: ResultFilter) -> Outcome<Page<ResultView>> {
+        self.with_store(move |store| {
+            let items = store.results(&filter)?.into_iter().map(ResultView::from).collect();
+            let total = store.count_results(&filter)?;
+            Ok(Page { items, total, limit: filter.limit, offset: filter.offset })
+        })
+        .await
+    }
+
+    /// How many tasks there are.
+    pub(super) async fn counts(&self) -> Outcome<Counts> {
+        self.with_store(|store| store.counts(None)).await
+    }
+
+    /// Moves old results to the archive.
+    pub(super) async fn archive(&self, mut fields: Fields) -> Outcome<Archived> {
+        let older_than = fields.text("older_than")?;
+        let keep_recent = fields.number("keep_recent", MAX_KEEP)?;
+        fields.end()?;
+        let age_ms = older_than.as_deref().map(age_ms).transpose()?;
+        let age_ms = age_ms.unwrap_or(self.settings().archive_after_ms);
+        let keep_recent = keep_recent.unwrap_or(self.settings().keep_recent);
+        self.with_store(move |store| {
+            let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
+            let before = Timestamp::now().unix_ms.saturating_sub(age_ms);
+            Ok(Archived { moved: store.archive(before, keep_recent)?, keep_recent })
+        })
+        .await
+    }
+
+    /// Has the queue worked off. With the number of tasks that wait.
+    pub(super) async fn execute(&self) -> Outcome<(Started, u64)> {
+        let queued = self.counts().await?.queued;
+        let started = match queued {
+            0 if self.0.runner.is_running() => Started::AlreadyRunning,
+            0 => Started::Started,
+            _ => self.0.runner.start(),
+        };
+        Ok((started, queued))
+    }
+}
+
+/// Most results that may be asked to stay.
+pub(super) const MAX_KEEP: u32 = 1_000_000;
+
+/// No task has that id.
+fn unknown(id: &TaskId) -> Refusal {
+    Refusal::new(Code::UnknownTask, format!("no task has the id {id}"))
+}
+
+/// "7d", "12h".
+fn age_ms(text: &str) -> Result<u64, Refusal> {
+    crate::config::parse_duration(text).ok().filter(|ms| *ms <= MAX_AGE_MS).ok_or_else(|| {
+        let message = "the parameter `older_than` must be a duration such as \"7d\" or \"12h\"";
+        Refusal::new(Code::InvalidParameter, message)
+    })
+}
+
+/// A name for a batch that no batch has: two that begin within one second are not
+/// the same one.
+fn unused_batch(
+    store: &mut dyn Store,
+    now_unix_ms: i64,
+    zone: &jiff::tz::TimeZone,
+) -> Result<BatchId, QueueError> {
+    let mut at = now_unix_ms;
+    loop {
+        let id = BatchId::generate(at, zone);
+        let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
+        if store.list(&filter)?.is_empty() {
+            return Ok(id);
+        }
+        at = at.saturating_add(1_000);
+    }
+}
+
+/// How many tasks satisfy the filter, its limit and offset aside.
+fn total_of(store: &mut dyn Store, filter: &Filter) -> Result<u64, QueueError> {
+    if filter.batch_id.is_some() {
+        return store.count_tasks(filter);
+    }
+    let counts = store.counts(filter.project.as_deref())?;
+    let of = |state: TaskState| match state {
+        TaskState::Queued => counts.queued,
+        TaskState::InProgress => counts.in_progress,
+        TaskState::Done => counts.done,
+        TaskState::Error => counts.error,
+        TaskState::Cancelled => counts.cancelled,
+        TaskState::Blocked => counts.blocked,
+    };
+    let states = if filter.states.is_empty() { &TaskState::ALL[..] } else { &filter.states };
+    Ok(TaskState::ALL.into_iter().filter(|state| states.contains(state)).map(of).sum())
+}
+
+/// What is to be changed of a task, from the parameters of a request: a field that
+/// is not named stays as it is, `null` takes it away.
+pub(super) fn change_of(mut fields: Fields) -> Result<Change, Refusal> {
+    let names: Vec<String> = fields.names().cloned().collect();
+    let mut change = Change::default();
+    for name in &names {
+        let value = fields.value(name).unwrap_or_default();
+        set(&mut change, name, value)?;
+    }
+    if change == Change::default() {
+        let message = "there is nothing to change: name at least one of description, context, \
+                       priority, batch_id, verify, after, model, budget_usd";
+        return Err(Refusal::new(Code::MissingParameter, message));
+    }
+    Ok(change)
+}
+
+fn set(change: &mut Change, name: &str, value: Value) -> Result<(), Refusal> {
+    let wrong = |what: &str| {
+        Refusal::new(Code::InvalidParameter, format!("the parameter `{name}` must be {what}"))
+    };
+    let text = |value: Value| match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(wrong("a text")),
+    };
+    match name {
+        "description" => {
+            let given = text(value)?.ok_or_else(|| wrong("a text"))?;
+            change.description = Some(draft::description_of(given)?);
+        }
+        "context" => change.context = Some(draft::context_of(value)?),
+        "priority" => {
+            change.priority = Some(priority_of(value).ok_or_else(|| {
+                wrong("low, normal, medium, high, urgent, critical, or a number from -1000 to 1000")
+            })?)
+        }
+        "batch_id" | "batch" => {
+            change.batch_id = Some(text(value)?.map(|id| BatchId::parse(&id)).transpose()?);
+        }
+        "verify" | "verify_command" => {
+            change.verify = Some(text(value)?.map(draft::verify_of).transpose()?.flatten());
+        }
+        "after" | "depends_on" | "dependencies" => {
+            let ids: Option<OneOrMany> = serde_json::from_value(value)
+                .map_err(|_| wrong("the id of a task or a list of them"))?;
+            let ids = ids.map(OneOrMany::into_vec).unwrap_or_default();
+            change.after = Some(draft::after_of(ids)?);
+        }
+        "model" => change.model = Some(text(value)?.map(draft::model_of).transpose()?.flatten()),
+        "budget_usd" | "budget" | "max_cost_usd" => {
+            let usd: Option<f64> = serde_json::from_value(value).map_err(|_| wrong("a number"))?;
+            change.budget_usd = Some(usd.map(draft::budget_of).transpose()?);
+        }
+        "project" | "status" | "id" => {
+            let message = format!(
+                "the parameter `{name}` of a task cannot be changed; cancel it, retry it, or add \
+                 another task"
+            );
+            return Err(Refusal::new(Code::InvalidParameter, message));
+        }
+        other => {
+            let shown = crate::text::safe(other);
+            let message = format!("the parameter `{}` is unknown", crate::text::clip(&shown, 60));
+            return Err(Refusal::new(Code::UnknownParameter, message));
+        }
+    }
+    Ok(())
+}
+
+/// `null` is the default.
+fn priority_of(value: Value) -> Option<Priority> {
+    match value {
+        Value::Null => Some(Priority::default()),
+        other => serde_json::from_value(other).ok(),
+    }
+}
+
+/// The states that a filter names, with commas between them.
+pub(super) fn states_of(text: &str) -> Result<Vec<TaskState>, Refusal> {
+    text.split(',')
+        .map(|word| {
+            TaskState::parse(word.trim()).ok_or_else(|| {
+                let message = "the parameter `state` must be one or more, with commas between \
+                               them, of queued, in_progress, done, error, cancelled, blocked";
+                Refusal::new(Code::InvalidParameter, message)
+            })
+        })
+        .collect()
+}
+
+/// The part of a list that is wanted, and of which project and batch.
+pub(super) struct Wanted {
+    pub project: Option<PathBuf>,
+    pub batch_id: Option<BatchId>,
+    pub limit: u32,
+    pub offset: u32,
+}
+
+impl Wanted {
+    /// Takes it out of the parameters; a batch or project that nobody knows has no tasks.
+    pub fn of(fields: &mut Fields, default_limit: u32) -> Result<Self, Refusal> {
+        let project = fields.path("project")?;
+        let batch_id = fields.text("batch_id")?.map(|id| BatchId::parse(&id)).transpose()?;
+        let limit = fields.number("limit", MAX_LIMIT)?.unwrap_or(default_limit);
+        let offset = fields.number("offset", u32::MAX)?.unwrap_or(0);
+        // The store knows projects by their real paths.
+        let project = project.map(|path| path.canonicalize().unwrap_or(path));
+        Ok(Self { project, batch_id, limit, offset })
+    }
+}

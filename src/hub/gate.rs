@@ -1,0 +1,276 @@
+//! Who may ask: the Host and Origin of every request, the token of those that
+//! change anything, and the size and pace of bodies.
+//!
+//! A page in a browser on this machine can send requests here, and by rebinding
+//! its name to 127.0.0.1 even read the answers. It cannot choose the Host and
+//! Origin headers, so these are looked at in any case.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
+
+use super::Hub;
+use super::answer::{Failure, Outcome};
+
+/// Who is at the other end of a connection; an extension of each request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// Where it found us.
+    pub local: SocketAddr,
+    /// Is a request of its being answered (rather than waited for)?
+    pub is_served: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// A connection from `remote` to `local`.
+    pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
+        Self { remote, local, is_served: Arc::default() }
+    }
+}
+
+/// Sets the flag until dropped, however the request ends.
+struct Served(Arc<AtomicBool>);
+
+impl Served {
+    fn begin(flag: &Arc<AtomicBool>) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Self(Arc::clone(flag))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Every request comes through here.
+pub(super) async fn pass(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+        return Failure::internal("the connection is unknown").into_response();
+    };
+    if let Err(failure) = check_names(request.headers(), request.uri(), peer.local) {
+        return failure.into_response();
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = match whole(&hub, &parts.headers, body).await {
+        Ok(bytes) => bytes,
+        Err(failure) => return failure.into_response(),
+    };
+    let _served = Served::begin(&peer.is_served);
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
+}
+
+/// The body, if it is small enough and comes in time.
+async fn whole(hub: &Hub, headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
+    let most = hub.settings().max_body_bytes;
+    let too_large = || {
+        let message = format!("the body is larger than {} KiB (hub.max_body_kb)", most / 1024);
+        // What is left of it is not read, so nothing can follow it.
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+            .with_header(header::CONNECTION, HeaderValue::from_static("close"))
+    };
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if said.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > most as u64) {
+        return Err(too_large());
+    }
+    let within = Duration::from_millis(hub.settings().body_timeout_ms);
+    match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(err)) if err.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            let message = "the body broke off, or is not what its headers say";
+            Err(Failure::new(StatusCode::BAD_REQUEST, "malformed_body", message))
+        }
+        Err(_) => {
+            let message = format!("the body did not come within {} s", within.as_secs());
+            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+                .with_header(header::CONNECTION, HeaderValue::from_static("close")))
+        }
+    }
+}
+
+/// Host, and Origin if there is one, must name the place that was listened on.
+fn check_names(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Outcome<()> {
+    let one = |name: header::HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next().map(|value| value.to_str().unwrap_or_default());
+        (first, values.next().is_some())
+    };
+    let refuse = |code, message: &str| Err(Failure::new(StatusCode::FORBIDDEN, code, message));
+    let (host, more_hosts) = one(header::HOST);
+    let is_ours = |host: &str| names_us(host, local);
+    // A request line with a whole URL has a second say.
+    let target_is_ours = uri.authority().is_none_or(|authority| is_ours(authority.as_str()));
+    if more_hosts || !host.is_some_and(is_ours) || !target_is_ours {
+        let message = "the Host header must be the address listened on, 127.0.0.1, [::1] or \
+                       localhost, with the port";
+        return refuse("host_not_allowed", message);
+    }
+    let (origin, more_origins) = one(header::ORIGIN);
+    let origin_is_ours = |origin: &str| origin.strip_prefix("http://").is_some_and(is_ours);
+    if more_origins || !origin.is_none_or(origin_is_ours) {
+        return refuse("origin_not_allowed", "pages of other origins may not use the hub");
+    }
+    Ok(())
+}
+
+/// Does `host` (with its port, which may be left out if it is 80) name this end?
+fn names_us(host: &str, local: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            (name, port.parse::<u16>().ok())
+        }
+        Some((_, rest)) if !rest.ends_with(']') => return false,
+        Some(_) | None => (host, Some(80)),
+    };
+    if port != Some(local.port()) {
+        return false;
+    }
+    let known: &[&str] = &["127.0.0.1", "[::1]", "localhost"];
+    let own = match local.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    known.iter().any(|k| k.eq_ignore_ascii_case(name)) || own.eq_ignore_ascii_case(name)
+}
+
+/// A request that may change things: it has the token, or needs none.
+pub(super) struct MayChange;
+
+/// A request that may read: on loopback each, elsewhere one with the token.
+pub(super) struct MayRead;
+
+/// Whether a request has the token; for those whose body says what they want.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credentials {
+    is_known: bool,
+    listens_on_loopback: bool,
+    was_given: bool,
+}
+
+impl Credentials {
+    fn of(parts: &Parts, hub: &Hub) -> Self {
+        let settings = hub.settings();
+        let given = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let has_token = given.and_then(bearer).is_some_and(|token| hub.0.token.is(token));
+        let peer = parts.extensions.get::<Peer>();
+        let is_near = peer.is_some_and(|peer| peer.remote.ip().to_canonical().is_loopback());
+        Self {
+            is_known: has_token || (settings.allow_unauthenticated_loopback && is_near),
+            listens_on_loopback: settings.address.ip().to_canonical().is_loopback(),
+            was_given: given.is_some(),
+        }
+    }
+
+    fn refuse(self) -> Failure {
+        let message = if self.was_given {
+            "the Authorization header does not hold the hub's token"
+        } else {
+            "this needs the hub's token: Authorization: Bearer <token>"
+        };
+        Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// May it change things?
+    pub fn may_change(self) -> Outcome<MayChange> {
+        if self.is_known { Ok(MayChange) } else { Err(self.refuse()) }
+    }
+
+    /// May it read what was done? Results hold code of the projects.
+    pub fn may_read(self) -> Outcome<MayRead> {
+        if self.is_known || self.listens_on_loopback { Ok(MayRead) } else { Err(self.refuse()) }
+    }
+}
+
+/// The token of `Bearer <token>`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+impl FromRequestParts<Hub> for Credentials {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Outcome<Self> {
+        Ok(Self::of(parts, hub))
+    }
+}
+
+impl FromRequestParts<Hub> for MayChange {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Outcome<Self> {
+        Credentials::of(parts, hub).may_change()
+    }
+}
+
+impl FromRequestParts<Hub> for MayRead {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Outcome<Self> {
+        Credentials::of(parts, hub).may_read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_are_hosts() {
+        let local = "127.0.0.1:5001".parse().unwrap();
+        for host in ["127.0.0.1:5001", "localhost:5001", "LOCALHOST:5001", "[::1]:5001"] {
+            assert!(names_us(host, local), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            ":5001",
+            "localhost",
+            "localhost:5002",
+            "localhost:05001x",
+            "localhost:",
+            "evil.example:5001",
+            "localhost.evil.example:5001",
+            "127.0.0.1.nip.io:5001",
+            "evil@localhost:5001",
+            "localhost:5001:5001",
+            "::1:5001",
+            "0.0.0.0:5001",
+            "127.0.0.2:5001",
+            "[::1]",
+            "localhost:70537",
+        ] {
+            assert!(!names_us(host, local), "{host}");
+        }
+        let wide = "192.0.2.7:80".parse().unwrap();
+        assert!(names_us("192.0.2.7", wide) && names_us("localhost:80", wide));
+        assert!(names_us("[::1]", wide) && !names_us("192.0.2.8", wide));
+        let six = "[fe80::7]:81".parse().unwrap();
+        assert!(names_us("[FE80::7]:81", six) && !names_us("[fe80::8]:81", six));
+        let mapped = "[::ffff:192.0.2.7]:81".parse().unwrap();
+        assert!(names_us("192.0.2.7:81", mapped));
+    }
+
+    #[test]
+    fn a_bearer_is_recognised() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer  abc "), Some(&b"abc"[..]));
+        for other in [&b"Basic abc"[..], b"Bearer", b"", b"Bearerabc", "Bear€rxx".as_bytes()] {
+            assert_eq!(bearer(other), None);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The router and the OpenAPI document, from the same handlers: what each says of
+//! itself, and what holds for all of them.
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::link::LinkBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{Answer, ErrorAnswer, Failure, Outcome};
+use super::{Hub, actions, gate, rest};
+use crate::queue::draft;
+use crate::queue::task::{MAX_ID_BYTES, MAX_PRIORITY};
+
+/// Where the document is served.
+const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "The hub of longhaul",
+        description = "The task queue of longhaul, for programs on this machine. Every answer is JSON with `status`; every error has `error.code`, which does not change, and `error.message` for people."
+    ),
+    components(schemas(ErrorAnswer)),
+    tags(
+        (name = "tool", description = "One tool and its actions"),
+        (name = "tasks", description = "Tasks"),
+        (name = "results", description = "Results and the archive"),
+        (name = "queue", description = "The queue as a whole"),
+        (name = "health", description = "Is all well?"),
+    )
+)]
+struct Base;
+
+/// What every operation can answer, besides what it says itself.
+const COMMON: [(&str, &str); 5] = [
+    ("400", "The request makes no sense; the code says why"),
+    ("403", "The Host or Origin header names another place"),
+    ("408", "The body did not come in time"),
+    ("413", "The body is too large"),
+    ("500", "The queue's store failed, or longhaul did"),
+];
+
+fn parts() -> (Router<Hub>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(actions::execute_task))
+        .routes(routes!(actions::get_supported_actions))
+        .routes(routes!(rest::list_tasks, rest::add_tasks))
+        .routes(routes!(rest::get_task, rest::change_task, rest::delete_task))
+        .routes(routes!(rest::cancel_task))
+        .routes(routes!(rest::retry_task))
+        .routes(routes!(rest::get_result))
+        .routes(routes!(rest::list_results))
+        .routes(routes!(rest::get_queue))
+        .routes(routes!(rest::run_queue))
+        .routes(routes!(rest::archive))
+        .routes(routes!(rest::healthz))
+        .routes(routes!(get_document))
+        .split_for_parts();
+    complete(&mut document);
+    link(&mut document);
+    (router, document)
+}
+
+/// The OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    parts().1
+}
+
+/// All that the hub answers. Each request needs a [`super::Peer`] as extension.
+pub fn router(hub: Hub) -> Router {
+    parts()
+        .0
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(axum::middleware::from_fn_with_state(hub.clone(), gate::pass))
+        .with_state(hub)
+}
+
+/// This document
+#[utoipa::path(
+    get, path = DOCUMENT_PATH, tag = "health", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+async fn get_document() -> Outcome {
+    Answer::ok(&document())
+}
+
+async fn unknown_path(uri: Uri) -> Failure {
+    let path = crate::text::safe(uri.path()).into_owned();
+    let message = format!("there is nothing at {}", crate::text::clip(&path, 100));
+    Failure::new(StatusCode::NOT_FOUND, "unknown_path", message)
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> Failure {
+    let path = crate::text::safe(uri.path()).into_owned();
+    let message = format!(
+        "{} is not possible at {}",
+        crate::text::clip(method.as_str(), 20),
+        crate::text::clip(&path, 100)
+    );
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Adds what holds for all operations.
+fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Kept in `hub.token` below the state directory of longhaul"))
+        .build();
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+    }
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter();
+        for operation in operations.flatten() {
+            let mut add = |status: &str, what: &str| {
+                let of_its_own = operation.responses.responses.contains_key(status);
+                if !of_its_own {
+                    let body = Ref::from_schema_name("ErrorAnswer");
+                    let content = ContentBuilder::new().schema(Some(body)).build();
+                    let response = ResponseBuilder::new()
+                        .description(what)
+                        .content("application/json", content)
+                        .build();
+                    operation.responses.responses.insert(status.into(), response.into());
+                }
+            };
+            for (status, what) in COMMON {
+                add(status, what);
+            }
+            if operation.security.is_some() {
+                add("401", "The token is needed");
+            }
+        }
+    }
+}
+
+/// What can be done with a task that was just accepted.
+fn link(document: &mut utoipa::openapi::OpenApi) {
+    const NEXT: [&str; 6] =
+        ["get_task", "change_task", "delete_task", "cancel_task", "retry_task", "get_result"];
+    let add = document.paths.paths.get_mut("/api/v1/tasks").and_then(|item| item.post.as_mut());
+    let created = add.and_then(|add| add.responses.responses.get_mut("201"));
+    if let Some(RefOr::T(response)) = created {
+        for operation in NEXT {
+            let link = LinkBuilder::new()
+                .operation_id(operation)
+                .parameter("id", "$response.body#/tasks/0/task_id")
+                .build();
+            response.links.insert(operation.into(), link.into());
+        }
+    }
+}
+
+fn schema(value: Value) -> RefOr<Schema> {
+    serde_json::from_value(value).expect("the schemas here are ones")
+}
+
+/// What [`crate::queue::TaskId`] accepts.
+const ID: &str = "^[A-Za-z0-9_:@+](-?[A-Za-z0-9_:@+.])*-?$";
+
+/// Characters that a text may not hold, as a part of a class: [`crate::text::is_hazard`]
+/// but for tab and line ends.
+const HAZARDS: &str = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb";
+
+fn text_pattern() -> String {
+    format!("^[^{HAZARDS}{TAGS}]*$")
+}
+
+/// The hazards beyond the basic plane, as they are: no escape is the same in every
+/// dialect.
+const TAGS: &str = "\u{E0000}-\u{E007F}";
+
+pub(super) fn id() -> RefOr<Schema> {
+    schema(json!({ "type": "string", "pattern": ID, "maxLength": MAX_ID_BYTES }))
+}
+
+pub(super) fn optional_id() -> RefOr<Schema> {
+    schema(json!({ "type": ["string", "null"], "pattern": ID, "maxLength": MAX_ID_BYTES }))
+}
+
+pub(super) fn description() -> RefOr<Schema> {
+    let class = format!("[^{HAZARDS}{TAGS}]");
+    // Something in it has to be seen; U+0085 and the like are hazards already.
+    let pattern = format!(r"^{class}*[^\s{HAZARDS}{TAGS}]{class}*$");
+    schema(json!({
+        "type": "string", "pattern": pattern, "maxLength": draft::MAX_TEXT_BYTES,
+        "description": "What is to be done: at most 65,536 bytes, not blank, without control characters",
+    }))
+}
+
+pub(super) fn context() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["string", "null"], "pattern": text_pattern(), "maxLength": draft::MAX_TEXT_BYTES,
+        "description": "What helps to do it: at most 65,536 bytes. Other JSON is accepted, too, and kept as its text",
+    }))
+}
+
+pub(super) fn priority() -> RefOr<Schema> {
+    let words = ["low", "normal", "medium", "high", "urgent", "critical"];
+    schema(json!({
+        "oneOf": [
+            { "type": "string", "enum": words },
+            { "type": "integer", "minimum": -MAX_PRIORITY, "maximum": MAX_PRIORITY },
+            { "type": "null" },
+        ],
+        "description": "The higher goes first; low is -10, normal 0, high 10, urgent 20",
+    }))
+}
+
+pub(super) fn command() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["string", "null"], "pattern": text_pattern(), "maxLength": draft::MAX_COMMAND_BYTES,
+        "description": "Must exit with 0 before done counts (`sh -c`)",
+    }))
+}
+
+pub(super) fn after() -> RefOr<Schema> {
+    schema(json!({
+        "oneOf": [
+            { "type": "string", "pattern": ID, "maxLength": MAX_ID_BYTES },
+            {
+                "type": "array", "maxItems": draft::MAX_AFTER,
+                "items": { "type": "string", "pattern": ID, "maxLength": MAX_ID_BYTES },
+            },
+            { "type": "null" },
+        ],
+        "description": "Tasks that must be done before",
+    }))
+}
+
+pub(super) fn model() -> RefOr<Schema> {
+    let pattern = format!(r"^[^\s\-{HAZARDS}{TAGS}][^\s{HAZARDS}{TAGS}]*$");
+    schema(json!({
+        "type": ["string", "null"], "pattern": pattern, "maxLength": draft::MAX_MODEL_BYTES,
+        "description": "Of its sessions; default is the CLI's own choice",
+    }))
+}
+
+pub(super) fn budget() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["number", "null"], "exclusiveMinimum": 0, "maximum": draft::MAX_BUDGET_USD,
+        "description": "Most that it may cost, US dollars",
+    }))
+}
+
+pub(super) fn states() -> RefOr<Schema> {
+    let one = "(queued|in_progress|done|error|cancelled|blocked)";
+    schema(json!({ "type": "string", "pattern": format!("^{one}(,{one})*$") }))
+}
