@@ -32,6 +32,8 @@ const LOOK_MS: u64 = 1_000;
 const STARTS_MAX: u32 = 3;
 /// With `--watch`, a project whose run could not begin is tried again after this.
 const REFUSED_AGAIN_MS: u64 = 60_000;
+/// What a limit is told of by the screen, and then by its row, may differ by this.
+const SAME_LIMIT_MS: i64 = 120_000;
 const DAY_MS: i64 = 86_400_000;
 /// Tasks that failed here are named at the end, so many at most.
 const NAMED_MAX: usize = 20;
@@ -495,14 +497,21 @@ impl Dispatcher {
 
     /// All runs share one login: what one waits for, the others would run into.
     fn share_limit(&mut self, now: Timestamp) {
+        let mut until_unix_ms = self.limit.until_unix_ms;
         for worker in self.workers.values() {
             let folder = ProjectState::dir_of(&self.plan.state_root, &worker.project);
             let Ok(Some(answer)) = control::ask(&folder, Request::Status) else { continue };
             let Ok(view) = serde_json::from_str::<StatusView>(&answer) else { continue };
             let until = view.standstill.waiting.map(|wait| wait.until.unix_ms);
-            self.limit.until_unix_ms = self.limit.until_unix_ms.max(until.unwrap_or(0));
+            until_unix_ms = until_unix_ms.max(until.unwrap_or(0));
         }
-        let holds = self.limit.until_unix_ms > now.unix_ms;
+        if until_unix_ms > self.limit.until_unix_ms.saturating_add(SAME_LIMIT_MS) {
+            let at = crate::text::local(until_unix_ms, &jiff::tz::TimeZone::system(), "%a %H:%M");
+            let text = format!("a usage limit holds until {at}: nothing is begun, all runs pause");
+            self.warn(None, text);
+        }
+        self.limit.until_unix_ms = until_unix_ms;
+        let holds = until_unix_ms > now.unix_ms;
         let ids: Vec<(Uuid, PathBuf)> =
             self.workers.iter().map(|(id, w)| (*id, w.project.clone())).collect();
         for (run_id, project) in ids {

@@ -1,10 +1,11 @@
 //! Tasks of different projects run at once; those of one never do.
 
+use longhaul::clock::Timestamp;
 use longhaul::demo::api::{Gate, Reply, Request};
 use longhaul::queue::{Store as _, TaskState};
 use serde_json::json;
 
-use super::support::{Lab, task_of, ticks_at_once};
+use super::support::{Lab, NIGHT, task_of, ticks_at_once, unix_ms};
 
 #[test]
 fn two_projects_at_once_and_never_two_tasks_of_one() {
@@ -38,4 +39,44 @@ fn two_projects_at_once_and_never_two_tasks_of_one() {
         run.events.iter().filter_map(|e| e["run_id"].as_str()).collect();
     assert_eq!(ids.len(), 3, "each its own run");
     assert_eq!(lab.alive(), []);
+}
+
+/// One login: what one run waits for holds the others back too.
+#[test]
+fn a_usage_limit_that_one_run_meets_pauses_all() {
+    let reset_s = Timestamp::now().unix_ms / 1_000 + 25;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let mut lab = Lab::new(move |request: &Request| -> Reply {
+        let reply = ticks_at_once(request);
+        let is_limited = Timestamp::now().unix_ms / 1_000 < reset_s;
+        match task_of(request).as_str() {
+            "a1" if !request.side && is_limited => Reply::usage_limit("five_hour", reset_s),
+            "b1" if !request.side => reply.behind(&held),
+            _ => reply,
+        }
+    });
+    lab.set_env("ANTHROPIC_API_KEY", "");
+    lab.set_env("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-made-up-for-the-tests");
+    let other = lab.another_project("other");
+    for (id, project) in [("a1", &lab.project()), ("b1", &other), ("b2", &other)] {
+        lab.add(json!({"id": id, "description": "Do it", "project": project}));
+    }
+    let run = lab.queue_run(&["--set", "queue.parallel=2"]).patient(NIGHT);
+    let waiting = run.wait_event("waiting");
+    let paused = run.wait_event_where("the other run's pause", |events| {
+        let paused = |e: &&serde_json::Value| {
+            e["event"] == "obeyed" && e["text"].as_str().is_some_and(|t| t.starts_with("paused"))
+        };
+        events.iter().find(paused).cloned()
+    });
+    assert_ne!(paused["run_id"], waiting["run_id"]);
+    gate.open();
+    let run = run.finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    let begun = run.named("task_started").into_iter().find(|e| e["task_id"] == "b2").unwrap();
+    assert!(unix_ms(&begun["ts"]) >= reset_s * 1_000, "begun while the limit held: {begun}");
+    for id in ["a1", "b1", "b2"] {
+        assert_eq!(lab.result(id).status, TaskState::Done);
+    }
 }
