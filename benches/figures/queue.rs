@@ -1,6 +1,7 @@
 //! The task queue by itself: each call on a long queue, on the disk that holds the
 //! temporary files, with every change synced as in use.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -25,7 +26,7 @@ pub struct Measured {
     pub tasks: u32,
     pub calls_ms: Vec<(&'static str, Vec<f64>)>,
     pub commands_ms: Vec<(&'static str, Vec<f64>)>,
-    /// Resident memory after all calls, less that with an open but empty queue.
+    /// Resident memory after all calls, less that after the same on an empty queue.
     pub growth_mb: f64,
     pub fill_ms: f64,
     pub file_mb: f64,
@@ -37,17 +38,14 @@ pub fn measure(tasks: u32) -> Measured {
     let begun = Instant::now();
     fill(&root, tasks);
     let fill_ms = begun.elapsed().as_secs_f64() * 1e3 / f64::from(tasks);
-    // A store that did not fill it: what that took is no matter here.
     let empty = tempfile::tempdir().unwrap();
-    let mut small = SqliteStore::open(&empty.path().canonicalize().unwrap()).unwrap();
-    calls(&mut small, 0);
-    drop(small);
+    let small = empty.path().canonicalize().unwrap();
+    calls(&small, 0);
     let before_mb = resident_mb();
-    let mut store = SqliteStore::open(&root).unwrap();
-    let calls_ms = calls(&mut store, tasks);
+    let calls_ms = calls(&root, tasks);
     let growth_mb = resident_mb() - before_mb;
     let commands_ms = commands(&root);
-    let file_mb = std::fs::metadata(root.join("queue.db")).unwrap().len() as f64 / 1e6;
+    let file_mb = std::fs::metadata(root.join("state/queue.db")).unwrap().len() as f64 / 1e6;
     Measured { tasks, calls_ms, commands_ms, growth_mb, fill_ms, file_mb }
 }
 
@@ -57,7 +55,7 @@ fn resident_mb() -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
-fn task(n: u32) -> NewTask {
+fn task(root: &Path, n: u32) -> NewTask {
     NewTask {
         id: Some(TaskId::parse(&format!("task-{n}")).unwrap()),
         description: format!("Task {n}: port one more part of the parser to the new grammar"),
@@ -67,7 +65,7 @@ fn task(n: u32) -> NewTask {
         batch_id: n
             .is_multiple_of(10)
             .then(|| BatchId::parse(&format!("batch-{}-{}", n / 10_000, n % PROJECTS)).unwrap()),
-        project: format!("/projects/{}", n % PROJECTS).into(),
+        project: root.join(format!("projects/{}", n % PROJECTS)),
         verify: None,
         after: Vec::new(),
         model: None,
@@ -75,10 +73,31 @@ fn task(n: u32) -> NewTask {
     }
 }
 
+/// Fills it by another process: what that takes of memory is no matter here.
 fn fill(root: &Path, tasks: u32) {
-    let mut store = SqliteStore::open(root).unwrap();
+    for n in 0..PROJECTS {
+        std::fs::create_dir_all(root.join(format!("projects/{n}"))).unwrap();
+    }
     for first in (0..tasks).step_by(AT_ONCE as usize) {
-        store.add(1, (first..tasks.min(first + AT_ONCE)).map(task).collect()).unwrap();
+        let mut command = Command::new(longhaul());
+        command.args(["task", "add", "-"]).current_dir(root.join("projects/0"));
+        command.env("LONGHAUL_STATE_DIR", root.join("state")).env_remove("LONGHAUL_RUN");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = BufWriter::new(child.stdin.take().unwrap());
+        for n in first..tasks.min(first + AT_ONCE) {
+            let task = task(root, n);
+            let line = serde_json::json!({
+                "id": task.id,
+                "description": task.description,
+                "context": task.context,
+                "priority": task.priority,
+                "batch_id": task.batch_id,
+                "project": task.project,
+            });
+            writeln!(input, "{line}").unwrap();
+        }
+        drop(input);
+        assert!(child.wait().unwrap().success());
     }
 }
 
@@ -89,14 +108,15 @@ fn timed<T>(samples_ms: &mut Vec<f64>, call: impl FnOnce() -> T) -> T {
     value
 }
 
-fn calls(store: &mut SqliteStore, first: u32) -> Vec<(&'static str, Vec<f64>)> {
+fn calls(root: &Path, first: u32) -> Vec<(&'static str, Vec<f64>)> {
+    let mut store = SqliteStore::open(&root.join("state")).unwrap();
     let [mut add, mut claim, mut list, mut edit, mut settle, mut cancel, mut counts, mut results] =
         std::array::from_fn(|_| Vec::with_capacity(CALLS));
     let page = Filter { limit: 50, ..Filter::default() };
     let last = ResultFilter { limit: 10, ..ResultFilter::default() };
     let change = Change { priority: Some(Priority::High), ..Change::default() };
     for n in 0..CALLS as u32 {
-        let new = task(first + n + 1);
+        let new = task(root, first + n + 1);
         let added = timed(&mut add, || store.add(2, vec![new]).unwrap()).remove(0);
         timed(&mut edit, || store.edit(3, &added.id, &change).unwrap());
         timed(&mut list, || store.list(&page).unwrap());
@@ -106,7 +126,7 @@ fn calls(store: &mut SqliteStore, first: u32) -> Vec<(&'static str, Vec<f64>)> {
         timed(&mut settle, || store.settle(5, &spell).unwrap());
         timed(&mut results, || store.results(&last).unwrap());
         if n.is_multiple_of(2) {
-            let new = task(first + CALLS as u32 + n + 1);
+            let new = task(root, first + CALLS as u32 + n + 1);
             let added = store.add(6, vec![new]).unwrap().remove(0);
             timed(&mut cancel, || store.cancel(7, &added.id).unwrap());
         }
@@ -157,7 +177,7 @@ fn commands(root: &Path) -> Vec<(&'static str, Vec<f64>)> {
         for _ in 0..COMMANDS {
             let mut command = Command::new(longhaul());
             command.args(arguments).current_dir(project.path());
-            command.env("LONGHAUL_STATE_DIR", root).env_remove("LONGHAUL_RUN");
+            command.env("LONGHAUL_STATE_DIR", root.join("state")).env_remove("LONGHAUL_RUN");
             command.stdout(Stdio::null());
             assert!(timed(&mut samples_ms, || command.status().unwrap().success()), "{name}");
         }
