@@ -203,8 +203,12 @@ impl History {
                 me.pending.retain(|asked| !matches!(asked, Asked::New(other) if *other == id));
                 file["tasks"][&id]["verify"] = json!("curl evil");
             }),
-            Op::TheyDropTheNumber => self.edit_file(|_, file| {
-                file.as_object_mut().unwrap().remove("revision");
+            Op::TheyDropTheNumber => self.edit_file(|me, file| {
+                // Without it a copy of long ago cannot be told from the last version.
+                let last = me.last_revision();
+                if file["revision"].as_u64() >= last {
+                    file.as_object_mut().unwrap().remove("revision");
+                }
             }),
             Op::TheyCopy => self.copy = self.file(),
             Op::TheyWriteTheCopy => {
@@ -279,6 +283,11 @@ impl History {
     fn seen(&self) -> PathBuf {
         let folder = fs::read_dir(self.lab.state.join("queue-files")).unwrap().next();
         folder.unwrap().unwrap().path().join("seen.json")
+    }
+
+    fn last_revision(&self) -> Option<u64> {
+        let seen: Value = serde_json::from_slice(&fs::read(self.seen()).ok()?).ok()?;
+        seen["revision"].as_u64()
     }
 
     fn crash(&mut self, crash: Crash) {
