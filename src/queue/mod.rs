@@ -25,6 +25,8 @@
 
 pub mod draft;
 pub mod files;
+#[cfg(test)]
+mod model;
 mod order;
 mod outcome;
 pub mod refusal;

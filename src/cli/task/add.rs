@@ -10,7 +10,6 @@ use crate::cli::target::TargetArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::refusal::QueueError;
 use crate::queue::{Code, Draft, NewTask, Refusal, Store, Task, TaskState};
-use crate::text;
 
 /// A line with the longest texts, every character of them escaped, is shorter.
 const LINE_MAX_BYTES: u64 = 2 << 20;

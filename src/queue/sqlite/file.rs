@@ -164,7 +164,8 @@ pub(super) fn explain(path: &Path, err: rusqlite::Error) -> Error {
     };
     match code {
         Sql::DatabaseCorrupt | Sql::NotADatabase => refuse(path, "is damaged").caused_by(err),
-        Sql::DiskFull | Sql::SystemIoFailure | Sql::ReadOnly => {
+        // The file itself could be opened a moment ago: it is the log beside it.
+        Sql::DiskFull | Sql::SystemIoFailure | Sql::ReadOnly | Sql::CannotOpen => {
             Error::new(ErrorKind::Disk, format!("cannot read or write {shown}")).caused_by(err)
         }
         Sql::DatabaseBusy | Sql::DatabaseLocked => Error::new(

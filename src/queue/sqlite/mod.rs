@@ -16,6 +16,8 @@
 //! with the length of the queue.
 
 mod accept;
+#[cfg(test)]
+mod against_model;
 mod ends;
 mod file;
 mod flow;
