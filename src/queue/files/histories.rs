@@ -103,6 +103,9 @@ struct History {
     accepted: BTreeSet<String>,
     may_be_cancelled: BTreeSet<String>,
     pending: Vec<Asked>,
+    /// The file lost its number in a moment when it was not known which one it had:
+    /// what is gone from it may never have stood there.
+    is_doubtful: bool,
     copy: Option<Value>,
 }
 
@@ -114,6 +117,7 @@ impl History {
             accepted: BTreeSet::new(),
             may_be_cancelled: BTreeSet::new(),
             pending: Vec::new(),
+            is_doubtful: false,
             copy: None,
         }
     }
@@ -207,6 +211,7 @@ impl History {
                 // Without it a copy of long ago cannot be told from the last version.
                 let last = me.last_revision();
                 if file["revision"].as_u64() >= last {
+                    me.is_doubtful |= file["revision"].as_u64() > last;
                     file.as_object_mut().unwrap().remove("revision");
                 }
             }),
@@ -346,6 +351,7 @@ impl History {
     /// A sync came to its end: whatever was asked has been answered.
     fn settled(&mut self) {
         let put_aside = self.put_aside();
+        let is_doubtful = std::mem::take(&mut self.is_doubtful);
         for asked in std::mem::take(&mut self.pending) {
             match asked {
                 Asked::New(id) => {
@@ -357,6 +363,7 @@ impl History {
                     let is_made = self.edits_of(&words) == 1 || is_new;
                     assert!(is_made || put_aside.contains(&words), "{id}: {words} are lost");
                 }
+                Asked::Gone(..) if is_doubtful => {}
                 Asked::Gone(id, attempt) => {
                     let task = self.lab.store.get(&id);
                     let is_over = task.state.is_over() || task.is_cancelling;
