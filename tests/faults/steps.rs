@@ -2,6 +2,7 @@
 //! be killed; and what must be true of what it leaves.
 
 mod queue;
+mod queue_files;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -177,6 +178,14 @@ pub const PATHS: &[Step] = &[
         prepare: |dir| queue::create(dir).unwrap(),
         perform: queue::perform,
         check: queue::check,
+    },
+    Step {
+        name: "queue_files",
+        at_least: 60,
+        is_reported: false,
+        prepare: queue_files::prepare,
+        perform: queue_files::perform,
+        check: queue_files::check,
     },
 ];
 

@@ -103,6 +103,9 @@ struct History {
     accepted: BTreeSet<String>,
     may_be_cancelled: BTreeSet<String>,
     pending: Vec<Asked>,
+    /// The file lost its number in a moment when it was not known which one it had:
+    /// what is gone from it may never have stood there.
+    is_doubtful: bool,
     copy: Option<Value>,
 }
 
@@ -114,6 +117,7 @@ impl History {
             accepted: BTreeSet::new(),
             may_be_cancelled: BTreeSet::new(),
             pending: Vec::new(),
+            is_doubtful: false,
             copy: None,
         }
     }
@@ -203,8 +207,13 @@ impl History {
                 me.pending.retain(|asked| !matches!(asked, Asked::New(other) if *other == id));
                 file["tasks"][&id]["verify"] = json!("curl evil");
             }),
-            Op::TheyDropTheNumber => self.edit_file(|_, file| {
-                file.as_object_mut().unwrap().remove("revision");
+            Op::TheyDropTheNumber => self.edit_file(|me, file| {
+                // Without it a copy of long ago cannot be told from the last version.
+                let last = me.last_revision();
+                if file["revision"].as_u64() >= last {
+                    me.is_doubtful |= file["revision"].as_u64() > last;
+                    file.as_object_mut().unwrap().remove("revision");
+                }
             }),
             Op::TheyCopy => self.copy = self.file(),
             Op::TheyWriteTheCopy => {
@@ -281,6 +290,11 @@ impl History {
         folder.unwrap().unwrap().path().join("seen.json")
     }
 
+    fn last_revision(&self) -> Option<u64> {
+        let seen: Value = serde_json::from_slice(&fs::read(self.seen()).ok()?).ok()?;
+        seen["revision"].as_u64()
+    }
+
     fn crash(&mut self, crash: Crash) {
         if let Crash::AtCall(calls) = crash {
             self.lab.store.fuse = Some(calls);
@@ -337,6 +351,7 @@ impl History {
     /// A sync came to its end: whatever was asked has been answered.
     fn settled(&mut self) {
         let put_aside = self.put_aside();
+        let is_doubtful = std::mem::take(&mut self.is_doubtful);
         for asked in std::mem::take(&mut self.pending) {
             match asked {
                 Asked::New(id) => {
@@ -348,6 +363,7 @@ impl History {
                     let is_made = self.edits_of(&words) == 1 || is_new;
                     assert!(is_made || put_aside.contains(&words), "{id}: {words} are lost");
                 }
+                Asked::Gone(..) if is_doubtful => {}
                 Asked::Gone(id, attempt) => {
                     let task = self.lab.store.get(&id);
                     let is_over = task.state.is_over() || task.is_cancelling;

@@ -53,6 +53,17 @@ pub(super) struct SeenFile {
     pub(super) seen_unix_ms: i64,
     /// Digests of what longhaul wrote there last, or was about to.
     pub(super) digests: Vec<String>,
+    /// Which results it shows.
+    #[serde(default)]
+    pub(super) shelf: Option<Shelf>,
+}
+
+/// Results by their number and the newest of them. Each is written once, so that as
+/// long as this is the same they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shelf {
+    pub(super) total: u64,
+    pub(super) newest: Option<(String, u32)>,
 }
 
 /// A file that could not be understood and may be half written.

@@ -20,6 +20,9 @@ pub const MAX_ENTRIES: usize = 20_000;
 /// longest, written with escapes.
 const MAX_ENTRY_BYTES: usize = 1 << 20;
 
+/// More than the names and short fields of an entry take.
+const ENTRY_BYTES: usize = 2_048;
+
 /// What somebody else may change of an entry.
 pub(super) const TAKEN: [&str; 4] = ["description", "context", "priority", "batch_id"];
 /// What is shown and not taken over.
@@ -137,7 +140,16 @@ pub(super) fn archive_file(tasks: &[Task], results: &[TaskResult], omitted: u64)
     render(&File { omitted, tasks: Ordered(&entries), results: Ordered(&by_id(results)) })
 }
 
-/// About how many bytes a value takes in a file.
+/// At most how many bytes a task takes in the file: an escape makes three of one,
+/// since control characters were refused but for the line feed and the tab.
+pub(super) fn bytes_of_entry(task: &Task) -> usize {
+    let texts = [Some(&task.description), task.context.as_ref(), task.verify.as_ref()];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let ids: usize = task.after.iter().map(|id| id.as_str().len() + 16).sum();
+    3 * texts + ids + ENTRY_BYTES
+}
+
+/// How many bytes a value takes in a file.
 pub(super) fn bytes_of<T: Serialize>(value: &T) -> usize {
     render(value).len()
 }

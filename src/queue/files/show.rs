@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::judge::BaseEntry;
-use super::memory::{Base, SeenFile};
+use super::memory::{Base, SeenFile, Shelf};
 use super::place::{ARCHIVE, Folder, QUEUE, RESULTS, Replaced, Seen};
 use super::{Sync, shape};
 use crate::queue::store::{Filter, Result, ResultFilter, Store};
@@ -81,7 +81,7 @@ impl Sync<'_> {
             limit: MAX_TASKS,
             ..Filter::default()
         })?;
-        keep_within(&mut tasks, |task| shape::bytes_of(&shape::Entry::of(task)));
+        keep_within(&mut tasks, shape::bytes_of_entry);
         let counts = self.store.counts(Some(project))?;
         let omitted = (counts.queued + counts.in_progress).saturating_sub(tasks.len() as u64);
         Ok((tasks, omitted))
@@ -90,26 +90,47 @@ impl Sync<'_> {
     /// Writes results and archive if they should say something else. False if that
     /// failed.
     pub(super) fn result_files(&mut self, folder: &Folder) -> Result<bool> {
-        let project = self.place.project;
-        let (results, omitted) = newest(self.store, project, false, MAX_RESULTS)?;
-        let results_file = shape::results_file(&results, omitted);
-        let (archived, omitted) = newest(self.store, project, true, MAX_ARCHIVED)?;
-        let mut tasks = Vec::new();
-        for result in &archived {
-            tasks.extend(self.store.task(&result.task_id)?);
-        }
-        let archive_file = shape::archive_file(&tasks, &archived, omitted);
         let mut seen = std::mem::take(&mut self.memory.last.results);
-        // As long as there are no results, somebody's own from before may stay.
-        let is_free = matches!(folder.print(RESULTS), Ok(None));
-        let is_wanted = !results.is_empty() || is_free || !seen.digests.is_empty();
-        let is_shown = !is_wanted || self.result_file(folder, RESULTS, &results_file, &mut seen)?;
+        let is_shown = self.results(folder, &mut seen);
         self.memory.last.results = seen;
         let mut seen = std::mem::take(&mut self.memory.last.archive);
-        let is_wanted = !archived.is_empty() || !seen.digests.is_empty();
-        let is_kept = !is_wanted || self.result_file(folder, ARCHIVE, &archive_file, &mut seen)?;
+        let is_kept = self.archive(folder, &mut seen);
         self.memory.last.archive = seen;
-        Ok(is_shown && is_kept)
+        Ok(is_shown? & is_kept?)
+    }
+
+    fn results(&mut self, folder: &Folder, seen: &mut SeenFile) -> Result<bool> {
+        let shelf = shelf(self.store, self.place.project, false)?;
+        // As long as there are no results, somebody's own from before may stay.
+        let is_free = matches!(folder.print(RESULTS), Ok(None));
+        let is_wanted = shelf.total > 0 || is_free || !seen.digests.is_empty();
+        if !is_wanted || is_as_left(folder, RESULTS, &shelf, seen) {
+            return Ok(true);
+        }
+        let (results, omitted) =
+            newest(self.store, self.place.project, &shelf, false, MAX_RESULTS)?;
+        let bytes = shape::results_file(&results, omitted);
+        let is_shown = self.result_file(folder, RESULTS, &bytes, seen)?;
+        seen.shelf = is_shown.then_some(shelf);
+        Ok(is_shown)
+    }
+
+    fn archive(&mut self, folder: &Folder, seen: &mut SeenFile) -> Result<bool> {
+        let shelf = shelf(self.store, self.place.project, true)?;
+        let is_wanted = shelf.total > 0 || !seen.digests.is_empty();
+        if !is_wanted || is_as_left(folder, ARCHIVE, &shelf, seen) {
+            return Ok(true);
+        }
+        let (results, omitted) =
+            newest(self.store, self.place.project, &shelf, true, MAX_ARCHIVED)?;
+        let mut tasks = Vec::new();
+        for result in &results {
+            tasks.extend(self.store.task(&result.task_id)?);
+        }
+        let bytes = shape::archive_file(&tasks, &results, omitted);
+        let is_shown = self.result_file(folder, ARCHIVE, &bytes, seen)?;
+        seen.shelf = is_shown.then_some(shelf);
+        Ok(is_shown)
     }
 
     /// A file that longhaul alone writes: somebody else's is moved out of the way.
@@ -235,53 +256,60 @@ fn keep_within<T>(items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) {
     items.truncate(fits);
 }
 
-/// The newest results, of each task the last one, the newest last; and how many more
-/// there are.
-fn newest(
-    store: &mut dyn Store,
-    project: &Path,
-    archived: bool,
-    limit: u32,
-) -> Result<(Vec<TaskResult>, u64)> {
-    let filter = |limit, offset| ResultFilter {
+fn is_as_left(folder: &Folder, name: &str, shelf: &Shelf, seen: &SeenFile) -> bool {
+    let is_there = seen.print.is_some() && folder.print(name) == Ok(seen.print);
+    is_there && super::is_trusted(seen) && seen.shelf.as_ref() == Some(shelf)
+}
+
+fn results_of(project: &Path, archived: bool, limit: u32, offset: u32) -> ResultFilter {
+    ResultFilter {
         project: Some(project.to_owned()),
         archived: Some(archived),
         limit,
         offset,
         ..ResultFilter::default()
+    }
+}
+
+/// Which results there are; their number is found by doubling and halving.
+fn shelf(store: &mut dyn Store, project: &Path, archived: bool) -> Result<Shelf> {
+    let mut nth = |nth: u32| -> Result<Option<TaskResult>> {
+        Ok(store.results(&results_of(project, archived, 1, nth))?.pop())
     };
-    let mut results = store.results(&filter(limit, 0))?;
+    let Some(newest) = nth(0)? else {
+        return Ok(Shelf::default());
+    };
+    let (mut low, mut high) = (1, 1_u32);
+    while high < u32::MAX && nth(high)?.is_some() {
+        low = high.saturating_add(1);
+        high = high.saturating_mul(2);
+    }
+    // There are at least `low`, and not more than `high`.
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if nth(middle)?.is_some() { low = middle + 1 } else { high = middle }
+    }
+    let newest = Some((newest.task_id.to_string(), newest.attempt));
+    Ok(Shelf { total: u64::from(low), newest })
+}
+
+/// The newest results, of each task the last one, the newest last; and how many more
+/// there are.
+fn newest(
+    store: &mut dyn Store,
+    project: &Path,
+    shelf: &Shelf,
+    archived: bool,
+    limit: u32,
+) -> Result<(Vec<TaskResult>, u64)> {
+    let mut results = store.results(&results_of(project, archived, limit, 0))?;
     let found = results.len() as u64;
-    let total = if found < u64::from(limit) { found } else { count(store, limit, &filter)? };
     let mut ids = HashSet::new();
     results.reverse();
     results.retain(|result| ids.insert(result.task_id.clone()));
     let replaced = found - results.len() as u64;
     keep_within(&mut results, shape::bytes_of);
     results.reverse();
-    let omitted = (total - replaced).saturating_sub(results.len() as u64);
+    let omitted = shelf.total.saturating_sub(replaced + results.len() as u64);
     Ok((results, omitted))
-}
-
-/// How many results there are, of which `at_least` are known: found by halving.
-fn count(
-    store: &mut dyn Store,
-    at_least: u32,
-    filter: &dyn Fn(u32, u32) -> ResultFilter,
-) -> Result<u64> {
-    let mut has = |nth: u32| -> Result<bool> { Ok(!store.results(&filter(1, nth))?.is_empty()) };
-    let (mut low, mut high) = (at_least, at_least);
-    while has(high)? {
-        low = high.saturating_add(1);
-        high = high.saturating_mul(2);
-        if high == u32::MAX {
-            break;
-        }
-    }
-    // There are at least `low`, and not more than `high`.
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if has(middle)? { low = middle + 1 } else { high = middle }
-    }
-    Ok(u64::from(low))
 }

@@ -164,18 +164,21 @@ impl Sync<'_> {
             let removable = base.entries.keys().cloned().collect();
             return Basis { entries: base.entries.into_iter().collect(), removable, is_stale };
         }
-        let mut all = candidates.into_iter();
-        let Some(first) = all.next().filter(|_| theirs.revision.is_none()) else {
-            let (entries, removable) = (HashMap::new(), BTreeSet::new());
-            return Basis { entries, removable, is_stale: true };
-        };
+        let is_known = theirs.revision.is_none() && !candidates.is_empty();
+        let mut entries = HashMap::new();
+        let mut removable = BTreeSet::new();
         // Without the number it may have been made from any of those that may have
         // stood there: removed is what none of them lacks.
-        let mut removable: BTreeSet<String> = first.entries.keys().cloned().collect();
-        for other in all {
-            removable.retain(|id| other.entries.contains_key(id));
+        for (nth, base) in candidates.into_iter().filter(|_| is_known).enumerate() {
+            if nth == 0 {
+                removable.extend(base.entries.keys().cloned());
+            }
+            removable.retain(|id| base.entries.contains_key(id));
+            for (id, entry) in base.entries {
+                entries.entry(id).or_insert(entry);
+            }
         }
-        Basis { entries: first.entries.into_iter().collect(), removable, is_stale: false }
+        Basis { entries, removable, is_stale: !is_known }
     }
 
     fn take_entries(&mut self, theirs: &Theirs) -> Result<Vec<Rejected>> {
