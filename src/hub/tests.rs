@@ -592,6 +592,29 @@ fn bodies_that_are_no_json_are_refused() {
     lab.send("127.0.0.1:9", request).refused(400, "malformed_json");
 }
 
+/// A body of which nothing ever comes.
+struct Silent;
+
+impl futures_core::Stream for Silent {
+    type Item = std::io::Result<axum::body::Bytes>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let lab = lab_with(|settings| settings.body_timeout_ms = 20);
+    let request = lab.request("POST", "/api/v1/tasks").body(Body::from_stream(Silent)).unwrap();
+    let said = lab.send("127.0.0.1:9", request);
+    assert_eq!(said.headers["connection"], "close");
+    said.refused(408, "request_timeout");
+}
+
 #[test]
 fn paths_and_methods_that_are_none_are_said_in_json() {
     let lab = lab();

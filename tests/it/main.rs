@@ -37,6 +37,7 @@ mod lab_leaves_nothing_behind;
 mod nobody_answers_a_permission_prompt;
 mod odd_places_do_not_matter;
 mod one_run_holds_a_project;
+mod other_programs_use_the_hub;
 mod percentages_and_costs_are_the_clis_own;
 mod questions_are_declined_and_the_work_goes_on;
 mod sessions_cycle_until_the_task_is_done;
