@@ -35,7 +35,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 128, head: Duration::from_secs(15), stall: Duration::from_secs(20) }
+        Self { connections: 64, head: Duration::from_secs(15), stall: Duration::from_secs(20) }
     }
 }
 
