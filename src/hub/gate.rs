@@ -83,30 +83,26 @@ async fn whole(hub: &Hub, headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
         let message = format!("the body is larger than {} KiB (hub.max_body_kb)", most / 1024);
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     };
-    // What is left of a body is not read, so nothing can follow it.
-    let and_close = |failure: Failure| {
-        failure.with_header(header::CONNECTION, HeaderValue::from_static("close"))
-    };
     let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let said = said.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let asks_first = headers.contains_key(header::EXPECT);
     let enough = MAX_DISCARDED_BYTES.max(2 * most as u64);
     if said > enough || (asks_first && said > most as u64) {
-        return Err(and_close(too_large()));
+        // What is left of it is not read, so nothing can follow it.
+        return Err(too_large().and_close());
     }
     let within = Duration::from_millis(hub.settings().body_timeout_ms);
     match tokio::time::timeout(within, read(body, most, enough)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => Err(and_close(too_large())),
+        Ok(Ok(None)) => Err(too_large().and_close()),
         Ok(Err(_)) => {
             let message = "the body broke off, or is not what its headers say";
-            let failure = Failure::new(StatusCode::BAD_REQUEST, "malformed_body", message);
-            Err(and_close(failure))
+            Err(Failure::new(StatusCode::BAD_REQUEST, "malformed_body", message).and_close())
         }
         Err(_) => {
             let message = format!("the body did not come within {} s", within.as_secs());
-            let failure = Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message);
-            Err(and_close(failure))
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Err(Failure::new(status, "request_timeout", message).and_close())
         }
     }
 }
@@ -208,8 +204,7 @@ impl Credentials {
         } else {
             "this needs the hub's token: Authorization: Bearer <token>"
         };
-        Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        Failure::unauthorized(message)
     }
 
     /// May it change things?

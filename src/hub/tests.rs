@@ -795,6 +795,26 @@ fn a_store_that_fails_is_said() {
 }
 
 #[test]
+fn what_was_changed_is_shown_before_it_is_answered() {
+    let lab = lab();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    lab.hub.set_mirror(Box::new(move |store| {
+        noted.lock().unwrap().push(store.counts(None).unwrap().queued);
+    }));
+    let seen = || std::mem::take(&mut *seen.lock().unwrap());
+    lab.assign(json!({"task_id": "a", "description": "x"}));
+    assert_eq!(seen(), [1]);
+    lab.act("assign_task", json!({"task_id": "a", "description": "x"})).refused(409, "task_exists");
+    lab.get("/api/v1/tasks").done(200);
+    assert_eq!(seen(), [0; 0], "nothing was changed");
+    lab.act("cancel_task", json!({"task_id": "a"})).done(200);
+    lab.act("archive", Value::Null).done(200);
+    lab.runtime.block_on(lab.hub.reflect());
+    assert_eq!(seen(), [0, 0, 0]);
+}
+
+#[test]
 fn what_can_be_done_is_told() {
     let lab = lab();
     let said = lab.get("/get_supported_actions").done(200);
