@@ -17,6 +17,7 @@ pub mod print;
 pub mod run;
 pub mod serve;
 pub mod target;
+pub mod task;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Tell what the run did, what it cost and why it ended
     Report(ask::ReportArgs),
+    /// Put tasks into the queue, list, change, cancel and archive them
+    Task(task::TaskArgs),
     /// Listen for other programs: they add tasks and read results
     Serve(serve::ServeArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
@@ -114,6 +117,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Cycle(args) => ask::tell(&args, Request::Cycle),
         Command::Stop(args) => ask::stop(&args),
         Command::Report(args) => ask::report(&args),
+        Command::Task(args) => task::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

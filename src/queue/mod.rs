@@ -23,6 +23,8 @@
 //! hub are faces of it.
 
 pub mod draft;
+#[cfg(test)]
+mod model;
 mod order;
 mod outcome;
 pub mod refusal;

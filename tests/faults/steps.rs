@@ -1,6 +1,8 @@
 //! The paths that change the state, one by one, as a process of its own that can
 //! be killed; and what must be true of what it leaves.
 
+mod queue;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,8 @@ pub struct Step {
     pub name: &'static str,
     /// Calls that change something, at the least.
     pub at_least: usize,
+    /// Does each call that fails make it fail? (Otherwise it may do without.)
+    pub is_reported: bool,
     prepare: fn(&Path),
     perform: fn(&Path) -> Result<(), Error>,
     /// Told the folder, how much was acknowledged, and the story for a failure.
@@ -33,6 +37,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "journal_new",
         at_least: 12,
+        is_reported: true,
         prepare: |_| {},
         perform: journal_new,
         check: |dir, acknowledged, told| check_journal(dir, acknowledged, 0, told),
@@ -40,6 +45,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "journal_resumed",
         at_least: 9,
+        is_reported: true,
         prepare: journal_torn,
         perform: journal_resumed,
         check: |dir, acknowledged, told| check_journal(dir, acknowledged, 2, told),
@@ -47,6 +53,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "run_folder",
         at_least: 2,
+        is_reported: true,
         prepare: |_| {},
         perform: |dir| RunFolder::create(dir, RUN, NOW).map(|_| ()),
         check: |dir, _, told| {
@@ -57,6 +64,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "project",
         at_least: 8,
+        is_reported: true,
         prepare: |_| {},
         perform: |dir| ProjectState::open(&dir.join("state"), &dir.join("project")).map(|_| ()),
         check: |dir, _, told| {
@@ -69,6 +77,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "lock",
         at_least: 4,
+        is_reported: true,
         prepare: |dir| fs::write(dir.join("lock"), OLD_HOLDER).unwrap(),
         perform: |dir| {
             let lock = ProjectLock::take(&dir.join("lock")).map_err(|d| d.into_error(dir))?;
@@ -87,6 +96,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "checkpoint_copy",
         at_least: 25,
+        is_reported: true,
         prepare: project,
         perform: |dir| copy(dir).map(|()| acknowledge()),
         check: |dir, acknowledged, told| check_copies(dir, acknowledged, 0, told),
@@ -94,6 +104,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "checkpoint_copy_after_a_crash",
         at_least: 25,
+        is_reported: true,
         prepare: |dir| {
             project(dir);
             copy(dir).unwrap();
@@ -107,6 +118,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "handoff_over_an_earlier_one",
         at_least: 6,
+        is_reported: true,
         prepare: |dir| write(dir, HANDOFF_FILE, EARLIER_BRIEF),
         perform: brief,
         check: |dir, acknowledged, told| {
@@ -116,6 +128,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "handoff_over_somebody_elses",
         at_least: 7,
+        is_reported: true,
         prepare: |dir| write(dir, HANDOFF_FILE, SOMEBODYS),
         perform: brief,
         check: |dir, acknowledged, told| {
@@ -131,6 +144,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "handoff_in_a_new_folder",
         at_least: 7,
+        is_reported: true,
         prepare: |_| {},
         perform: brief,
         check: |dir, acknowledged, told| check_brief(dir, acknowledged, "", told),
@@ -138,6 +152,7 @@ pub const PATHS: &[Step] = &[
     Step {
         name: "handoff_retired",
         at_least: 2,
+        is_reported: true,
         prepare: |dir| write(dir, HANDOFF_FILE, EARLIER_BRIEF),
         perform: |dir| handoff::retire(dir).map(|_| ()).map_err(problem),
         check: |dir, _, told| {
@@ -146,6 +161,22 @@ pub const PATHS: &[Step] = &[
             handoff::retire(dir).expect(told);
             assert!(!dir.join(HANDOFF_FILE).exists(), "{told}");
         },
+    },
+    Step {
+        name: "queue_new",
+        at_least: 12,
+        is_reported: false,
+        prepare: |_| {},
+        perform: queue::create,
+        check: queue::check_created,
+    },
+    Step {
+        name: "queue_calls",
+        at_least: 40,
+        is_reported: false,
+        prepare: |dir| queue::create(dir).unwrap(),
+        perform: queue::perform,
+        check: queue::check,
     },
 ];
 

@@ -191,10 +191,194 @@ fn a_foreign_or_newer_file_is_left_as_it_is() {
         assert!(err.message().contains(words), "{err}");
         assert_eq!(fs::read(&file).unwrap(), bytes, "{words}");
     }
+    // What another longhaul has in its log is not written back either.
+    fs::write(&file, &good).unwrap();
+    let newer = SqliteStore::open(&root).unwrap();
+    newer.db.execute_batch("PRAGMA user_version = 2").unwrap();
+    let log = root.join("queue.db-wal");
+    let before = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
+    let kept = keep_aside(&root);
+    drop(newer);
+    give_back(&root, kept);
+    assert!(SqliteStore::open(&root).unwrap_err().message().contains("newer"));
+    assert_eq!((fs::read(&file).unwrap(), fs::read(&log).unwrap()), before);
+}
+
+/// What a process that is killed leaves: the file and its log.
+fn keep_aside(root: &Path) -> [Vec<u8>; 2] {
+    ["queue.db", "queue.db-wal"].map(|name| fs::read(root.join(name)).unwrap())
+}
+
+fn give_back(root: &Path, kept: [Vec<u8>; 2]) {
+    for (name, bytes) in ["queue.db", "queue.db-wal"].iter().zip(kept) {
+        fs::write(root.join(name), bytes).unwrap();
+    }
+}
+
+/// A file that is closed takes the locks of its process with it: a second store in
+/// the same process must not loosen what the first one holds.
+#[test]
+fn a_second_store_of_the_process_leaves_the_locks_of_the_first() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    add(&mut store, &["a"]);
+    let locks = || {
+        let meta = fs::metadata(root.join("queue.db")).unwrap();
+        let (pid, inode) = (std::process::id().to_string(), format!(":{}", meta.ino()));
+        let held = |line: &&str| {
+            line.split_whitespace().any(|word| word == pid)
+                && line.split_whitespace().any(|word| word.ends_with(&inode))
+        };
+        fs::read_to_string("/proc/locks").unwrap().lines().filter(held).count()
+    };
+    let before = locks();
+    assert!(before > 0, "an open log is protected by a lock on the file");
+    drop(SqliteStore::open(&root).unwrap());
+    drop(SqliteStore::open_existing(&root).unwrap());
+    assert_eq!(locks(), before);
 }
 
 fn open_and_use(root: &Path) -> crate::Result<()> {
     let mut store = SqliteStore::open(root)?;
     store.add(1, vec![task("a")])?;
     Ok(())
+}
+
+/// The state directory for a process that only claims; see below.
+const CLAIM_IN: &str = "LONGHAUL_TEST_CLAIM_IN";
+
+/// Claims until nothing is left, settles every other task, and says which it had.
+fn claim_all(root: &Path) -> Vec<String> {
+    let mut store = SqliteStore::open(root).unwrap();
+    let mut mine = Vec::new();
+    while let Some(task) = store.claim(10, Uuid::new_v4(), &[], None).unwrap() {
+        if mine.len() % 2 == 0 {
+            store.settle(20, &spell(&task, SpellEnd::Done)).unwrap().unwrap();
+        }
+        mine.push(task.id.to_string());
+    }
+    mine
+}
+
+#[test]
+fn each_task_is_claimed_by_one_of_several_processes() {
+    if let Some(root) = std::env::var_os(CLAIM_IN) {
+        let mine = claim_all(Path::new(&root));
+        return fs::write(
+            Path::new(&root).join(format!("had-{}", std::process::id())),
+            mine.join("\n"),
+        )
+        .unwrap();
+    }
+    const PROCESSES: usize = 4;
+    const TASKS: usize = 120;
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    let names: Vec<String> = (0..TASKS).map(|n| format!("t{n}")).collect();
+    add(&mut store, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let start = || {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "queue::sqlite::tests::each_task_is_claimed_by_one_of_several_processes",
+            ])
+            .env(CLAIM_IN, &root)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let children: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let mut had: Vec<String> = Vec::new();
+    let mut takers = 0;
+    for entry in fs::read_dir(&root).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("had-") {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            takers += 1;
+            had.extend(text.lines().map(str::to_owned));
+        }
+    }
+    had.sort();
+    let mut all = names;
+    all.sort();
+    assert_eq!((takers, had), (PROCESSES, all));
+    let counts = store.counts(None).unwrap();
+    assert_eq!(counts.queued, 0);
+    assert_eq!(counts.done + counts.in_progress, TASKS as u64);
+}
+
+/// What is made up is made up once, also within one second and beside given ids.
+#[test]
+fn made_up_ids_count_within_the_second() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    let unnamed = || NewTask { id: None, ..task("x") };
+    let first = store.add(0, vec![unnamed(), unnamed()]).unwrap();
+    let stamp = first[0].id.as_str().strip_suffix("_1").unwrap().to_owned();
+    assert!(stamp.starts_with("task_19"), "{stamp}: local time");
+    assert_eq!(first[1].id.as_str(), format!("{stamp}_2"));
+    let third = format!("{stamp}_3");
+    let given = NewTask { id: Some(id(&third)), ..task("x") };
+    let more = store.add(999, vec![unnamed(), given]).unwrap();
+    assert_eq!(more[0].id.as_str(), format!("{stamp}_4"));
+    let later = store.add(1_000, vec![unnamed()]).unwrap();
+    assert!(later[0].id.as_str().ends_with("_1"), "{}", later[0].id);
+}
+
+#[test]
+fn a_project_that_holds_the_state_is_refused() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    let around = NewTask { project: root.parent().unwrap().into(), ..task("x") };
+    assert_eq!(code(store.add(1, vec![around])), Code::InvalidProject);
+}
+
+#[test]
+fn refusals_say_which_task_they_mean_and_change_nothing() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    add(&mut store, &["old@b"]);
+    let version = store.version().unwrap();
+    let elsewhere = || NewTask { project: "/q".into(), ..task("d@b") };
+    let cases = [
+        (vec![task("a"), task("old")], Code::TaskExists, 1),
+        (vec![task("a"), task("c"), task("a")], Code::TaskExists, 2),
+        (vec![task("a"), task("c<nobody")], Code::UnknownDependency, 1),
+        (vec![task("a"), task("c<c")], Code::DependencyCycle, 1),
+        (vec![task("a"), task("c<d"), task("d<c")], Code::DependencyCycle, 1),
+        (vec![task("a"), elsewhere()], Code::BatchProject, 1),
+    ];
+    for (tasks, code, index) in cases {
+        match store.add(9, tasks.clone()) {
+            Err(QueueError::Refused(refusal)) => {
+                assert_eq!((refusal.code, refusal.index), (code, Some(index)), "{refusal}");
+            }
+            other => panic!("{tasks:?}: {other:?}"),
+        }
+    }
+    assert_eq!(store.version().unwrap(), version);
+    assert_eq!(store.list(&Filter { limit: 9, ..Filter::default() }).unwrap().len(), 1);
+}
+
+#[test]
+fn a_run_that_takes_a_task_up_again_is_booked_again() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    add(&mut store, &["a"]);
+    let run = Uuid::from_u128(8);
+    let stopped = || SpellEnd::Released { why: "stopped".into() };
+    let task = store.claim(1, run, &[], None).unwrap().unwrap();
+    let first = spell(&task, stopped());
+    assert_eq!(store.settle(2, &first).unwrap(), None);
+    let again = store.claim(3, run, &[], None).unwrap().unwrap();
+    assert_eq!((again.attempt, again.spent_usd), (1, 0.25));
+    assert_eq!(store.settle(4, &first).unwrap(), None, "that was booked");
+    assert_eq!(store.in_progress().unwrap().len(), 1);
+    let second = Spell { started_unix_ms: 3_000, ..spell(&again, SpellEnd::Done) };
+    let result = store.settle(5, &second).unwrap().unwrap();
+    assert_eq!((result.cost_usd, result.sessions, result.runs.len()), (0.5, 2, 1));
+    assert_eq!(store.settle(6, &second).unwrap(), Some(result));
+    assert_eq!(store.spent_since(0).unwrap(), 0.5);
 }

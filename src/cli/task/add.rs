@@ -1,0 +1,195 @@
+//! `longhaul task add`: one task from the options, or many as JSON lines.
+
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+
+use super::options::TaskOptions;
+use super::{TaskView, now_unix_ms, open, print_json, usage};
+use crate::cli::print::print;
+use crate::cli::target::TargetArgs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::refusal::QueueError;
+use crate::queue::{Code, Draft, NewTask, Refusal, Store, Task, TaskState};
+
+/// A line with the longest texts, every character of them escaped, is shorter.
+const LINE_MAX_BYTES: u64 = 2 << 20;
+/// Most tasks at once; all of them are held in memory.
+const LINES_MAX: usize = 200_000;
+
+/// Arguments of `longhaul task add`.
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    /// What is to be done; `-` reads tasks from standard input, one JSON object a line,
+    /// and adds all of them or none. The options then hold for lines that do not say
+    #[arg(value_name = "DESCRIPTION|-", required_unless_present = "description_option")]
+    description: Option<String>,
+    /// The same as an option
+    #[arg(
+        id = "description_option",
+        long = "description",
+        value_name = "TEXT",
+        conflicts_with = "description",
+        allow_hyphen_values = true
+    )]
+    description_option: Option<String>,
+    /// Its id; made up if not given
+    #[arg(long, alias = "task-id", value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    options: TaskOptions,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// JSON instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+/// `longhaul task add`
+pub fn add(mut args: AddArgs) -> Result<()> {
+    let (project, _) = args.target.resolve()?;
+    let is_stream = args.description.as_deref() == Some("-");
+    if is_stream && args.id.is_some() {
+        return Err(Error::usage("--id is for one task; give each line an \"id\" of its own"));
+    }
+    let mut store = open()?;
+    args.options.name_batch(&mut store)?;
+    if is_stream {
+        let (tasks, lines) = read_lines(&mut io::stdin().lock(), &args.options, &project)?;
+        let added = store.add(now_unix_ms(), tasks).map_err(|err| on_line(err, &lines))?;
+        return print_added(&added, args.json, true);
+    }
+    let draft = Draft {
+        id: args.id.take(),
+        description: args.description.take().or(args.description_option.take()),
+        ..Draft::default()
+    };
+    let task = checked(draft, &args.options, &project).map_err(usage)?;
+    let added = store.add(now_unix_ms(), vec![task])?;
+    print_added(&added, args.json, false)
+}
+
+fn checked(mut draft: Draft, options: &TaskOptions, project: &Path) -> Result<NewTask, Refusal> {
+    options.fill(&mut draft)?;
+    draft.check(project)
+}
+
+/// The tasks, and on which lines they stand.
+fn read_lines(
+    input: &mut impl BufRead,
+    options: &TaskOptions,
+    project: &Path,
+) -> Result<(Vec<NewTask>, Vec<usize>)> {
+    let (mut tasks, mut lines) = (Vec::new(), Vec::new());
+    let refuse = |line: usize, refusal: Refusal| nothing_added(refusal.of(format!("line {line}")));
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        let count = (&mut *input)
+            .take(LINE_MAX_BYTES + 1)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|err| Error::io(ErrorKind::Usage, "cannot read standard input", err))?;
+        if count == 0 {
+            break;
+        }
+        if count as u64 > LINE_MAX_BYTES {
+            let message = format!("it has more than {LINE_MAX_BYTES} bytes");
+            return Err(refuse(line, Refusal::new(Code::TooLong, message)));
+        }
+        if bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        if tasks.len() == LINES_MAX {
+            let message = format!("more than {LINES_MAX} tasks at once");
+            return Err(refuse(line, Refusal::new(Code::TooLong, message)));
+        }
+        let task = serde_json::from_slice::<Draft>(&bytes)
+            .map_err(|err| malformed(&err))
+            .and_then(|draft| checked(draft, options, project));
+        tasks.push(task.map_err(|refusal| refuse(line, refusal))?);
+        lines.push(line);
+    }
+    if tasks.is_empty() {
+        return Err(Error::usage("there is no task on standard input")
+            .hint("one JSON object a line: {\"description\": \"Fix the parser\"}"));
+    }
+    Ok((tasks, lines))
+}
+
+/// What is wrong with the JSON of a line; serde's own line number says nothing here.
+fn malformed(err: &serde_json::Error) -> Refusal {
+    let said = err.to_string();
+    let what = said.rsplit_once(" at line ").map_or(said.as_str(), |(what, _)| what);
+    let column = err.column();
+    let message = if err.is_data() {
+        format!("it is no task: {what}")
+    } else {
+        format!("it is not valid JSON: {what} (column {column})")
+    };
+    Refusal::new(Code::MalformedJson, message)
+}
+
+/// The store counts tasks; the person counts lines.
+fn on_line(err: QueueError, lines: &[usize]) -> Error {
+    match err {
+        QueueError::Refused(refusal) => match refusal.index.and_then(|index| lines.get(index)) {
+            Some(line) => nothing_added(refusal.of(format!("line {line}"))),
+            None => nothing_added(refusal),
+        },
+        QueueError::Failed(err) => err,
+    }
+}
+
+fn nothing_added(refusal: Refusal) -> Error {
+    usage(refusal).hint("none of the tasks was added")
+}
+
+fn print_added(added: &[Task], json: bool, is_many: bool) -> Result<()> {
+    if json && is_many {
+        return print_json(&added.iter().map(TaskView::of).collect::<Vec<_>>());
+    }
+    let mut out = String::new();
+    for task in added {
+        if json {
+            return print_json(&TaskView::of(task));
+        }
+        out.push_str(&format!("added {}", task.id));
+        if let (Some(batch), Some(position)) = (&task.batch_id, task.batch_position) {
+            out.push_str(&format!(" (number {position} of {batch})"));
+        }
+        if task.state == TaskState::Blocked {
+            out.push_str(", blocked: what it waits for did not end done");
+        }
+        out.push('\n');
+    }
+    print(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Vec<NewTask>, Vec<usize>)> {
+        read_lines(&mut text.as_bytes(), &TaskOptions::default(), Path::new("/"))
+    }
+
+    #[test]
+    fn lines_are_counted_as_the_person_counts_them() {
+        let (tasks, lines) =
+            read("\n{\"description\":\"a\"}\r\n  \n{\"id\":\"b\",\"description\":\"b\"}").unwrap();
+        assert_eq!((tasks.len(), lines), (2, vec![2, 4]));
+        for (text, words) in [
+            ("{\"description\":\"a\"}\n{", "line 2: it is not valid JSON"),
+            ("\n[]", "line 2: it is no task"),
+            ("{\"descripton\":\"a\"}", "line 1: it is no task: unknown field `descripton`"),
+            ("{\"id\":\"a\"}", "line 1: the description is missing"),
+            ("{\"description\":\" \"}", "line 1: the description is blank"),
+            ("\n\n", "no task on standard input"),
+        ] {
+            let err = read(text).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Usage);
+            assert!(err.message().contains(words), "{text}: {err}");
+        }
+        let long = format!("{{\"description\":\"{}\"}}", "x".repeat(LINE_MAX_BYTES as usize));
+        assert!(read(&long).unwrap_err().message().contains("line 1"), "too long");
+    }
+}
