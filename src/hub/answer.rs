@@ -1,7 +1,7 @@
 //! From values to a response; every error in one shape:
 //! `{"status": "error", "error": {"code": …, "message": …}}`.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -49,7 +49,17 @@ pub(super) struct Failure {
     pub code: &'static str,
     pub message: String,
     task_id: Option<String>,
-    header: Option<(HeaderName, HeaderValue)>,
+    besides: Besides,
+}
+
+/// What an error says besides, in a header.
+#[derive(Debug, Clone, Copy)]
+enum Besides {
+    Nothing,
+    /// Nothing more can be asked on this connection.
+    Close,
+    /// The token is wanted.
+    WantsBearer,
 }
 
 /// What came of a request.
@@ -91,7 +101,7 @@ pub(super) enum SuccessWord {
 
 impl Failure {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), task_id: None, header: None }
+        Self { status, code, message: message.into(), task_id: None, besides: Besides::Nothing }
     }
 
     pub fn internal(message: impl Into<String>) -> Self {
@@ -104,10 +114,15 @@ impl Failure {
         self
     }
 
-    /// With this header.
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
-        self
+    /// And the connection ends.
+    pub fn and_close(self) -> Self {
+        Self { besides: Besides::Close, ..self }
+    }
+
+    /// The token is wanted.
+    pub fn unauthorized(message: &str) -> Self {
+        let failure = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+        Self { besides: Besides::WantsBearer, ..failure }
     }
 }
 
@@ -123,9 +138,12 @@ impl IntoResponse for Failure {
             // Texts and words alone: it cannot fail.
             Err(_) => self.status.into_response(),
         };
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
-        }
+        let (name, value) = match self.besides {
+            Besides::Nothing => return response,
+            Besides::Close => (header::CONNECTION, "close"),
+            Besides::WantsBearer => (header::WWW_AUTHENTICATE, "Bearer"),
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
         response
     }
 }

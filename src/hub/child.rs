@@ -169,9 +169,8 @@ impl Inner {
         let is_wanted = {
             let mut state = self.lock();
             (state.pid, state.leash, state.last_exit_code) = (None, None, code);
-            // Done, or some task was not: it had nothing more to do. Any other end
-            // would come again.
-            std::mem::take(&mut state.is_wanted_again) && matches!(code, Some(0 | 1))
+            // Who ended it by a signal did not want it.
+            std::mem::take(&mut state.is_wanted_again) && code.is_some_and(|code| code < 128)
         };
         match is_wanted.then(|| self.start()) {
             Some(Started::Started) => {}
@@ -248,7 +247,7 @@ mod tests {
     fn one_runs_at_a_time_and_ends_with_its_leash() {
         let root = tempfile::tempdir().unwrap();
         block_on(async {
-            let child = sh("cat; exit 3", root.path());
+            let child = sh("cat; exit 143", root.path());
             assert!(!child.is_running());
             assert_eq!(child.start(), Started::Started);
             assert!(child.is_running());
@@ -256,8 +255,8 @@ mod tests {
             child.0.lock().leash = None;
             child.ended().await;
             assert!(!child.is_running());
-            // It did not say that it came to the end of the queue.
-            assert_eq!(child.last_exit_code(), Some(3));
+            // Somebody stopped it: it is not begun again, although that was asked for before.
+            assert_eq!(child.last_exit_code(), Some(143));
         });
     }
 

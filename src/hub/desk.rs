@@ -3,14 +3,13 @@
 //! other connections.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
 
 use serde_json::Value;
 
 use super::answer::{Failure, Outcome};
 use super::ask::Fields;
 use super::views::ResultView;
-use super::{Hub, Started};
+use super::{Hub, Queue, Started};
 use crate::clock::Timestamp;
 use crate::queue::draft::{self, OneOrMany};
 use crate::queue::store::{Change, Counts, Filter, ResultFilter};
@@ -43,18 +42,33 @@ pub(super) struct Archived {
 }
 
 impl Hub {
-    /// Does something with the store, where it may block.
+    /// Looks into the store, where it may block.
     pub(super) async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Store) -> Result<T, QueueError> + Send + 'static,
     ) -> Outcome<T> {
-        let store = Arc::clone(&self.0.store);
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic ends the program; in tests the store is as sound as before.
-            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            work(store.as_mut())
-        });
-        match done.await {
+        self.on_queue(move |queue| work(queue.store.as_mut())).await
+    }
+
+    /// Changes something in the store, and shows it wherever it is shown.
+    async fn change_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, QueueError> + Send + 'static,
+    ) -> Outcome<T> {
+        self.on_queue(move |queue| {
+            let done = work(queue.store.as_mut())?;
+            queue.reflect();
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn on_queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Queue) -> Result<T, QueueError> + Send + 'static,
+    ) -> Outcome<T> {
+        let hub = self.clone();
+        match tokio::task::spawn_blocking(move || work(&mut hub.lock())).await {
             Ok(result) => Ok(result?),
             Err(err) => Err(Failure::internal(format!("the store's thread failed: {err}"))),
         }
@@ -82,7 +96,7 @@ impl Hub {
             }
             store.add(now, tasks)
         };
-        self.with_store(move |store| {
+        self.change_store(move |store| {
             accept(store).map_err(|err| match err {
                 QueueError::Refused(refusal) if are_many => match refusal.index {
                     Some(index) => refusal.of(format_args!("task {} of the list", index + 1)),
@@ -126,7 +140,7 @@ impl Hub {
         work: impl FnOnce(&mut dyn Store, i64, &TaskId) -> Result<Task, QueueError> + Send + 'static,
     ) -> Outcome<Task> {
         let name = id.to_string();
-        self.with_store(move |store| work(store, Timestamp::now().unix_ms, &id))
+        self.change_store(move |store| work(store, Timestamp::now().unix_ms, &id))
             .await
             .map_err(|failure| failure.of_task(name))
     }
@@ -169,7 +183,7 @@ impl Hub {
         let age_ms = older_than.as_deref().map(age_ms).transpose()?;
         let age_ms = age_ms.unwrap_or(self.settings().archive_after_ms);
         let keep_recent = keep_recent.unwrap_or(self.settings().keep_recent);
-        self.with_store(move |store| {
+        self.change_store(move |store| {
             let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
             let before = Timestamp::now().unix_ms.saturating_sub(age_ms);
             Ok(Archived { moved: store.archive(before, keep_recent)?, keep_recent })

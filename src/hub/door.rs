@@ -35,7 +35,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 128, head: Duration::from_secs(15), stall: Duration::from_secs(20) }
+        Self { connections: 64, head: Duration::from_secs(15), stall: Duration::from_secs(20) }
     }
 }
 
@@ -184,5 +184,132 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Semaphore;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    const SHORT: Duration = Duration::from_millis(50);
+    /// No test comes near it.
+    const LONG: Duration = Duration::from_secs(100);
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(LONG, work).await.unwrap() })
+    }
+
+    async fn open(app: Router, limits: Limits) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, app, limits));
+        address
+    }
+
+    fn hello() -> Router {
+        Router::new().route("/", get(|| async { "hello" }))
+    }
+
+    async fn said(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    async fn answers(address: SocketAddr) -> bool {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        said(&mut stream).await.ends_with("hello")
+    }
+
+    #[test]
+    fn a_head_that_does_not_come_is_not_waited_for() {
+        run(async {
+            let address = open(hello(), Limits { head: SHORT, ..Limits::default() }).await;
+            for begun in [&b""[..], b"GET / HTTP/1.1\r\nhost: "] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(begun).await.unwrap();
+                let told = said(&mut stream).await;
+                assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{told}");
+            }
+            // Nor is a second request on a line that had one.
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(REQUEST).await.unwrap();
+            assert!(said(&mut stream).await.ends_with("hello"));
+        });
+    }
+
+    #[test]
+    fn those_who_say_nothing_do_not_keep_others_out() {
+        run(async {
+            let limits = Limits { connections: 8, head: LONG, stall: LONG };
+            let address = open(hello(), limits).await;
+            let mut silent = Vec::new();
+            for _ in 0..50 {
+                silent.push(TcpStream::connect(address).await.unwrap());
+            }
+            assert!(answers(address).await);
+            // The oldest made room.
+            assert_eq!(said(&mut silent[0]).await, "");
+        });
+    }
+
+    #[test]
+    fn one_that_is_being_answered_is_not_shown_out() {
+        run(async {
+            let gate = Arc::new(Semaphore::new(0));
+            let (inside, held) = (Arc::new(Semaphore::new(0)), Arc::clone(&gate));
+            let entered = Arc::clone(&inside);
+            let work = move |axum::Extension(peer): axum::Extension<Peer>| async move {
+                peer.is_served.store(true, Ordering::Relaxed);
+                entered.add_permits(1);
+                let _ = held.acquire().await;
+                "hello"
+            };
+            let app = Router::new().route("/", get(work));
+            let limits = Limits { connections: 1, head: LONG, stall: LONG };
+            let address = open(app, limits).await;
+            let mut busy = TcpStream::connect(address).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            busy.write_all(request).await.unwrap();
+            let _ = inside.acquire().await.unwrap();
+            let mut late = TcpStream::connect(address).await.unwrap();
+            assert_eq!(said(&mut late).await, "", "there is no room");
+            gate.add_permits(1);
+            assert!(said(&mut busy).await.ends_with("hello"));
+        });
+    }
+
+    #[test]
+    fn an_answer_nobody_takes_is_given_up() {
+        run(async {
+            let work = || async { Body::from(vec![b'x'; 64 << 20]) };
+            let app = Router::new().route("/", get(work));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let limits = Limits { stall: SHORT, ..Limits::default() };
+            let taker = async {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(REQUEST).await.unwrap();
+                stream
+            };
+            let server = async {
+                let (stream, remote) = listener.accept().await.unwrap();
+                let peer = Peer::new(remote, address);
+                converse(stream, peer, app, limits).await;
+            };
+            // It ends although the line is open.
+            let (mut stream, ()) = tokio::join!(taker, server);
+            let mut head = [0; 15];
+            stream.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"HTTP/1.1 200 OK");
+        });
     }
 }

@@ -16,10 +16,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 
 use super::Hub;
 use super::answer::{Failure, Outcome};
+
+/// A body that is too large is read so far, so that its sender comes to read the
+/// answer.
+const MAX_DISCARDED_BYTES: u64 = 64 << 20;
 
 /// Who is at the other end of a connection; an extension of each request.
 #[derive(Debug, Clone)]
@@ -60,11 +64,11 @@ pub(super) async fn pass(State(hub): State<Hub>, request: Request, next: Next) -
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return Failure::internal("the connection is unknown").into_response();
     };
-    if let Err(failure) = check_names(request.headers(), request.uri(), peer.local) {
-        return failure.into_response();
-    }
     let (parts, body) = request.into_parts();
-    let bytes = match whole(&hub, &parts.headers, body).await {
+    // Read in any case: a client that is still sending when it is refused may never
+    // see why.
+    let bytes = whole(&hub, &parts.headers, body).await;
+    let bytes = match check_names(&parts.headers, &parts.uri, peer.local).and(bytes) {
         Ok(bytes) => bytes,
         Err(failure) => return failure.into_response(),
     };
@@ -77,28 +81,48 @@ async fn whole(hub: &Hub, headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
     let most = hub.settings().max_body_bytes;
     let too_large = || {
         let message = format!("the body is larger than {} KiB (hub.max_body_kb)", most / 1024);
-        // What is left of it is not read, so nothing can follow it.
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-            .with_header(header::CONNECTION, HeaderValue::from_static("close"))
     };
     let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if said.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > most as u64) {
-        return Err(too_large());
+    let said = said.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let asks_first = headers.contains_key(header::EXPECT);
+    let enough = MAX_DISCARDED_BYTES.max(2 * most as u64);
+    if said > enough || (asks_first && said > most as u64) {
+        // What is left of it is not read, so nothing can follow it.
+        return Err(too_large().and_close());
     }
     let within = Duration::from_millis(hub.settings().body_timeout_ms);
-    match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(err)) if err.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+    match tokio::time::timeout(within, read(body, most, enough)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large().and_close()),
         Ok(Err(_)) => {
             let message = "the body broke off, or is not what its headers say";
-            Err(Failure::new(StatusCode::BAD_REQUEST, "malformed_body", message))
+            Err(Failure::new(StatusCode::BAD_REQUEST, "malformed_body", message).and_close())
         }
         Err(_) => {
             let message = format!("the body did not come within {} s", within.as_secs());
-            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
-                .with_header(header::CONNECTION, HeaderValue::from_static("close")))
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Err(Failure::new(status, "request_timeout", message).and_close())
         }
     }
+}
+
+/// Reads to the end, or until it was `enough`; keeps what is not larger than `most`.
+async fn read(mut body: Body, most: usize, enough: u64) -> Result<Option<Bytes>, axum::Error> {
+    let (mut kept, mut total) = (Vec::new(), 0_u64);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        total += data.len() as u64;
+        if total > enough {
+            return Ok(None);
+        }
+        if total > most as u64 {
+            kept = Vec::new();
+        } else {
+            kept.extend_from_slice(&data);
+        }
+    }
+    Ok((total <= most as u64).then(|| kept.into()))
 }
 
 /// Host, and Origin if there is one, must name the place that was listened on.
@@ -180,8 +204,7 @@ impl Credentials {
         } else {
             "this needs the hub's token: Authorization: Bearer <token>"
         };
-        Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        Failure::unauthorized(message)
     }
 
     /// May it change things?

@@ -25,7 +25,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 
@@ -120,15 +120,33 @@ impl Settings {
     }
 }
 
+/// Shows the queue somewhere else, and takes over what was changed there. Called on a
+/// thread for blocking work.
+pub type Mirror = Box<dyn FnMut(&mut dyn Store) + Send>;
+
 /// The hub's state, shared by all connections.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    store: Arc<Mutex<Box<dyn Store>>>,
+    store: Arc<Mutex<Queue>>,
     runner: Arc<dyn Runner>,
     token: Token,
     settings: Settings,
+}
+
+/// The store, and where it is shown besides.
+struct Queue {
+    store: Box<dyn Store>,
+    mirror: Option<Mirror>,
+}
+
+impl Queue {
+    fn reflect(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror(self.store.as_mut());
+        }
+    }
 }
 
 impl Hub {
@@ -139,7 +157,28 @@ impl Hub {
         token: Token,
         settings: Settings,
     ) -> Self {
-        Self(Arc::new(Inner { store: Arc::new(Mutex::new(store)), runner, token, settings }))
+        let store = Arc::new(Mutex::new(Queue { store, mirror: None }));
+        Self(Arc::new(Inner { store, runner, token, settings }))
+    }
+
+    /// From now on `mirror` is called after each change that came through the hub, before
+    /// it is answered, and whenever [`Hub::reflect`] is.
+    pub fn set_mirror(&self, mirror: Mirror) {
+        self.lock().mirror = Some(mirror);
+    }
+
+    /// Calls the mirror now: others change the queue, too.
+    pub async fn reflect(&self) {
+        let hub = self.clone();
+        let done = tokio::task::spawn_blocking(move || hub.lock().reflect()).await;
+        if let Err(err) = done {
+            tracing::error!(%err, "the queue could not be mirrored");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A panic ends the program; in tests the store is as sound as before.
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settings(&self) -> &Settings {

@@ -592,6 +592,29 @@ fn bodies_that_are_no_json_are_refused() {
     lab.send("127.0.0.1:9", request).refused(400, "malformed_json");
 }
 
+/// A body of which nothing ever comes.
+struct Silent;
+
+impl futures_core::Stream for Silent {
+    type Item = std::io::Result<axum::body::Bytes>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let lab = lab_with(|settings| settings.body_timeout_ms = 20);
+    let request = lab.request("POST", "/api/v1/tasks").body(Body::from_stream(Silent)).unwrap();
+    let said = lab.send("127.0.0.1:9", request);
+    assert_eq!(said.headers["connection"], "close");
+    said.refused(408, "request_timeout");
+}
+
 #[test]
 fn paths_and_methods_that_are_none_are_said_in_json() {
     let lab = lab();
@@ -769,6 +792,26 @@ fn a_store_that_fails_is_said() {
         .unwrap();
     lab.get("/healthz").refused(503, "store_failed");
     lab.get("/api/v1/tasks").refused(500, "store_failed");
+}
+
+#[test]
+fn what_was_changed_is_shown_before_it_is_answered() {
+    let lab = lab();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    lab.hub.set_mirror(Box::new(move |store| {
+        noted.lock().unwrap().push(store.counts(None).unwrap().queued);
+    }));
+    let seen = || std::mem::take(&mut *seen.lock().unwrap());
+    lab.assign(json!({"task_id": "a", "description": "x"}));
+    assert_eq!(seen(), [1]);
+    lab.act("assign_task", json!({"task_id": "a", "description": "x"})).refused(409, "task_exists");
+    lab.get("/api/v1/tasks").done(200);
+    assert_eq!(seen(), [0; 0], "nothing was changed");
+    lab.act("cancel_task", json!({"task_id": "a"})).done(200);
+    lab.act("archive", Value::Null).done(200);
+    lab.runtime.block_on(lab.hub.reflect());
+    assert_eq!(seen(), [0, 0, 0]);
 }
 
 #[test]

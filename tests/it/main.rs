@@ -39,6 +39,7 @@ mod lab_leaves_nothing_behind;
 mod nobody_answers_a_permission_prompt;
 mod odd_places_do_not_matter;
 mod one_run_holds_a_project;
+mod other_programs_use_the_hub;
 mod percentages_and_costs_are_the_clis_own;
 mod projects_run_side_by_side;
 mod questions_are_declined_and_the_work_goes_on;

@@ -277,8 +277,11 @@ fn entries(bytes: &[u8]) -> Result<Vec<Result<Found, Bad>>, String> {
     Ok(list.into_iter().enumerate().map(|(n, raw)| in_a_row(n, raw)).collect())
 }
 
+/// Entries with their ids, as they stand in the file.
+type Keyed = Vec<(String, Box<RawValue>)>;
+
 /// An object in its order; `None`: it is none.
-fn by_key(text: &str) -> Result<Option<Vec<(String, Box<RawValue>)>>, String> {
+fn by_key(text: &str) -> Result<Option<Keyed>, String> {
     if !text.starts_with('{') {
         return Ok(None);
     }
