@@ -14,11 +14,13 @@ use tokio::net::TcpListener;
 
 use crate::cli::print;
 use crate::cli::target::TargetArgs;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hub::{self, Hub, QueueChild, Settings, TOKEN_FILE, Token};
-use crate::queue::SqliteStore;
-use crate::{signals, state_dir};
+use crate::queue::faces::Faces;
+use crate::queue::{QueueError, SqliteStore};
+use crate::{signals, state_dir, text};
 
 /// Shown below `longhaul serve --help`.
 const AFTER_HELP: &str = "\
@@ -28,6 +30,9 @@ that it began is told to stop, and waited for. 64: the address cannot be listene
 
 Whatever changes anything needs the token in <state directory>/hub.token:
     curl -H \"Authorization: Bearer $(cat ~/.local/state/longhaul/hub.token)\" …";
+
+/// How often the queue's files are looked at.
+const REFLECT_EVERY: Duration = Duration::from_secs(1);
 
 /// Arguments of `longhaul serve`.
 #[derive(Debug, clap::Args)]
@@ -73,6 +78,7 @@ struct Listening {
     listener: TcpListener,
     address: SocketAddr,
     app: axum::Router,
+    hub: Hub,
     token: Token,
 }
 
@@ -99,14 +105,19 @@ async fn serve(args: &ServeArgs, project: &Path, config: &Config, root: &Path) -
     let place = args.hub.unwrap_or(Place::At(config.hub.address));
     let runner = Arc::new(QueueChild::new("/proc/self/exe", run_arguments(args)?, project, root));
     let hub = match place {
-        Place::At(address) => Some(listen(address, project, config, root, &runner).await?),
+        Place::At(address) => {
+            let faces = Faces::new(root, project, args.target.config.as_deref(), &args.target.set);
+            Some(listen(address, project, config, root, &runner, faces).await?)
+        }
         Place::Off => None,
     };
     announce(args.json, hub.as_ref(), root)?;
     let open = async {
-        match hub {
-            Some(hub) => match hub::door::serve(hub.listener, hub.app, Default::default()).await {},
-            None => std::future::pending().await,
+        let Some(hub) = hub else { return std::future::pending().await };
+        let door = hub::door::serve(hub.listener, hub.app, Default::default());
+        tokio::select! {
+            never = door => match never {},
+            never = reflect(hub.hub) => match never {},
         }
     };
     let number = tokio::select! {
@@ -141,6 +152,7 @@ async fn listen(
     config: &Config,
     root: &Path,
     runner: &Arc<QueueChild>,
+    mut faces: Faces,
 ) -> Result<Listening> {
     let failed = |e: std::io::Error| {
         Error::usage(format!("the hub cannot listen on {address}"))
@@ -154,7 +166,28 @@ async fn listen(
     let settings = Settings::of(config, project.to_owned(), address);
     let runner = Arc::clone(runner) as Arc<dyn hub::Runner>;
     let hub = Hub::new(Box::new(store), runner, token.clone(), settings);
-    Ok(Listening { listener, address, app: hub::router(hub), token })
+    hub.set_mirror(Box::new(move |store| {
+        let now = Timestamp::now();
+        match faces.sync(store, now.unix_ms, now.boot_ms) {
+            Ok(heard) => {
+                for (project, text) in heard {
+                    tracing::warn!(project = %project.display(), "{}", text::safe(&text));
+                }
+            }
+            Err(QueueError::Refused(refusal)) => tracing::warn!(%refusal, "the queue's files"),
+            Err(QueueError::Failed(err)) => tracing::error!(%err, "the queue's files"),
+        }
+    }));
+    let app = hub::router(hub.clone());
+    Ok(Listening { listener, address, app, hub, token })
+}
+
+/// What others change, in the queue or in its files, is shown and taken over as well.
+async fn reflect(hub: Hub) -> std::convert::Infallible {
+    loop {
+        hub.reflect().await;
+        tokio::time::sleep(REFLECT_EVERY).await;
+    }
 }
 
 /// How the queue is run: as this command was, for all projects.

@@ -63,7 +63,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 pub fn task_of(request: &Request) -> String {
     const BEFORE: &str = "Your task now is ";
     let texts = request.turns.iter().flat_map(|turn| &turn.texts);
-    let told = texts.filter_map(|text| text.split_once(BEFORE)).last();
+    let told = texts.filter_map(|text| text.split_once(BEFORE)).next_back();
     let rest = told.map_or("", |(_, rest)| rest);
     rest.split_once(',').map_or("", |(id, _)| id).to_owned()
 }
