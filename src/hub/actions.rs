@@ -275,6 +275,8 @@ async fn get_task_result(hub: &Hub, mut params: Fields) -> Outcome {
 struct AllResults {
     status: SuccessWord,
     results: Results,
+    /// Results looked at for this answer: the next ones are at `offset` + `count`.
+    count: usize,
     total: u64,
     limit: u32,
     offset: u32,
@@ -290,10 +292,12 @@ pub(super) fn result_filter(mut params: Fields) -> Result<ResultFilter, Refusal>
 
 async fn get_all_results(hub: &Hub, params: Fields) -> Outcome {
     let page = hub.results(result_filter(params)?).await?;
+    let count = page.items.len();
     // Of a task with several attempts the newest result stays.
     let results = page.items.into_iter().map(|result| (result.task_id.clone(), result)).collect();
     let (total, limit, offset) = (page.total, page.limit, page.offset);
-    Answer::ok(&AllResults { status: SuccessWord::Success, results, total, limit, offset })
+    let status = SuccessWord::Success;
+    Answer::ok(&AllResults { status, results, count, total, limit, offset })
 }
 
 #[derive(Serialize)]

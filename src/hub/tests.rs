@@ -667,6 +667,34 @@ fn tasks_are_listed_by_what_is_asked_for() {
 }
 
 #[test]
+fn an_answer_is_no_larger_than_memory_allows() {
+    let lab = lab();
+    let text = "x".repeat(60_000);
+    let draft = json!({"description": text, "context": text});
+    for _ in 0..3 {
+        lab.ask("POST", "/api/v1/tasks", Some(&json!(vec![draft.clone(); 15]))).done(201);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 45 {
+        let path = format!("/api/v1/tasks?limit=1000&offset={}", seen.len());
+        let page = lab.get(&path).done(200);
+        assert!(page.to_string().len() < 5 << 20);
+        let tasks = page["tasks"].as_array().unwrap();
+        assert_eq!((&page["count"], &page["total"]), (&json!(tasks.len()), &json!(45)));
+        assert!(!tasks.is_empty());
+        seen.extend(tasks.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()));
+    }
+    let recent = lab.act("get_recent_tasks", json!({"limit": 1000})).done(200);
+    assert!((20..45).contains(&recent["task_count"].as_u64().unwrap()));
+    // None is left out where they are small.
+    let small = json!(vec![json!({"description": "x", "batch_id": "small"}); 250]);
+    lab.ask("POST", "/api/v1/tasks", Some(&small)).done(201);
+    let page = lab.get("/api/v1/tasks?batch_id=small&limit=230").done(200);
+    assert_eq!((&page["count"], &page["total"]), (&json!(230), &json!(250)));
+    assert_eq!(page["tasks"][229]["batch_position"], 230);
+}
+
+#[test]
 fn changes_need_the_token_and_reading_does_not() {
     let lab = lab();
     lab.assign(json!({"task_id": "a", "description": "x"}));
