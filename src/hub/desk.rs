@@ -99,6 +99,8 @@ impl Hub {
                     draft.batch_id = Some(id.to_string());
                     batch = Some(id);
                 }
+                // Where this program was started is nothing to those who ask.
+                draft.project = draft.project.map(|given| project.join(given));
                 tasks.push(draft.check(&project).map_err(|refusal| refusal.at(index))?);
             }
             store.add(now, tasks)
@@ -214,15 +216,18 @@ impl Hub {
         .await
     }
 
-    /// Has the queue worked off. With the number of tasks that wait.
+    /// Has the queue worked off. With the number of tasks that are not over: those in
+    /// progress are taken up again if nobody is at them any more.
     pub(super) async fn execute(&self) -> Outcome<(Started, u64)> {
-        let queued = self.counts().await?.queued;
-        let started = match queued {
+        self.reflect().await;
+        let counts = self.counts().await?;
+        let open = counts.queued + counts.in_progress;
+        let started = match open {
             0 if self.0.runner.is_running() => Started::AlreadyRunning,
             0 => Started::Started,
             _ => self.0.runner.start(),
         };
-        Ok((started, queued))
+        Ok((started, open))
     }
 }
 
@@ -427,7 +432,7 @@ impl Wanted {
         let batch_id = fields.text("batch_id")?.map(|id| BatchId::parse(&id)).transpose()?;
         let limit = fields.number("limit", MAX_LIMIT)?.unwrap_or(default_limit);
         let offset = fields.number("offset", u32::MAX)?.unwrap_or(0);
-        // The store knows projects by their real paths.
+        // The store knows projects by their real paths, and none by a relative one.
         let project = project.map(|path| path.canonicalize().unwrap_or(path));
         Ok(Self { project, batch_id, limit, offset })
     }

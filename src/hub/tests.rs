@@ -292,6 +292,33 @@ fn work_begins_at_once_where_it_is_wanted() {
     assert_eq!(answer["execution"]["status"], "already_running");
 }
 
+#[test]
+fn a_task_that_somebody_left_in_the_middle_is_work() {
+    let lab = lab();
+    lab.assign(json!({"description": "x"}));
+    lab.with_store(|store| store.claim(now_unix_ms(), Uuid::new_v4(), &[], None));
+    let said = lab.act("execute_queue", Value::Null).done(200);
+    assert_eq!((&said["task_count"], lab.runner.is_running()), (&json!(1), true));
+}
+
+#[test]
+fn a_relative_project_begins_at_the_hubs_own() {
+    let lab = lab();
+    std::fs::create_dir(lab.root.path().join("project/part")).unwrap();
+    let id = lab.assign(json!({"description": "x", "project": "part"}))["task_id"].clone();
+    let task = lab.get(&format!("/api/v1/tasks/{}", id.as_str().unwrap())).done(200);
+    assert!(task["task"]["project"].as_str().unwrap().ends_with("/project/part"), "{task}");
+}
+
+#[test]
+fn a_body_may_be_as_large_as_is_configured() {
+    let lab = lab_with(|settings| settings.max_body_bytes = 4 << 20);
+    let text = json!({"description": "x".repeat(3 << 20)});
+    lab.ask("POST", "/api/v1/tasks", Some(&text)).refused(400, "too_long");
+    let text = json!({"description": "x".repeat(4 << 20)});
+    lab.ask("POST", "/api/v1/tasks", Some(&text)).refused(413, "body_too_large");
+}
+
 /// The fields that the interface names.
 const RESULT_FIELDS: [&str; 14] = [
     "task_id",
