@@ -18,7 +18,6 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hub::{self, Hub, QueueChild, Settings, TOKEN_FILE, Token};
 use crate::queue::SqliteStore;
-use crate::session::sweep::RUN_VARIABLE;
 use crate::{signals, state_dir};
 
 /// Shown below `longhaul serve --help`.
@@ -79,10 +78,11 @@ struct Listening {
 
 /// Serves until a signal comes, and gives the exit code.
 pub fn run(args: &ServeArgs) -> Result<u8> {
-    if std::env::var_os(RUN_VARIABLE).is_some_and(|value| !value.is_empty()) {
+    let run_variable = crate::session::sweep::RUN_VARIABLE;
+    if std::env::var_os(run_variable).is_some_and(|value| !value.is_empty()) {
         return Err(Error::usage("a session that longhaul supervises may not serve the queue")
             .hint(format!(
-                "{RUN_VARIABLE} is set, so this command was started by such a session"
+                "{run_variable} is set, so this command was started by such a session"
             )));
     }
     let (project, config) = args.target.resolve()?;
