@@ -84,6 +84,13 @@ struct Listening {
 
 /// Serves until a signal comes, and gives the exit code.
 pub fn run(args: &ServeArgs) -> Result<u8> {
+    let run_variable = crate::session::sweep::RUN_VARIABLE;
+    if std::env::var_os(run_variable).is_some_and(|value| !value.is_empty()) {
+        return Err(Error::usage("a session that longhaul supervises may not serve the queue")
+            .hint(format!(
+                "{run_variable} is set, so this command was started by such a session"
+            )));
+    }
     let (project, config) = args.target.resolve()?;
     let root = state_dir::locate(|name| std::env::var_os(name))?;
     let root = state_dir::prepare(&root, &project)?;

@@ -224,31 +224,31 @@ fn execution(outcome: Outcome<(Started, u64)>) -> Execution {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Executed {
     status: ActionWord,
-    /// Tasks that wait.
+    /// Tasks that are queued or in progress.
     task_count: u64,
     message: String,
 }
 
 impl Executed {
     /// What to say of it.
-    pub fn of((started, queued): (Started, u64)) -> Outcome<Self> {
-        let tasks = crate::text::count(queued, "task", "tasks");
+    pub fn of((started, open): (Started, u64)) -> Outcome<Self> {
+        let tasks = crate::text::count(open, "task", "tasks");
         let (status, message) = match started {
-            Started::Started if queued == 0 => {
+            Started::Started if open == 0 => {
                 (ActionWord::Success, "no task is queued: there is nothing to do".into())
             }
             Started::Started => {
-                (ActionWord::Success, format!("the queue is being worked off: {tasks} queued"))
+                (ActionWord::Success, format!("the queue is being worked off: {tasks}"))
             }
             Started::AlreadyRunning => {
-                let message = format!("the queue is being worked off already: {tasks} queued");
+                let message = format!("the queue is being worked off already: {tasks}");
                 (ActionWord::AlreadyRunning, message)
             }
             Started::Refused(why) => {
                 return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_started", why));
             }
         };
-        Ok(Self { status, task_count: queued, message })
+        Ok(Self { status, task_count: open, message })
     }
 }
 
@@ -275,6 +275,8 @@ async fn get_task_result(hub: &Hub, mut params: Fields) -> Outcome {
 struct AllResults {
     status: SuccessWord,
     results: Results,
+    /// Results looked at for this answer: the next ones are at `offset` + `count`.
+    count: usize,
     total: u64,
     limit: u32,
     offset: u32,
@@ -290,10 +292,12 @@ pub(super) fn result_filter(mut params: Fields) -> Result<ResultFilter, Refusal>
 
 async fn get_all_results(hub: &Hub, params: Fields) -> Outcome {
     let page = hub.results(result_filter(params)?).await?;
+    let count = page.items.len();
     // Of a task with several attempts the newest result stays.
     let results = page.items.into_iter().map(|result| (result.task_id.clone(), result)).collect();
     let (total, limit, offset) = (page.total, page.limit, page.offset);
-    Answer::ok(&AllResults { status: SuccessWord::Success, results, total, limit, offset })
+    let status = SuccessWord::Success;
+    Answer::ok(&AllResults { status, results, count, total, limit, offset })
 }
 
 #[derive(Serialize)]

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::queue::draft::{self, OneOrMany};
 use crate::queue::store::{Change, Counts, Filter, ResultFilter};
 use crate::queue::{
-    BatchId, Code, Draft, Priority, QueueError, Refusal, Store, Task, TaskId, TaskState,
+    BatchId, Code, Draft, Priority, QueueError, Refusal, Store, Task, TaskId, TaskResult, TaskState,
 };
 
 /// Stands for a batch that is not there yet.
@@ -26,8 +26,15 @@ pub(super) const MAX_TASKS: usize = 1_000;
 /// Largest age that may be asked for: a hundred years.
 const MAX_AGE_MS: u64 = 36_500 * 24 * 60 * 60 * 1_000;
 
+/// An answer holds about so many bytes of tasks or results, and at least one of them:
+/// many clients that take theirs slowly must not fill the memory.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// As many are taken out of the store at a time.
+const CHUNK: u32 = 100;
+
 /// Some of many.
 pub(super) struct Page<T> {
+    /// No more than `limit`, and fewer if they are large.
     pub items: Vec<T>,
     /// How many there are.
     pub total: u64,
@@ -92,6 +99,8 @@ impl Hub {
                     draft.batch_id = Some(id.to_string());
                     batch = Some(id);
                 }
+                // Where this program was started is nothing to those who ask.
+                draft.project = draft.project.map(|given| project.join(given));
                 tasks.push(draft.check(&project).map_err(|refusal| refusal.at(index))?);
             }
             store.add(now, tasks)
@@ -148,7 +157,9 @@ impl Hub {
     /// Tasks, and how many there are of the kind.
     pub(super) async fn tasks(&self, filter: Filter) -> Outcome<Page<Task>> {
         self.with_store(move |store| {
-            let items = store.list(&filter)?;
+            let items = gather(filter.limit, filter.offset, task_bytes, |limit, offset| {
+                store.list(&Filter { limit, offset, ..filter.clone() })
+            })?;
             let total = total_of(store, &filter)?;
             Ok(Page { items, total, limit: filter.limit, offset: filter.offset })
         })
@@ -157,13 +168,27 @@ impl Hub {
 
     /// The tasks accepted last, the newest first.
     pub(super) async fn recent(&self, limit: u32) -> Outcome<Vec<Task>> {
-        self.with_store(move |store| store.recent(limit)).await
+        let mut tasks = self.with_store(move |store| store.recent(limit)).await?;
+        let mut bytes = 0;
+        let end = tasks.iter().position(|task| {
+            bytes += task_bytes(task);
+            bytes > MAX_ANSWER_BYTES
+        });
+        tasks.truncate(end.map_or(tasks.len(), |end| end.max(1)));
+        Ok(tasks)
     }
 
     /// Results, the newest last, and how many there are of the kind.
     pub(super) async fn results(&self, filter: ResultFilter) -> Outcome<Page<ResultView>> {
         self.with_store(move |store| {
-            let items = store.results(&filter)?.into_iter().map(ResultView::from).collect();
+            // The store gives the newest last.
+            let newest_first = |limit, offset| {
+                let mut part = store.results(&ResultFilter { limit, offset, ..filter.clone() })?;
+                part.reverse();
+                Ok(part)
+            };
+            let items = gather(filter.limit, filter.offset, result_bytes, newest_first)?;
+            let items = items.into_iter().rev().map(ResultView::from).collect();
             let total = store.count_results(&filter)?;
             Ok(Page { items, total, limit: filter.limit, offset: filter.offset })
         })
@@ -191,16 +216,62 @@ impl Hub {
         .await
     }
 
-    /// Has the queue worked off. With the number of tasks that wait.
+    /// Has the queue worked off. With the number of tasks that are not over: those in
+    /// progress are taken up again if nobody is at them any more.
     pub(super) async fn execute(&self) -> Outcome<(Started, u64)> {
-        let queued = self.counts().await?.queued;
-        let started = match queued {
+        self.reflect().await;
+        let counts = self.counts().await?;
+        let open = counts.queued + counts.in_progress;
+        let started = match open {
             0 if self.0.runner.is_running() => Started::AlreadyRunning,
             0 => Started::Started,
             _ => self.0.runner.start(),
         };
-        Ok((started, queued))
+        Ok((started, open))
     }
+}
+
+/// Loads up to `limit` from `offset` on, as long as they fit into an answer.
+fn gather<T>(
+    limit: u32,
+    offset: u32,
+    bytes_of: impl Fn(&T) -> usize,
+    mut load: impl FnMut(u32, u32) -> Result<Vec<T>, QueueError>,
+) -> Result<Vec<T>, QueueError> {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut taken = 0;
+    while taken < limit {
+        let wanted = CHUNK.min(limit - taken);
+        let part = load(wanted, offset.saturating_add(taken))?;
+        let is_last = part.len() < wanted as usize;
+        for item in part {
+            bytes += bytes_of(&item);
+            if bytes > MAX_ANSWER_BYTES && !items.is_empty() {
+                return Ok(items);
+            }
+            items.push(item);
+        }
+        if is_last {
+            break;
+        }
+        taken += wanted;
+    }
+    Ok(items)
+}
+
+/// About what a task takes in an answer.
+fn task_bytes(task: &Task) -> usize {
+    let texts = [&task.context, &task.verify, &task.model];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let after: usize = task.after.iter().map(|id| id.as_str().len()).sum();
+    1_000 + task.description.len() + texts + after
+}
+
+/// About what a result takes in an answer.
+fn result_bytes(result: &TaskResult) -> usize {
+    let lines = [&result.actions_taken, &result.errors, &result.warnings];
+    let lines: usize = lines.into_iter().flatten().map(String::len).sum();
+    1_000 + result.output.len() + lines
 }
 
 /// Most results that may be asked to stay.
@@ -361,7 +432,7 @@ impl Wanted {
         let batch_id = fields.text("batch_id")?.map(|id| BatchId::parse(&id)).transpose()?;
         let limit = fields.number("limit", MAX_LIMIT)?.unwrap_or(default_limit);
         let offset = fields.number("offset", u32::MAX)?.unwrap_or(0);
-        // The store knows projects by their real paths.
+        // The store knows projects by their real paths, and none by a relative one.
         let project = project.map(|path| path.canonicalize().unwrap_or(path));
         Ok(Self { project, batch_id, limit, offset })
     }

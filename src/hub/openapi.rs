@@ -2,6 +2,7 @@
 //! itself, and what holds for all of them.
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -80,6 +81,8 @@ pub fn router(hub: Hub) -> Router {
         .0
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        // The gate has its own.
+        .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(hub.clone(), gate::pass))
         .with_state(hub)
 }

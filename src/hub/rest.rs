@@ -40,6 +40,8 @@ impl OneTask {
 pub(super) struct Tasks {
     status: SuccessWord,
     tasks: Vec<TaskView>,
+    /// How many are here: fewer than `limit` also where they are large.
+    count: usize,
     /// How many there are of the kind that was asked for.
     total: u64,
     limit: u32,
@@ -77,6 +79,7 @@ pub(super) async fn list_tasks(
     Answer::ok(&Tasks {
         status: SuccessWord::Success,
         tasks: page.items.iter().map(TaskView::from).collect(),
+        count: page.items.len(),
         total: page.total,
         limit: page.limit,
         offset: page.offset,
@@ -245,6 +248,8 @@ pub(super) async fn get_result(State(hub): State<Hub>, _: MayRead, Id(id): Id) -
 pub(super) struct ResultList {
     status: SuccessWord,
     results: Vec<ResultView>,
+    /// How many are here: fewer than `limit` also where they are large.
+    count: usize,
     /// How many there are of the kind that was asked for.
     total: u64,
     limit: u32,
@@ -266,6 +271,7 @@ pub(super) async fn list_results(
     let page = hub.results(actions::result_filter(asked)?).await?;
     Answer::ok(&ResultList {
         status: SuccessWord::Success,
+        count: page.items.len(),
         results: page.items,
         total: page.total,
         limit: page.limit,

@@ -292,6 +292,33 @@ fn work_begins_at_once_where_it_is_wanted() {
     assert_eq!(answer["execution"]["status"], "already_running");
 }
 
+#[test]
+fn a_task_that_somebody_left_in_the_middle_is_work() {
+    let lab = lab();
+    lab.assign(json!({"description": "x"}));
+    lab.with_store(|store| store.claim(now_unix_ms(), Uuid::new_v4(), &[], None));
+    let said = lab.act("execute_queue", Value::Null).done(200);
+    assert_eq!((&said["task_count"], lab.runner.is_running()), (&json!(1), true));
+}
+
+#[test]
+fn a_relative_project_begins_at_the_hubs_own() {
+    let lab = lab();
+    std::fs::create_dir(lab.root.path().join("project/part")).unwrap();
+    let id = lab.assign(json!({"description": "x", "project": "part"}))["task_id"].clone();
+    let task = lab.get(&format!("/api/v1/tasks/{}", id.as_str().unwrap())).done(200);
+    assert!(task["task"]["project"].as_str().unwrap().ends_with("/project/part"), "{task}");
+}
+
+#[test]
+fn a_body_may_be_as_large_as_is_configured() {
+    let lab = lab_with(|settings| settings.max_body_bytes = 4 << 20);
+    let text = json!({"description": "x".repeat(3 << 20)});
+    lab.ask("POST", "/api/v1/tasks", Some(&text)).refused(400, "too_long");
+    let text = json!({"description": "x".repeat(4 << 20)});
+    lab.ask("POST", "/api/v1/tasks", Some(&text)).refused(413, "body_too_large");
+}
+
 /// The fields that the interface names.
 const RESULT_FIELDS: [&str; 14] = [
     "task_id",
@@ -664,6 +691,34 @@ fn tasks_are_listed_by_what_is_asked_for() {
     let project = lab.root.path().join("project");
     assert_eq!(list(&format!("?project={}/../project", project.display())).1, 3);
     assert_eq!(lab.counts()["queued"], 2);
+}
+
+#[test]
+fn an_answer_is_no_larger_than_memory_allows() {
+    let lab = lab();
+    let text = "x".repeat(60_000);
+    let draft = json!({"description": text, "context": text});
+    for _ in 0..3 {
+        lab.ask("POST", "/api/v1/tasks", Some(&json!(vec![draft.clone(); 15]))).done(201);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 45 {
+        let path = format!("/api/v1/tasks?limit=1000&offset={}", seen.len());
+        let page = lab.get(&path).done(200);
+        assert!(page.to_string().len() < 5 << 20);
+        let tasks = page["tasks"].as_array().unwrap();
+        assert_eq!((&page["count"], &page["total"]), (&json!(tasks.len()), &json!(45)));
+        assert!(!tasks.is_empty());
+        seen.extend(tasks.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()));
+    }
+    let recent = lab.act("get_recent_tasks", json!({"limit": 1000})).done(200);
+    assert!((20..45).contains(&recent["task_count"].as_u64().unwrap()));
+    // None is left out where they are small.
+    let small = json!(vec![json!({"description": "x", "batch_id": "small"}); 250]);
+    lab.ask("POST", "/api/v1/tasks", Some(&small)).done(201);
+    let page = lab.get("/api/v1/tasks?batch_id=small&limit=230").done(200);
+    assert_eq!((&page["count"], &page["total"]), (&json!(230), &json!(250)));
+    assert_eq!(page["tasks"][229]["batch_position"], 230);
 }
 
 #[test]

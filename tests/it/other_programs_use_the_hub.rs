@@ -226,7 +226,7 @@ fn bodies_too_large_or_broken_are_refused_and_nothing_is_left() {
         assert!(said.starts_with("HTTP/1.1 400") && said.contains("malformed_json"), "{said}");
     }
     let said = served.get("/api/v1/tasks", "host: localhost:PORT\r\n");
-    assert!(said.contains("\"tasks\":[],\"total\":0"), "{said}");
+    assert!(said.contains("\"tasks\":[],\"count\":0"), "{said}");
 }
 
 #[test]
@@ -272,6 +272,14 @@ fn with_the_hub_off_it_waits_for_a_signal() {
     run.signal(Signal::HUP);
     let ended = run.finished();
     assert_eq!((ended.code(), ended.count("stopped")), (129, 1));
+}
+
+#[test]
+fn a_session_does_not_serve() {
+    let place = Place::new();
+    let mut command = place.command(env!("CARGO_BIN_EXE_longhaul"));
+    command.args(["serve", "--hub", "127.0.0.1:0"]).env("LONGHAUL_RUN", "7d2c");
+    Run::start(&mut command).finished().failed(64, &["session"]);
 }
 
 #[test]
