@@ -35,6 +35,8 @@ pub struct StatusView {
     pub cycle: u32,
     /// The session of that cycle, while it is alive.
     pub session: Option<SessionView>,
+    /// The task of the queue in hand; null for a run of the task file.
+    pub task: Option<TaskView>,
     /// Boxes ticked when the run began, if the task file could be read.
     pub tasks_done_at_start: Option<u32>,
     /// Boxes ticked now.
@@ -51,6 +53,41 @@ pub struct StatusView {
     pub last_activity: String,
     /// What the budgets still allow.
     pub left: LimitsLeft,
+}
+
+/// A task of the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its id.
+    pub task_id: String,
+    /// Its first line.
+    pub title: String,
+    /// Its batch.
+    pub batch_id: Option<String>,
+    /// Its place in the batch, from 1.
+    pub batch_position: Option<u32>,
+}
+
+impl TaskView {
+    /// The task in hand.
+    pub fn of(view: &Snapshot<'_>) -> Option<Self> {
+        let task = view.assignments().last().filter(|task| task.end.is_none())?;
+        Some(Self {
+            task_id: task.given.task_id.clone(),
+            title: task.given.title.clone(),
+            batch_id: task.given.batch_id.clone(),
+            batch_position: task.given.batch_position,
+        })
+    }
+
+    /// `port_parser: Port the parser (2 of batch b)`
+    pub fn words(&self) -> String {
+        let batch = match (&self.batch_id, self.batch_position) {
+            (Some(batch), Some(n)) => format!(" ({n} of batch {batch})"),
+            _ => String::new(),
+        };
+        format!("{}{batch}: {}", self.task_id, self.title)
+    }
 }
 
 /// The live session.
@@ -121,6 +158,7 @@ impl StatusView {
                     window_source: p.source,
                 }),
             }),
+            task: TaskView::of(view),
             tasks_done_at_start: tasks.done_at_start,
             tasks_done: tasks.done,
             tasks_total: tasks.total,
@@ -153,6 +191,9 @@ impl StatusView {
             }
             None if self.cycle == 0 => rows.push(("session", "none yet".into())),
             None => rows.push(("session", format!("none alive; the last was {}", self.cycle))),
+        }
+        if let Some(task) = &self.task {
+            rows.push(("task", task.words()));
         }
         rows.push((
             "tasks",
@@ -213,12 +254,15 @@ impl SessionView {
 impl LimitsLeft {
     fn of(view: &Snapshot<'_>, now: Timestamp) -> Self {
         let params = view.params();
-        let ceiling: f64 = view.cycles().map(|c| c.cost_ceiling_usd()).sum();
+        let used = view.measured(now);
+        let own = view.assignments().last().filter(|task| task.end.is_none());
+        let own_usd = own.and_then(|task| task.given.budget_usd).unwrap_or(f64::INFINITY);
+        let max_usd = params.max_cost_usd.min(own_usd);
         Self {
-            sessions: params.max_sessions.saturating_sub(view.cycle()),
-            ms: params.max_ms.saturating_sub(view.elapsed_ms_at(now)),
-            tokens: params.max_tokens.saturating_sub(view.tokens()),
-            cost_usd: text::to_micros((params.max_cost_usd - ceiling).max(0.0)),
+            sessions: params.max_sessions.saturating_sub(used.sessions),
+            ms: params.max_ms.saturating_sub(used.elapsed_ms),
+            tokens: params.max_tokens.saturating_sub(used.tokens.total()),
+            cost_usd: text::to_micros((max_usd - used.cost_ceiling_usd).max(0.0)),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::cycle::Snapshot;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::report::standstill::Standstill;
-use crate::report::status::{CostOrigin, cost_origin};
+use crate::report::status::{CostOrigin, TaskView, cost_origin};
 use crate::text;
 
 /// Columns of the names on the left.
@@ -150,6 +150,9 @@ pub fn rows(
         (6, cost(view, columns)),
         (0, state(view)),
     ];
+    if let Some(task) = TaskView::of(view) {
+        all.insert(1, (3, Row::named("task").and(Style::Plain, &task.words())));
+    }
     let held_up = Standstill::of(view, now).rows(now, zone);
     all.extend(held_up.iter().map(|(name, words)| (1, Row::named(name).and(Style::Yellow, words))));
     all.push((5, last(view, now, moments, columns)));

@@ -44,11 +44,13 @@ fn a_batch_is_assigned_executed_and_asked_for() {
             "assign_task",
             json!({"task_id": format!("t{n}"), "description": "Do it", "batch_id": "batch_1"}),
         );
-        assert_eq!((&said["status"], &said["task_id"]), (&json!("success"), &json!(format!("t{n}"))));
+        assert_eq!(
+            (&said["status"], &said["task_id"]),
+            (&json!("success"), &json!(format!("t{n}")))
+        );
     }
-    let file = || -> Value {
-        serde_json::from_str(&lab.read("data/claude_task_queue.json")).unwrap()
-    };
+    let file =
+        || -> Value { serde_json::from_str(&lab.read("data/claude_task_queue.json")).unwrap() };
     assert_eq!(file()["tasks"].as_object().unwrap().len(), 3, "the file shows them at once");
 
     assert_eq!(act("execute_queue", json!({}))["status"], "success");

@@ -165,6 +165,7 @@ impl Machine {
         self.note = None;
         // The file has another section now: no progress of the session's.
         self.tasks_digest = None;
+        self.tasks_done_at_start = None;
         self.set_run_timer(now);
     }
 
