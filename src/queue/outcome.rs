@@ -87,3 +87,106 @@ pub(super) fn dependency_error(direct: &str, root: &str, state: TaskState) -> St
         format!("the task waits for {direct}, which is blocked because {root} {how}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::task::{Priority, TaskId, VerifyResult};
+    use uuid::Uuid;
+
+    fn task() -> Task {
+        Task {
+            seq: 1,
+            id: TaskId::parse("a").unwrap(),
+            description: "do it".into(),
+            context: None,
+            priority: Priority::Normal,
+            batch_id: None,
+            batch_position: None,
+            project: "/p".into(),
+            verify: None,
+            after: Vec::new(),
+            model: None,
+            budget_usd: None,
+            state: TaskState::InProgress,
+            is_cancelling: false,
+            attempt: 2,
+            run_id: None,
+            spent_usd: 0.0,
+            created_unix_ms: 0,
+            updated_unix_ms: 0,
+            started_unix_ms: Some(500),
+        }
+    }
+
+    fn spell(n: u32, end: SpellEnd) -> Spell {
+        Spell {
+            task_id: task().id,
+            attempt: 2,
+            run_id: Uuid::from_u128(1),
+            started_unix_ms: 1_000 * i64::from(n),
+            ended_unix_ms: 1_000 * i64::from(n) + 900,
+            elapsed_ms: 500,
+            tokens: TaskTokens { input: 1, output: 2, cache_write: 3, cache_read: 4 },
+            cost_usd: 0.5,
+            unpriced_tokens: 7,
+            sessions: n,
+            actions: (0..600).map(|at| format!("{n}/{at}")).collect(),
+            output: if n == 2 { " ".into() } else { "the words".into() },
+            errors: vec![format!("error {n}")],
+            warnings: vec![format!("warning {n}")],
+            verify: (n == 1).then(|| VerifyResult { command: "true".into(), passed: Some(false) }),
+            sharing: Sharing {
+                is_shared: n == 1,
+                saved_tokens: 10,
+                extra_cache_read_tokens: u64::from(n),
+            },
+            end,
+        }
+    }
+
+    #[test]
+    fn a_result_is_the_sum_of_its_spells() {
+        let spells = [
+            spell(1, SpellEnd::Released { why: "stopped".into() }),
+            spell(2, SpellEnd::Error { why: "it broke".into() }),
+        ];
+        let result = result_of(&task(), &spells, TaskState::Error, 2_900, None);
+        assert_eq!((result.status, result.attempt), (TaskState::Error, 2));
+        assert_eq!(result.started_at.as_deref(), Some("1970-01-01T00:00:01.000Z"));
+        assert_eq!(result.ended_at.as_deref(), Some("1970-01-01T00:00:02.900Z"));
+        assert_eq!((result.execution_time_seconds, result.cost_usd), (1.0, 1.0));
+        assert_eq!((result.sessions, result.unpriced_tokens), (3, 14));
+        let tokens = TaskTokens { input: 2, output: 4, cache_write: 6, cache_read: 8 };
+        assert_eq!(result.tokens, tokens);
+        assert_eq!(result.actions_taken.len(), MAX_ACTIONS);
+        assert_eq!(result.actions_taken.last().map(String::as_str), Some("2/599"), "the newest");
+        assert_eq!(result.output, "the words", "blank words are none");
+        assert_eq!(result.errors, ["error 1", "error 2", "it broke"]);
+        assert_eq!(result.warnings, ["warning 1", "warning 2"]);
+        assert_eq!(result.verify.and_then(|said| said.passed), Some(false));
+        let sharing = Sharing { is_shared: true, saved_tokens: 20, extra_cache_read_tokens: 3 };
+        assert_eq!(result.sharing, sharing);
+        assert_eq!(result.runs, [Uuid::from_u128(1)], "each once");
+    }
+
+    #[test]
+    fn what_never_ran_has_an_empty_result() {
+        let never = Task { started_unix_ms: None, ..task() };
+        let result = result_of(&never, &[], TaskState::Blocked, 7, Some("it waits"));
+        assert_eq!((result.started_at, result.cost_usd), (None, 0.0));
+        assert_eq!((result.errors, result.runs.len()), (vec!["it waits".to_owned()], 0));
+    }
+
+    #[test]
+    fn the_first_of_those_that_failed_is_named() {
+        assert_eq!(
+            dependency_error("a", "a", TaskState::Error),
+            "the task waits for a, which ended in error"
+        );
+        assert_eq!(
+            dependency_error("b", "a", TaskState::Cancelled),
+            "the task waits for b, which is blocked because a was cancelled"
+        );
+    }
+}

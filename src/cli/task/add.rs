@@ -102,9 +102,7 @@ fn read_lines(
             let message = format!("more than {LINES_MAX} tasks at once");
             return Err(refuse(line, Refusal::new(Code::TooLong, message)));
         }
-        let task = serde_json::from_slice::<Draft>(&bytes)
-            .map_err(|err| malformed(&err))
-            .and_then(|draft| checked(draft, options, project));
+        let task = parsed(&bytes).and_then(|draft| checked(draft, options, project));
         tasks.push(task.map_err(|refusal| refuse(line, refusal))?);
         lines.push(line);
     }
@@ -113,6 +111,15 @@ fn read_lines(
             .hint("one JSON object a line: {\"description\": \"Fix the parser\"}"));
     }
     Ok((tasks, lines))
+}
+
+fn parsed(line: &[u8]) -> Result<Draft, Refusal> {
+    let draft = serde_json::from_slice(line).map_err(|err| malformed(&err))?;
+    // An array would be taken for the fields in their order.
+    if line.trim_ascii_start().starts_with(b"{") {
+        return Ok(draft);
+    }
+    Err(Refusal::new(Code::MalformedJson, "it is no task: not a JSON object"))
 }
 
 /// What is wrong with the JSON of a line; serde's own line number says nothing here.
@@ -179,7 +186,9 @@ mod tests {
         assert_eq!((tasks.len(), lines), (2, vec![2, 4]));
         for (text, words) in [
             ("{\"description\":\"a\"}\n{", "line 2: it is not valid JSON"),
-            ("\n[]", "line 2: it is no task"),
+            ("\n[]", "line 2: it is no task: not a JSON object"),
+            ("[\"a\",\"do it\"]", "line 1: it is no task: not a JSON object"),
+            ("7", "line 1: it is no task"),
             ("{\"descripton\":\"a\"}", "line 1: it is no task: unknown field `descripton`"),
             ("{\"id\":\"a\"}", "line 1: the description is missing"),
             ("{\"description\":\" \"}", "line 1: the description is blank"),

@@ -17,7 +17,9 @@ use crate::queue::task::{
     BatchId, NewTask, Priority, Sharing, Task, TaskId, TaskState, TaskTokens, VerifyResult,
 };
 
-const IDS: usize = 14;
+const IDS: usize = 12;
+/// So many are there from the beginning, if they make sense.
+const FIRST: usize = 8;
 const PROJECTS: [&str; 2] = ["/one", "/two"];
 const BATCHES: [&str; 3] = ["a", "b", "c"];
 
@@ -26,6 +28,8 @@ enum Op {
     Add(Vec<NewTask>),
     Edit(TaskId, Box<Change>),
     Cancel(TaskId),
+    /// One of those in progress.
+    CancelAtWork(prop::sample::Index),
     Retry(TaskId),
     Claim {
         run: u8,
@@ -48,9 +52,10 @@ enum Op {
     SettleAgain(prop::sample::Index),
     /// What no run could say.
     SettleOdd {
-        task: TaskId,
-        attempt: u32,
-        run: u8,
+        which: prop::sample::Index,
+        task: Option<TaskId>,
+        later: u32,
+        run: Option<u8>,
     },
     Archive {
         age_ms: i64,
@@ -88,24 +93,50 @@ fn model() -> impl Strategy<Value = Option<String>> {
     prop_oneof![4 => Just(None), 1 => Just(Some("small".to_owned()))]
 }
 
-fn new_task() -> impl Strategy<Value = NewTask> {
-    // Mostly one project: batches must not be refused all the time.
-    let project = prop_oneof![4 => Just(0_usize), 1 => Just(1)];
-    let after = prop_oneof![2 => Just(Vec::new()), 1 => after()];
-    (id(), priority(), option::of(batch()), project, after, model()).prop_map(
-        |(id, priority, batch_id, project, after, model)| NewTask {
-            id: Some(id),
-            description: "do it".into(),
-            context: None,
-            priority,
-            batch_id,
-            project: PROJECTS[project].into(),
-            verify: None,
-            after,
-            model,
-            budget_usd: None,
+/// A task of that id that waits for some of `before`. Its batch mostly fits its
+/// project: most of what is asked for must be possible.
+fn task_of(
+    id: TaskId,
+    before: impl Strategy<Value = Vec<TaskId>>,
+) -> impl Strategy<Value = NewTask> {
+    let project = option::weighted(0.05, 0..2_usize);
+    (priority(), option::of(batch()), project, before, model()).prop_map(
+        move |(priority, batch_id, project, after, model)| {
+            let fitting = usize::from(batch_id.as_ref().is_some_and(|id| id.as_str() == "c"));
+            NewTask {
+                id: Some(id.clone()),
+                description: "do it".into(),
+                context: None,
+                priority,
+                batch_id,
+                project: PROJECTS[project.unwrap_or(fitting)].into(),
+                verify: None,
+                after,
+                model,
+                budget_usd: None,
+            }
         },
     )
+}
+
+fn new_task() -> impl Strategy<Value = NewTask> {
+    let after = || prop_oneof![2 => Just(Vec::new()), 1 => after()];
+    id().prop_flat_map(move |id| task_of(id, after()))
+}
+
+/// What there is to begin with: most tasks wait, if at all, for those before them.
+fn first_tasks() -> impl Strategy<Value = Vec<NewTask>> {
+    let task = |n: usize| {
+        let earlier = vec(0..n.max(1), 0..3).prop_map(move |places| {
+            let mut places: Vec<usize> = places.into_iter().filter(|at| *at < n).collect();
+            places.sort_unstable();
+            places.dedup();
+            places.iter().map(|at| TaskId::parse(&format!("t{at}")).unwrap()).collect()
+        });
+        let before = prop_oneof![1 => Just(Vec::new()), 1 => earlier];
+        task_of(TaskId::parse(&format!("t{n}")).unwrap(), before)
+    };
+    (0..FIRST).map(task).collect::<Vec<_>>()
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -141,10 +172,11 @@ fn end() -> impl Strategy<Value = SpellEnd> {
 fn op() -> impl Strategy<Value = Op> {
     use prop::sample::Index;
     prop_oneof![
-        6 => vec(new_task(), 1..4).prop_map(Op::Add),
+        3 => vec(new_task(), 1..3).prop_map(Op::Add),
         3 => (id(), change()).prop_map(|(id, change)| Op::Edit(id, Box::new(change))),
         2 => id().prop_map(Op::Cancel),
-        3 => id().prop_map(Op::Retry),
+        1 => any::<Index>().prop_map(Op::CancelAtWork),
+        6 => id().prop_map(Op::Retry),
         6 => (0..3_u8, vec(0..2_usize, 0..2), option::weighted(0.2, 0..2_usize))
             .prop_map(|(run, busy, only)| Op::Claim { run, busy, only }),
         3 => (any::<Index>(), option::weighted(0.2, id()))
@@ -153,8 +185,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (any::<Index>(), end(), 0..5_u8)
             .prop_map(|(which, end, cost_quarters)| Op::Settle { which, end, cost_quarters }),
         1 => any::<Index>().prop_map(Op::SettleAgain),
-        1 => (id(), 1..3_u32, 0..3_u8)
-            .prop_map(|(task, attempt, run)| Op::SettleOdd { task, attempt, run }),
+        1 => (any::<Index>(), option::of(id()), 0..2_u32, option::of(0..3_u8))
+            .prop_map(|(which, task, later, run)| Op::SettleOdd { which, task, later, run }),
         1 => (0..300_i64, 0..4_u32)
             .prop_map(|(age_ms, keep_recent)| Op::Archive { age_ms, keep_recent }),
         2 => Just(Op::Reopen),
@@ -215,11 +247,14 @@ fn perform(store: &mut dyn Store, op: &Op, now: i64, booked: &[Spell]) -> String
             shown(store.claim(now, run_id(*run), &busy, only.as_deref()))
         }
         Op::Next { any: Some(id), .. } => shown(store.next_in_batch(now, run_id(1), id)),
-        Op::Next { .. } | Op::Settle { .. } if at_work.is_empty() => String::new(),
+        Op::Next { .. } | Op::Settle { .. } | Op::CancelAtWork(_) if at_work.is_empty() => {
+            String::new()
+        }
         Op::Next { current, .. } => {
             let current = current.get(&at_work);
             shown(store.next_in_batch(now, current.run_id.unwrap(), &current.id))
         }
+        Op::CancelAtWork(which) => shown(store.cancel(now, &which.get(&at_work).id)),
         Op::Unclaim(run) => shown(store.unclaim(now, run_id(*run))),
         Op::Settle { which, end, cost_quarters } => {
             let spell = spell(which.get(&at_work), now, end.clone(), *cost_quarters);
@@ -227,10 +262,12 @@ fn perform(store: &mut dyn Store, op: &Op, now: i64, booked: &[Spell]) -> String
         }
         Op::SettleAgain(_) if booked.is_empty() => String::new(),
         Op::SettleAgain(which) => shown(store.settle(now, which.get(booked))),
-        Op::SettleOdd { task, attempt, run } => {
-            let Some(mut task) = store.task(task).unwrap() else { return String::new() };
-            task.run_id = Some(run_id(*run));
-            task.attempt = *attempt;
+        Op::SettleOdd { which, task, later, run } => {
+            let any = task.as_ref().and_then(|id| store.task(id).unwrap());
+            let at_work = || (!at_work.is_empty()).then(|| which.get(&at_work).clone());
+            let Some(mut task) = any.or_else(at_work) else { return String::new() };
+            task.run_id = run.map(run_id).or(task.run_id).or(Some(run_id(0)));
+            task.attempt += later;
             shown(store.settle(now, &spell(&task, now, SpellEnd::Done, 1)))
         }
         Op::Archive { age_ms, keep_recent } => shown(store.archive(now - age_ms, *keep_recent)),
@@ -276,8 +313,9 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
     seen.push(shown(store.counts(None)));
     seen.push(shown(store.in_progress()));
     seen.push(shown(store.spent_since(now - 200)));
-    for n in 0..IDS {
-        let id = TaskId::parse(&format!("t{n}")).unwrap();
+    // The lists have all of them; these are for the ways to one.
+    for n in [now / 10, now / 10 + 5] {
+        let id = TaskId::parse(&format!("t{}", n % IDS as i64)).unwrap();
         seen.push(shown(store.task(&id)));
         seen.push(shown(store.result(&id)));
     }
@@ -308,21 +346,22 @@ fn folder() -> tempfile::TempDir {
 
 fn cases() -> u32 {
     let is_long = std::env::var_os("LONGHAUL_TORTURE").is_some_and(|value| value == "long");
-    if is_long { 3_000 } else { 96 }
+    if is_long { 3_000 } else { 128 }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn the_engine_does_what_the_model_does(ops in vec(op(), 1..60)) {
+    fn the_engine_does_what_the_model_does(first in first_tasks(), ops in vec(op(), 1..80)) {
         let keep = folder();
         let root = std::fs::canonicalize(keep.path()).unwrap();
         let mut store = SqliteStore::open(&root).unwrap();
         let mut model = Model::default();
         let mut booked: Vec<Spell> = Vec::new();
         let mut now = 1_000;
-        for op in &ops {
+        let first = Op::Add(first);
+        for op in std::iter::once(&first).chain(&ops) {
             now += 10;
             let version = store.version().unwrap();
             let before = seen(&mut model, now);
