@@ -1,6 +1,6 @@
 //! The figures longhaul is held to, measured on the release binary and the real
 //! Claude Code CLI against the scripted Messages API: nothing is simulated but
-//! the model's answers.
+//! the model's answers. The queue is measured by itself.
 //!
 //! ```text
 //! cargo bench --bench figures                    the table; exit 1 if a target is missed
@@ -14,6 +14,7 @@
 mod cycles;
 mod load;
 mod process;
+mod queue;
 mod report;
 mod statistics;
 mod transcripts;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Measures reaction, session change, memory and CPU.
+/// Measures reaction, session change, memory, CPU, and the queue.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Print one JSON object instead of the table
@@ -36,6 +37,9 @@ struct Arguments {
     /// How long memory and CPU are watched in each situation
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
     seconds: u64,
+    /// Tasks in the queue that is measured
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    tasks: u32,
     /// Only the figures whose name contains this
     #[arg(long)]
     only: Option<Part>,
@@ -54,6 +58,8 @@ enum Part {
     Cycles,
     /// Memory and CPU.
     Load,
+    /// The task queue.
+    Queue,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +85,10 @@ fn main() -> ExitCode {
             let during = Duration::from_secs(arguments.seconds);
             figures.load(&load::measure(situation, during), &sink);
         }
+    }
+    if wants(Part::Queue) {
+        eprintln!("the queue: {} tasks …", arguments.tasks);
+        figures.queue(&queue::measure(arguments.tasks));
     }
     figures.end();
     if arguments.json {

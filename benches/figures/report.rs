@@ -6,7 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::statistics::Summary;
-use super::{cycles, load};
+use super::{cycles, load, queue};
 
 /// The row across the threshold written -> the request written to the pty.
 const REACTION_MEDIAN_MS: f64 = 50.0;
@@ -16,6 +16,10 @@ const CHANGE_MEDIAN_MS: f64 = 100.0;
 const RESIDENT_MB: f64 = 12.0;
 /// Of one core, while a session works.
 const CPU_PERCENT: f64 = 0.5;
+/// Each call of the queue, and each command of it, however long the queue is.
+const QUEUE_MEDIAN_MS: f64 = 10.0;
+/// What a full queue may add to the memory of a process; 10^6 bytes.
+const QUEUE_GROWTH_MB: f64 = 4.0;
 
 #[derive(Debug, Serialize)]
 struct Figure {
@@ -126,6 +130,21 @@ impl Figures {
         self.add("  sinks", "%", [sinks_percent]);
         self.add("  sinks started", "/s", [measured.sinks_per_s]);
         self.add("  wake-ups", "/s", [measured.wakeups_per_s]);
+    }
+
+    pub fn queue(&mut self, measured: &queue::Measured) {
+        let tasks = longhaul::text::grouped(u64::from(measured.tasks));
+        for (name, samples_ms) in &measured.calls_ms {
+            self.add(format!("queue of {tasks}: {name}"), "ms", samples_ms.clone())
+                .median_at_most(QUEUE_MEDIAN_MS);
+        }
+        for (name, samples_ms) in &measured.commands_ms {
+            self.add(format!("  the command: {name}"), "ms", samples_ms.clone());
+        }
+        self.add("  memory added by all of these calls", "MB", [measured.growth_mb])
+            .max_at_most(QUEUE_GROWTH_MB);
+        self.add("  filling it, a task", "ms", [measured.fill_ms]);
+        self.add("  the file", "MB", [measured.file_mb]);
     }
 
     pub fn all_met(&self) -> bool {

@@ -15,9 +15,15 @@
 //!
 //! A task whose `after` names one that ended in `error`, `blocked` or `cancelled`
 //! is `blocked` at once, with a result that says so, and so are those that wait
-//! for it; a retry of the culprit queues them again (attempt + 1). Tasks of a batch are
-//! run in the order they were added: one is ready when those before it are over,
-//! however they ended.
+//! for it; a retry of the culprit queues them again (attempt + 1), those at least that
+//! wait for nothing else that failed. A task that is added, or edited, to wait for such
+//! a one is accepted and blocked at once, in the same way. Tasks of a batch are run in
+//! the order they were added: one is ready when those before it are over, however they
+//! ended. Tasks wait for each other also where one waits for a later one of its batch.
+//! A batch belongs to the project of its first task for ever.
+//!
+//! A blocked task that is cancelled had its result: the cancelling is an attempt of its
+//! own (attempt + 1), so that the newest result always says what the state says.
 
 use std::path::{Path, PathBuf};
 
@@ -35,11 +41,12 @@ pub type Result<T, E = QueueError> = std::result::Result<T, E>;
 
 /// The engine of a queue.
 pub trait Store: Send {
-    /// Accepts tasks, all or none, in the given order. They may wait for each other,
-    /// whichever comes first. Gives them as they stand.
+    /// Accepts tasks, all or none, in the given order. One may wait for another that
+    /// comes later. Gives them as they stand.
     ///
     /// # Errors
-    /// `task_exists`, `unknown_dependency`, `dependency_cycle`, `batch_project`.
+    /// `task_exists`, `unknown_dependency`, `dependency_cycle`, `batch_project`; each
+    /// says which of the tasks it means ([`super::Refusal::index`]).
     fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>>;
 
     /// One task.
@@ -84,9 +91,10 @@ pub trait Store: Send {
 
     /// The next task of the batch of `current`, which the run `run_id` has in hand,
     /// taken for the same run; the order within a batch counts `current` as over. The
-    /// same one again if it was taken already and `current` is not settled. `None`
-    /// where the batch is through, its next one waits for something else, wants
-    /// another model, or `current` has no batch.
+    /// same one again if it was taken already. `None` where the batch is through, its
+    /// next one waits for something that is not done (`current` itself, if it is named
+    /// in `after` and not settled), wants another model, or `current` has no batch or
+    /// is not the run's.
     fn next_in_batch(
         &mut self,
         now_unix_ms: i64,
@@ -98,8 +106,9 @@ pub trait Store: Send {
     fn unclaim(&mut self, now_unix_ms: i64, run_id: Uuid) -> Result<Vec<Task>>;
 
     /// Books what a run did for a task, and ends or releases the task. Booking the
-    /// same again changes nothing: a spell is known by task, attempt and run. Gives the
-    /// task's result if it is over now (or was).
+    /// same again changes nothing: a spell is known by task, attempt, run and the time
+    /// it began; and so does booking for a task that this run has not in hand. Gives
+    /// the result of the spell's attempt if it is over now (or was).
     fn settle(&mut self, now_unix_ms: i64, spell: &Spell) -> Result<Option<TaskResult>>;
 
     /// All tasks in progress, in the order they were taken.

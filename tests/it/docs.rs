@@ -167,13 +167,24 @@ fn the_exit_codes_of_the_readme_are_those_of_the_program() {
 }
 
 fn help(subcommand: Option<&str>) -> String {
+    help_of(subcommand.as_slice())
+}
+
+fn help_of(subcommands: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_longhaul"))
-        .args(subcommand)
+        .args(subcommands)
         .arg("--help")
         .output()
         .unwrap();
-    assert!(out.status.success(), "longhaul {subcommand:?} --help");
+    assert!(out.status.success(), "longhaul {subcommands:?} --help");
     String::from_utf8(out.stdout).unwrap()
+}
+
+/// Does this help list `word` among its commands?
+fn is_listed(help: &str, word: &str) -> bool {
+    let list = help.split_once("Commands:\n").map_or("", |(_, rest)| rest);
+    let list = list.split("\n\n").next().unwrap_or_default();
+    list.lines().any(|line| line.split_whitespace().next() == Some(word))
 }
 
 /// The subcommands `--help` lists.
@@ -238,7 +249,11 @@ fn every_command_and_flag_the_documents_name_exists() {
                     }
                 }
             }
-            let help = help(Some(command));
+            let mut help = help(Some(command));
+            // `longhaul task add`: the flags are those of the inner command.
+            if let Some(inner) = words.get(1).filter(|word| is_listed(&help, word)) {
+                help.push_str(&help_of(&[command, inner]));
+            }
             for flag in words.iter().filter_map(|word| word.strip_prefix("--")) {
                 let flag = flag.split('=').next().unwrap().trim_end_matches([']', ',', ')']);
                 assert!(

@@ -43,6 +43,7 @@ mod sessions_cycle_until_the_task_is_done;
 mod sink;
 mod support;
 mod task_file_says_how_the_run_ends;
+mod tasks_are_queued_and_changed_by_commands;
 mod the_demo_leaves_nothing_behind;
 mod the_night_script_goes_by_the_exit_code;
 mod the_state_stays_out_of_the_project;

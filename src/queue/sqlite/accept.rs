@@ -235,7 +235,7 @@ fn set_dependencies(db: &Connection, seq: i64, after: &[TaskId]) -> Outcome<()> 
     let words: Vec<&str> = after.iter().map(TaskId::as_str).collect();
     db.execute(
         "UPDATE tasks SET after = ?2, waits_for = (SELECT count(*) FROM dependencies d
-            JOIN tasks b ON b.seq = d.after WHERE d.task = tasks.seq AND b.state <> 'done')
+            CROSS JOIN tasks b ON b.seq = d.after WHERE d.task = tasks.seq AND b.state <> 'done')
          WHERE seq = ?1",
         params![seq, words.join(" ")],
     )?;
@@ -273,6 +273,7 @@ pub(super) fn edit(
         edit_after(db, &found, after)?;
     }
     if (is_moved || change.after.is_some())
+        && is_waited_for(db, seq)?
         && let Some(cycle) = order::cycle_through(seq, |task| undone_before(db, task))?
     {
         let names = rows::all(db, cycle)?;
@@ -343,10 +344,18 @@ fn edit_after(db: &Connection, found: &Found, after: &[TaskId]) -> Outcome<()> {
     set_dependencies(db, seq, after)
 }
 
+/// Could a task be part of a circle? Most are waited for by nobody.
+fn is_waited_for(db: &Connection, seq: i64) -> Outcome<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM dependencies WHERE after = ?1) OR EXISTS
+        (SELECT 1 FROM tasks t JOIN tasks n ON n.batch = t.batch AND n.position > t.position
+            AND n.batch IS NOT NULL AND n.state <> 'done' WHERE t.seq = ?1)";
+    Ok(db.query_row(sql, [seq], |row| row.get(0))?)
+}
+
 /// What a task has to wait for: what it names, and the one before it in its batch.
 /// What is done never stands in the way; anything else may once more.
 fn undone_before(db: &Connection, seq: i64) -> Outcome<Vec<i64>> {
-    let sql = "SELECT b.seq FROM dependencies d JOIN tasks b ON b.seq = d.after
+    let sql = "SELECT b.seq FROM dependencies d CROSS JOIN tasks b ON b.seq = d.after
         WHERE d.task = ?1 AND b.state <> 'done' ORDER BY d.place";
     let mut before = rows::numbers(db, sql, [seq])?;
     let sql = "SELECT p.seq FROM tasks t JOIN tasks p ON p.batch = t.batch

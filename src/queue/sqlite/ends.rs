@@ -35,10 +35,11 @@ pub(super) fn end(
     let is_done = end.state == TaskState::Done;
     end_alone(db, now_unix_ms, ended_unix_ms, seq, end)?;
     if is_done {
+        // The plus keeps SQLite from walking over all that is queued.
         db.execute(
             "UPDATE tasks SET waits_for = (SELECT count(*) FROM dependencies d
-                JOIN tasks b ON b.seq = d.after WHERE d.task = tasks.seq AND b.state <> 'done')
-             WHERE state = 'queued' AND seq IN (SELECT task FROM dependencies WHERE after = ?1)",
+                CROSS JOIN tasks b ON b.seq = d.after WHERE d.task = tasks.seq AND b.state <> 'done')
+             WHERE +state = 'queued' AND seq IN (SELECT task FROM dependencies WHERE after = ?1)",
             [seq],
         )?;
         return Ok(());
@@ -96,7 +97,7 @@ fn spells_of(db: &Connection, seq: i64, attempt: u32) -> Outcome<Vec<Spell>> {
 
 /// Blocks those queued tasks that wait for `culprit`, and those that wait for them.
 fn block_dependents(db: &Connection, now_unix_ms: i64, culprit: i64) -> Outcome<()> {
-    let sql = "SELECT t.seq FROM dependencies d JOIN tasks t ON t.seq = d.task
+    let sql = "SELECT t.seq FROM dependencies d CROSS JOIN tasks t ON t.seq = d.task
         WHERE d.after = ?1 AND t.state = 'queued' ORDER BY t.seq";
     if rows::numbers(db, sql, [culprit])?.is_empty() {
         return Ok(());
@@ -122,7 +123,7 @@ fn block_dependents(db: &Connection, now_unix_ms: i64, culprit: i64) -> Outcome<
 
 /// The first thing a task waits for that is over and not done.
 fn failed_dependency(db: &Connection, seq: i64) -> Outcome<Option<Found>> {
-    let sql = "SELECT b.seq FROM dependencies d JOIN tasks b ON b.seq = d.after
+    let sql = "SELECT b.seq FROM dependencies d CROSS JOIN tasks b ON b.seq = d.after
         WHERE d.task = ?1 AND b.state IN ('error', 'cancelled', 'blocked')
         ORDER BY d.place LIMIT 1";
     let failed = db.query_row(sql, [seq], |row| row.get(0)).optional()?;
@@ -217,7 +218,7 @@ pub(super) fn retry(db: &Connection, now_unix_ms: i64, id: &TaskId) -> Outcome<T
     let mut open = VecDeque::from([seq]);
     while let Some(seq) = open.pop_front() {
         requeue(db, now_unix_ms, seq)?;
-        let sql = "SELECT t.seq FROM dependencies d JOIN tasks t ON t.seq = d.task
+        let sql = "SELECT t.seq FROM dependencies d CROSS JOIN tasks t ON t.seq = d.task
             WHERE d.after = ?1 AND t.state = 'blocked' AND t.by_dependency = 1 ORDER BY t.seq";
         for waiting in rows::numbers(db, sql, [seq])? {
             if failed_dependency(db, waiting)?.is_none() {
@@ -238,7 +239,7 @@ fn requeue(db: &Connection, now_unix_ms: i64, seq: i64) -> Outcome<()> {
     db.execute(
         "UPDATE tasks SET state = 'queued', place = ?2, turn = seq, by_dependency = 0,
          behind = ?3, updated_unix_ms = ?4,
-         waits_for = (SELECT count(*) FROM dependencies d JOIN tasks b ON b.seq = d.after
+         waits_for = (SELECT count(*) FROM dependencies d CROSS JOIN tasks b ON b.seq = d.after
              WHERE d.task = tasks.seq AND b.state <> 'done') WHERE seq = ?1",
         params![seq, flow::place(&found.task), found.batch.is_some(), now_unix_ms],
     )?;

@@ -1,11 +1,12 @@
 //! The file of the queue: made at one stroke, opened only if it is ours.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::state_dir::{self, FILE_MODE};
@@ -21,14 +22,16 @@ const FORMAT: u32 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the log may keep of the disk once it was written back.
 const LOG_MAX_BYTES: i64 = 16 << 20;
-const HEADER_BYTES: usize = 100;
-const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Opens the queue below `root`, which must be there.
 pub(super) fn open(root: &Path) -> Result<Connection> {
     let path = root.join(NAME);
-    check(&path)?;
-    connect(&path).map_err(|err| explain(&path, err))
+    check_private(&path)?;
+    let db = Connection::open_with_flags(&path, flags()).map_err(|err| explain(&path, err))?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(|err| explain(&path, err))?;
+    check_ours(&path, &db)?;
+    set_up(&db).map_err(|err| explain(&path, err))?;
+    Ok(db)
 }
 
 /// Makes an empty queue below `root` if there is none.
@@ -84,21 +87,17 @@ fn flags() -> OpenFlags {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let db = Connection::open_with_flags(path, flags())?;
-    db.busy_timeout(BUSY_TIMEOUT)?;
+fn set_up(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;
          PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = {LOG_MAX_BYTES};"
     ))?;
-    // The first look into the file, and with it at the log beside it.
-    db.query_row("SELECT changes FROM meta", [], |row| row.get::<_, i64>(0))?;
-    Ok(db)
+    db.query_row("SELECT changes FROM meta", [], |row| row.get::<_, i64>(0)).map(drop)
 }
 
-/// Is the file ours, of a format we know, and out of the reach of others? The
-/// header is read by hand: SQLite would write to whatever it opens.
-fn check(path: &Path) -> Result<()> {
+/// Is it out of the reach of others? Only looked at, not opened: when a process closes
+/// a file, it loses all its locks on it, those of its other connections too.
+fn check_private(path: &Path) -> Result<()> {
     let shown = path.display();
     let meta = fs::symlink_metadata(path).map_err(|err| cannot("read", path, err))?;
     if !meta.is_file() {
@@ -115,23 +114,31 @@ fn check(path: &Path) -> Result<()> {
         fs::set_permissions(path, Permissions::from_mode(FILE_MODE))
             .map_err(|err| cannot("protect", path, err))?;
     }
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    File::open(path)
-        .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header))
-        .map_err(|err| cannot("read", path, err))?;
-    let number = |at: usize| {
-        let bytes = header.get(at..at + 4)?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    Ok(())
+}
+
+/// Is it ours, and of a format we know? What is not stays as it is, also its log.
+fn check_ours(path: &Path, db: &Connection) -> Result<()> {
+    let number = |pragma: &str| -> Result<u32> {
+        db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+            .map(|number| number as u32)
+            .map_err(|err| explain(path, err))
     };
-    if !header.starts_with(MAGIC) || number(68) != Some(APPLICATION_ID) {
+    let keep_log = |keep| {
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
+            .map_err(|err| explain(path, err))
+    };
+    keep_log(true)?;
+    if number("application_id")? != APPLICATION_ID {
         return Err(refuse(path, "is not what longhaul writes"));
     }
-    match number(60) {
-        Some(FORMAT) => Ok(()),
-        Some(format) if format > FORMAT => {
+    match number("user_version")? {
+        FORMAT => keep_log(false).map(drop),
+        format if format > FORMAT => {
             let message = format!(
-                "the queue {shown} was written by a newer longhaul (format {format}; this one \
-                 reads up to {FORMAT})"
+                "the queue {} was written by a newer longhaul (format {format}; this one reads up \
+                 to {FORMAT})",
+                path.display()
             );
             Err(Error::new(ErrorKind::State, message)
                 .hint("use that newer longhaul, or set LONGHAUL_STATE_DIR to start apart from it"))
@@ -163,7 +170,8 @@ pub(super) fn explain(path: &Path, err: rusqlite::Error) -> Error {
             .caused_by(err);
     };
     match code {
-        Sql::DatabaseCorrupt | Sql::NotADatabase => refuse(path, "is damaged").caused_by(err),
+        Sql::NotADatabase => refuse(path, "is not what longhaul writes").caused_by(err),
+        Sql::DatabaseCorrupt => refuse(path, "is damaged").caused_by(err),
         // The file itself could be opened a moment ago: it is the log beside it.
         Sql::DiskFull | Sql::SystemIoFailure | Sql::ReadOnly | Sql::CannotOpen => {
             Error::new(ErrorKind::Disk, format!("cannot read or write {shown}")).caused_by(err)

@@ -12,7 +12,7 @@ use crate::queue::task::{Task, TaskId, TaskState};
 
 /// Ready tasks of busy projects that are passed over one by one; after so many,
 /// project after project is asked.
-const PASSED_OVER_MAX: usize = 1_000;
+pub(super) const PASSED_OVER_MAX: usize = 1_000;
 
 /// See [`crate::queue::Store::claim`].
 pub(super) fn claim(
@@ -41,7 +41,7 @@ pub(super) fn claim(
 type Place = (i64, i64, i64);
 
 fn first_of_project(db: &Connection, project: i64) -> Outcome<Option<Place>> {
-    let sql = "SELECT place, turn, seq FROM tasks
+    let sql = "SELECT place, turn, seq FROM tasks INDEXED BY tasks_ready_of_project
         WHERE state = 'queued' AND waits_for = 0 AND behind = 0 AND project = ?1
         ORDER BY place, turn LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
@@ -50,7 +50,7 @@ fn first_of_project(db: &Connection, project: i64) -> Outcome<Option<Place>> {
 
 fn first_of_all(db: &Connection, busy: &HashSet<i64>) -> Outcome<Option<Place>> {
     let mut statement = db.prepare(
-        "SELECT place, turn, seq, project FROM tasks
+        "SELECT place, turn, seq, project FROM tasks INDEXED BY tasks_ready
          WHERE state = 'queued' AND waits_for = 0 AND behind = 0 ORDER BY place, turn",
     )?;
     let mut ready = statement.query([])?;
@@ -72,7 +72,7 @@ fn first_of_all(db: &Connection, busy: &HashSet<i64>) -> Outcome<Option<Place>> 
 /// Projects with a ready task, found by leaping from one to the next.
 fn ready_projects(db: &Connection) -> Outcome<Vec<i64>> {
     let mut statement = db.prepare(
-        "SELECT project FROM tasks
+        "SELECT project FROM tasks INDEXED BY tasks_ready_of_project
          WHERE state = 'queued' AND waits_for = 0 AND behind = 0 AND project > ?1
          ORDER BY project LIMIT 1",
     )?;
@@ -113,8 +113,8 @@ pub(super) fn next_in_batch(
     if let Some(seq) = taken_after(db, batch, run_id, &current)? {
         return Ok(Some(rows::at(db, seq)?.task));
     }
-    let sql = "SELECT seq FROM tasks WHERE batch = ?1 AND state IN ('queued', 'in_progress')
-        AND seq <> ?2 ORDER BY position LIMIT 1";
+    let sql = "SELECT seq FROM tasks INDEXED BY tasks_open_of_batch
+        WHERE batch = ?1 AND state IN ('queued', 'in_progress') AND seq <> ?2 ORDER BY position LIMIT 1";
     let first = db.query_row(sql, params![batch, number(&current)], |row| row.get(0)).optional()?;
     let Some(seq) = first else { return Ok(None) };
     let next = rows::at(db, seq)?;
@@ -131,8 +131,8 @@ pub(super) fn next_in_batch(
 fn taken_after(db: &Connection, batch: i64, run_id: Uuid, current: &Found) -> Outcome<Option<i64>> {
     // An ended task has its turn of the end: whatever the run still has is its next.
     let after = if current.task.state == TaskState::InProgress { current.turn } else { i64::MIN };
-    let sql = "SELECT seq FROM tasks WHERE batch = ?1 AND state = 'in_progress' AND run = ?2
-        AND turn > ?3 AND seq <> ?4 ORDER BY turn LIMIT 1";
+    let sql = "SELECT seq FROM tasks INDEXED BY tasks_of_batch
+        WHERE batch = ?1 AND state = 'in_progress' AND run = ?2 AND turn > ?3 AND seq <> ?4 ORDER BY turn LIMIT 1";
     let params = params![batch, run_id.to_string(), after, number(current)];
     Ok(db.query_row(sql, params, |row| row.get(0)).optional()?)
 }
@@ -181,8 +181,8 @@ pub(super) fn place(task: &Task) -> i64 {
 pub(super) fn refresh_batch(db: &Connection, batch: i64) -> Outcome<()> {
     let head: Option<i64> = db
         .query_row(
-            "SELECT seq FROM tasks WHERE batch = ?1 AND state IN ('queued', 'in_progress')
-             ORDER BY position LIMIT 1",
+            "SELECT seq FROM tasks INDEXED BY tasks_open_of_batch
+             WHERE batch = ?1 AND state IN ('queued', 'in_progress') ORDER BY position LIMIT 1",
             [batch],
             |row| row.get(0),
         )

@@ -49,7 +49,6 @@ fn group(state: TaskState) -> u8 {
 }
 
 /// Whose tasks a list is about, as a condition with its number; `None`: nobody's.
-#[expect(clippy::type_complexity, reason = "used once")]
 fn owner(db: &Connection, filter: &Filter) -> Outcome<Option<(&'static str, Option<i64>)>> {
     let project = match &filter.project {
         Some(path) => match rows::project(db, path)? {

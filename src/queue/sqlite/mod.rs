@@ -13,7 +13,9 @@
 //! Each call of the trait is one transaction; those that write take the lock before
 //! they read. What is ready is known before anybody asks (`waits_for`, `behind`),
 //! and whatever has an order has an index in that order, so that no call gets slower
-//! with the length of the queue.
+//! with the length of the queue (`scale`). Statements name the index, or the order of
+//! a join, where SQLite would guess otherwise: it knows nothing of how many rows there
+//! are.
 
 mod accept;
 #[cfg(test)]
@@ -23,6 +25,8 @@ mod file;
 mod flow;
 mod lists;
 mod rows;
+#[cfg(test)]
+mod scale;
 #[cfg(test)]
 mod tests;
 

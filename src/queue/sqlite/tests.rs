@@ -191,6 +191,51 @@ fn a_foreign_or_newer_file_is_left_as_it_is() {
         assert!(err.message().contains(words), "{err}");
         assert_eq!(fs::read(&file).unwrap(), bytes, "{words}");
     }
+    // What another longhaul has in its log is not written back either.
+    fs::write(&file, &good).unwrap();
+    let newer = SqliteStore::open(&root).unwrap();
+    newer.db.execute_batch("PRAGMA user_version = 2").unwrap();
+    let log = root.join("queue.db-wal");
+    let before = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
+    let kept = keep_aside(&root);
+    drop(newer);
+    give_back(&root, kept);
+    assert!(SqliteStore::open(&root).unwrap_err().message().contains("newer"));
+    assert_eq!((fs::read(&file).unwrap(), fs::read(&log).unwrap()), before);
+}
+
+/// What a process that is killed leaves: the file and its log.
+fn keep_aside(root: &Path) -> [Vec<u8>; 2] {
+    ["queue.db", "queue.db-wal"].map(|name| fs::read(root.join(name)).unwrap())
+}
+
+fn give_back(root: &Path, kept: [Vec<u8>; 2]) {
+    for (name, bytes) in ["queue.db", "queue.db-wal"].iter().zip(kept) {
+        fs::write(root.join(name), bytes).unwrap();
+    }
+}
+
+/// A file that is closed takes the locks of its process with it: a second store in
+/// the same process must not loosen what the first one holds.
+#[test]
+fn a_second_store_of_the_process_leaves_the_locks_of_the_first() {
+    let Place { root, _keep } = place();
+    let mut store = SqliteStore::open(&root).unwrap();
+    add(&mut store, &["a"]);
+    let locks = || {
+        let meta = fs::metadata(root.join("queue.db")).unwrap();
+        let (pid, inode) = (std::process::id().to_string(), format!(":{}", meta.ino()));
+        let held = |line: &&str| {
+            line.split_whitespace().any(|word| word == pid)
+                && line.split_whitespace().any(|word| word.ends_with(&inode))
+        };
+        fs::read_to_string("/proc/locks").unwrap().lines().filter(held).count()
+    };
+    let before = locks();
+    assert!(before > 0, "an open log is protected by a lock on the file");
+    drop(SqliteStore::open(&root).unwrap());
+    drop(SqliteStore::open_existing(&root).unwrap());
+    assert_eq!(locks(), before);
 }
 
 fn open_and_use(root: &Path) -> crate::Result<()> {
