@@ -46,6 +46,7 @@ mod task_file_says_how_the_run_ends;
 mod tasks_are_queued_and_changed_by_commands;
 mod the_demo_leaves_nothing_behind;
 mod the_night_script_goes_by_the_exit_code;
+mod the_queue_s_files_are_shown_and_their_edits_taken_over;
 mod the_state_stays_out_of_the_project;
 mod threshold_is_met_wherever_it_comes;
 mod what_a_session_may_not_change_ends_the_run;
