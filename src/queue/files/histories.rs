@@ -180,12 +180,8 @@ impl History {
                 let Some(id) = Self::pick(file, n) else { return };
                 let words = me.fresh("their words ");
                 file["tasks"][&id]["description"] = json!(words);
-                // What was about to be cancelled is not edited as well.
-                if !me
-                    .pending
-                    .iter()
-                    .any(|asked| matches!(asked, Asked::Gone(other, _) if *other == id))
-                {
+                // What is to be cancelled is not edited as well.
+                if file["tasks"][&id]["status"] != "cancelled" {
                     me.forget(&id);
                     me.pending.push(Asked::Words(id, words));
                 }
