@@ -282,8 +282,8 @@ impl History {
     }
 
     fn seen(&self) -> PathBuf {
-        let folder = fs::read_dir(self.lab.state.join("queue-files")).unwrap().next();
-        folder.unwrap().unwrap().path().join("seen.json")
+        let inner = |path: PathBuf| fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+        inner(inner(self.lab.state.join("queue-files"))).join("seen.json")
     }
 
     fn last_revision(&self) -> Option<u64> {

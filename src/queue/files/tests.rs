@@ -528,6 +528,42 @@ fn only_so_many_are_shown_and_the_omitted_are_not_removed() {
 }
 
 #[test]
+fn a_version_that_did_not_get_there_is_remembered_once() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let old = fs::read(lab.path(QUEUE)).unwrap();
+    let inner = |path: PathBuf| fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+    let memory = inner(inner(lab.state.join("queue-files")));
+    let seen = fs::read(memory.join("seen.json")).unwrap();
+    lab.add("b", "do b");
+    for _ in 0..3 {
+        fs::write(lab.path(QUEUE), &old).unwrap();
+        fs::write(memory.join("seen.json"), &seen).unwrap();
+        lab.sync_well();
+        assert_eq!(lab.ids(), ["a", "b"]);
+    }
+    let names = fs::read_dir(&memory).unwrap().map(|entry| entry.unwrap().file_name());
+    let bases = names.filter(|name| name.to_str().unwrap().starts_with("base-")).count();
+    assert_eq!(bases, 2);
+}
+
+#[test]
+fn each_folder_has_files_of_its_own() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let other = lab.project.join("other");
+    fs::create_dir(&other).unwrap();
+    let file = json!({"tasks": {"b": {"description": "do b"}}});
+    fs::write(other.join(QUEUE), file.to_string()).unwrap();
+    let folder = Path::new("other");
+    let place = Place { project: &lab.project, folder, state_root: &lab.state };
+    let synced = sync(&mut lab.store, place, lab.now, Patience::Wait).unwrap();
+    assert_eq!(synced.taken.to_vec(), ["task b added"], "nothing is cancelled");
+}
+
+#[test]
 fn a_file_keeps_its_permissions() {
     let mut lab = Lab::new();
     lab.add("a", "do a");
