@@ -56,7 +56,8 @@ enum Crash {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let n = 0_usize..64;
+    // Few, so that all that happens happens to the same tasks.
+    let n = 0_usize..3;
     let crash = prop_oneof![
         4 => (0_u32..24).prop_map(Crash::AtCall),
         1 => Just(Crash::BeforeTheFile),
@@ -66,7 +67,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Crash::WithTheOldFile),
     ];
     prop_oneof![
-        3 => Just(Op::TheyAdd),
+        1 => Just(Op::TheyAdd),
         4 => n.clone().prop_map(Op::TheyEdit),
         2 => n.clone().prop_map(Op::TheyCancel),
         2 => n.clone().prop_map(Op::TheyRemove),
@@ -76,7 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::TheyDropTheNumber),
         1 => Just(Op::TheyCopy),
         2 => Just(Op::TheyWriteTheCopy),
-        3 => Just(Op::WeAdd),
+        1 => Just(Op::WeAdd),
         2 => n.clone().prop_map(Op::WeEdit),
         2 => n.clone().prop_map(Op::WeStart),
         3 => n.clone().prop_map(Op::WeFinish),
