@@ -51,6 +51,7 @@ mod tasks_are_queued_and_changed_by_commands;
 mod the_demo_leaves_nothing_behind;
 mod the_hub_has_a_batch_worked_off;
 mod the_night_script_goes_by_the_exit_code;
+mod the_queue_s_files_are_shown_and_their_edits_taken_over;
 mod the_seeds_files_show_the_queue;
 mod the_state_stays_out_of_the_project;
 mod threshold_is_met_wherever_it_comes;

@@ -260,14 +260,15 @@ fn entries(bytes: &[u8]) -> Result<Vec<Result<Found, Bad>>, String> {
         serde_json::from_str::<Map<String, Value>>(raw.get())
             .is_ok_and(|fields| fields.get("description").is_some_and(Value::is_string))
     };
-    let wrapped = found.iter().flatten().find(|(key, raw)| key == "tasks" && !is_task(raw));
+    let wrapped =
+        found.iter().flat_map(|all| &all.0).find(|(key, raw)| key == "tasks" && !is_task(raw));
     let inner = wrapped.map(|(_, raw)| raw.get().to_owned());
     if let Some(inner) = &inner {
         text = inner;
         found = by_key(text)?;
     }
     if let Some(entries) = found {
-        return Ok(entries.iter().map(|(key, raw)| with_key(key, raw)).collect());
+        return Ok(entries.0.iter().map(|(key, raw)| with_key(key, raw)).collect());
     }
     let list: Vec<&RawValue> = serde_json::from_str(text)
         .map_err(|_| "neither an object nor a list of tasks".to_owned())?;
@@ -277,16 +278,12 @@ fn entries(bytes: &[u8]) -> Result<Vec<Result<Found, Bad>>, String> {
     Ok(list.into_iter().enumerate().map(|(n, raw)| in_a_row(n, raw)).collect())
 }
 
-/// Entries with their ids, as they stand in the file.
-type Keyed = Vec<(String, Box<RawValue>)>;
-
 /// An object in its order; `None`: it is none.
-fn by_key(text: &str) -> Result<Option<Keyed>, String> {
+fn by_key(text: &str) -> Result<Option<Entries<MAX_TASKS>>, String> {
     if !text.starts_with('{') {
         return Ok(None);
     }
-    let entries: Entries<MAX_TASKS> = serde_json::from_str(text).map_err(|err| err.to_string())?;
-    Ok(Some(entries.0))
+    serde_json::from_str(text).map(Some).map_err(|err| err.to_string())
 }
 
 fn bad(which: &str, code: Code, message: impl Into<String>) -> Bad {

@@ -1,5 +1,5 @@
 //! What longhaul remembers of the files it wrote into a project, out of the reach
-//! of a session: below the state directory, in `queue-files/<project>/`.
+//! of a session: below the state directory, in `queue-files/<project>/<folder>/`.
 //!
 //! Each version of the queue file carries a number, and what stood in it is written
 //! down before it appears in the project. So an edit is always compared with the
@@ -9,13 +9,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::Place;
 use super::judge::BaseEntry;
 use super::place::Print;
+use super::shape::digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Denied, ProjectLock};
 use crate::state_dir::{self, FILE_MODE, ProjectState};
@@ -26,6 +29,8 @@ const MAX_BASES: usize = 32;
 const MAX_BYTES: u64 = 64 << 20;
 /// Tries to get the lock, each a fifth of a second.
 const LOCK_TRIES: u32 = 25;
+/// Hex digits of the digest that name a folder.
+const FOLDER_CHARS: usize = 8;
 const FORMAT: u32 = 1;
 
 /// One version of the queue file.
@@ -96,12 +101,15 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Opens the memory of a project; `None`: another process is at it and does not
+    /// Opens the memory of a project's folder; `None`: another process is at it and does not
     /// come to an end.
-    pub(super) fn open(state_root: &Path, project: &Path) -> Result<Option<Self>> {
-        let name = ProjectState::dir_of(state_root, project);
+    pub(super) fn open(place: &Place<'_>) -> Result<Option<Self>> {
+        let name = ProjectState::dir_of(place.state_root, place.project);
         let name = name.file_name().expect("it ends with the name of the project");
-        let dir = state_root.join("queue-files").join(name);
+        // What stood in one folder says nothing of the files in another.
+        let mut of_folder = digest(place.folder.as_os_str().as_bytes());
+        of_folder.truncate(FOLDER_CHARS);
+        let dir = place.state_root.join("queue-files").join(name).join(of_folder);
         let cannot = |err: io::Error| {
             Error::io(ErrorKind::State, format!("cannot use {}", dir.display()), err)
         };

@@ -139,7 +139,7 @@ pub fn sync(
     patience: Patience,
 ) -> Result<Synced> {
     let mut synced = Synced::default();
-    let Some(memory) = Memory::open(place.state_root, place.project)? else {
+    let Some(memory) = Memory::open(&place)? else {
         synced.problems.push("the queue's files are held by another process for too long");
         return Ok(synced);
     };
@@ -253,11 +253,21 @@ impl Sync<'_> {
             {
                 return Ok(false);
             }
-            if let Err(err) = folder.remove(&name) {
-                self.cannot("remove a temporary file", err);
+            self.remove(folder, &name);
+        }
+        for name in [RESULTS, ARCHIVE] {
+            // Ours alone.
+            for name in folder.leftovers(name).unwrap_or_default() {
+                self.remove(folder, &name);
             }
         }
         Ok(true)
+    }
+
+    fn remove(&mut self, folder: &Folder, name: &str) {
+        if let Err(err) = folder.remove(name) {
+            self.cannot("remove a temporary file", err);
+        }
     }
 
     /// Is everything as it was left?

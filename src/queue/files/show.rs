@@ -50,12 +50,16 @@ impl Sync<'_> {
             Self::look(folder, QUEUE, &mut self.memory.last.queue);
             return Ok(Shown::Yes);
         }
-        let revision = self.memory.next_revision(self.now_unix_ms);
-        let bytes = shape::queue_file(&tasks, omitted, revision);
-        let entries = tasks.iter().map(|task| (task.id.to_string(), BaseEntry::of(task)));
-        let entries: BTreeMap<String, BaseEntry> = entries.collect();
-        // Before it appears: what is in the file can always be compared.
-        self.memory.keep(&Base::new(revision, shape::digest(&bytes), entries))?;
+        // What could not be written the last time is remembered already.
+        let pending = self.memory.candidates().pop().filter(|base| Some(base.revision) != known);
+        let pending = pending.and_then(|base| {
+            let bytes = shape::queue_file(&tasks, omitted, base.revision);
+            (shape::digest(&bytes) == base.digest).then_some((base.revision, bytes))
+        });
+        let (revision, bytes) = match pending {
+            Some(pending) => pending,
+            None => self.new_version(&tasks, omitted)?,
+        };
         match folder.replace(QUEUE, &bytes, file) {
             Ok(Replaced::Yes) => {
                 self.memory.last.revision = Some(revision);
@@ -69,6 +73,17 @@ impl Sync<'_> {
                 Ok(Shown::Failed)
             }
         }
+    }
+
+    /// A version that is remembered before it appears: what is in the file can always
+    /// be compared.
+    fn new_version(&mut self, tasks: &[Task], omitted: u64) -> Result<(u64, Vec<u8>)> {
+        let revision = self.memory.next_revision(self.now_unix_ms);
+        let bytes = shape::queue_file(tasks, omitted, revision);
+        let entries = tasks.iter().map(|task| (task.id.to_string(), BaseEntry::of(task)));
+        let entries: BTreeMap<String, BaseEntry> = entries.collect();
+        self.memory.keep(&Base::new(revision, shape::digest(&bytes), entries))?;
+        Ok((revision, bytes))
     }
 
     /// The tasks that are not over, in the order they will be run, and how many more

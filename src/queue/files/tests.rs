@@ -528,6 +528,119 @@ fn only_so_many_are_shown_and_the_omitted_are_not_removed() {
 }
 
 #[test]
+fn a_version_that_did_not_get_there_is_remembered_once() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let old = fs::read(lab.path(QUEUE)).unwrap();
+    let inner = |path: PathBuf| fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+    let memory = inner(inner(lab.state.join("queue-files")));
+    let seen = fs::read(memory.join("seen.json")).unwrap();
+    lab.add("b", "do b");
+    for _ in 0..3 {
+        fs::write(lab.path(QUEUE), &old).unwrap();
+        fs::write(memory.join("seen.json"), &seen).unwrap();
+        lab.sync_well();
+        assert_eq!(lab.ids(), ["a", "b"]);
+    }
+    let names = fs::read_dir(&memory).unwrap().map(|entry| entry.unwrap().file_name());
+    let bases = names.filter(|name| name.to_str().unwrap().starts_with("base-")).count();
+    assert_eq!(bases, 2);
+}
+
+#[test]
+fn what_was_changed_on_both_sides_stays_as_the_queue_has_it() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let change =
+        crate::queue::store::Change { description: Some("our words".into()), ..Default::default() };
+    let id = crate::queue::TaskId::parse("a").unwrap();
+    lab.store.edit(lab.now, &id, &change).unwrap();
+    let reasons = lab.refused(|file| file["tasks"]["a"]["description"] = json!("their words"));
+    assert_eq!(reasons[0].0, "wrong_state");
+    assert_eq!(lab.store.get("a").description, "our words");
+}
+
+#[test]
+fn a_cancellation_is_of_the_attempt_that_was_shown() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.add("b", "do b");
+    lab.sync_well();
+    let id = |id: &str| crate::queue::TaskId::parse(id).unwrap();
+    for task in ["a", "b"] {
+        lab.store.cancel(lab.now, &id(task)).unwrap();
+        lab.store.retry(lab.now, &id(task)).unwrap();
+    }
+    lab.script(|file| {
+        file["tasks"]["a"]["status"] = json!("cancelled");
+        file["tasks"].as_object_mut().unwrap().remove("b");
+    });
+    let synced = lab.sync_well();
+    assert_eq!((synced.taken.count(), synced.notes.count()), (0, 2), "{synced:?}");
+    assert_eq!(lab.ids(), ["a", "b"]);
+}
+
+#[test]
+fn a_version_nobody_remembers_takes_nothing_away() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lab.write(&json!({"tasks": {"b": {"description": "do b"}}, "revision": 7}));
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
+    assert_eq!(lab.ids(), ["a", "b"]);
+}
+
+#[test]
+fn without_its_number_a_file_takes_away_what_surely_stood_there() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let inner = |path: PathBuf| fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+    let memory = inner(inner(lab.state.join("queue-files")));
+    let (old, seen) = (lab.json(QUEUE), fs::read(memory.join("seen.json")).unwrap());
+    lab.add("b", "do b");
+    lab.sync_well();
+    // As if longhaul had died before the second version stood there.
+    fs::write(memory.join("seen.json"), seen).unwrap();
+    lab.write(&json!({"tasks": {"a": old["tasks"]["a"]}}));
+    assert_eq!(lab.sync_well().taken.count(), 0);
+    assert_eq!(lab.ids(), ["a", "b"]);
+}
+
+#[test]
+fn what_a_death_left_beside_the_file_is_taken_and_removed() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let mut theirs = lab.json(QUEUE);
+    theirs["tasks"]["b"] = json!({"description": "do b"});
+    let beside = lab.path(&format!(".{QUEUE}.0.tmp"));
+    fs::write(&beside, theirs.to_string()).unwrap();
+    let half = lab.path(&format!(".{RESULTS}.0.tmp"));
+    fs::write(&half, "{").unwrap();
+    lab.add("c", "do c");
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
+    assert!(!beside.exists() && !half.exists());
+}
+
+#[test]
+fn each_folder_has_files_of_its_own() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let other = lab.project.join("other");
+    fs::create_dir(&other).unwrap();
+    let file = json!({"tasks": {"b": {"description": "do b"}}});
+    fs::write(other.join(QUEUE), file.to_string()).unwrap();
+    let folder = Path::new("other");
+    let place = Place { project: &lab.project, folder, state_root: &lab.state };
+    let synced = sync(&mut lab.store, place, lab.now, Patience::Wait).unwrap();
+    assert_eq!(synced.taken.to_vec(), ["task b added"], "nothing is cancelled");
+}
+
+#[test]
 fn a_file_keeps_its_permissions() {
     let mut lab = Lab::new();
     lab.add("a", "do a");
