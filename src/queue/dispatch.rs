@@ -498,12 +498,15 @@ impl Dispatcher {
     /// All runs share one login: what one waits for, the others would run into.
     fn share_limit(&mut self, now: Timestamp) {
         let mut until_unix_ms = self.limit.until_unix_ms;
-        for worker in self.workers.values() {
+        let mut waits_itself = BTreeSet::new();
+        for (run_id, worker) in &self.workers {
             let folder = ProjectState::dir_of(&self.plan.state_root, &worker.project);
             let Ok(Some(answer)) = control::ask(&folder, Request::Status) else { continue };
             let Ok(view) = serde_json::from_str::<StatusView>(&answer) else { continue };
-            let until = view.standstill.waiting.map(|wait| wait.until.unix_ms);
-            until_unix_ms = until_unix_ms.max(until.unwrap_or(0));
+            if let Some(wait) = view.standstill.waiting {
+                waits_itself.insert(*run_id);
+                until_unix_ms = until_unix_ms.max(wait.until.unix_ms);
+            }
         }
         if until_unix_ms > self.limit.until_unix_ms.saturating_add(SAME_LIMIT_MS) {
             let at = crate::text::local(until_unix_ms, &jiff::tz::TimeZone::system(), "%a %H:%M");
@@ -516,7 +519,11 @@ impl Dispatcher {
             self.workers.iter().map(|(id, w)| (*id, w.project.clone())).collect();
         for (run_id, project) in ids {
             let is_paused = self.limit.paused.contains(&run_id);
-            if holds && !is_paused && self.ask(&project, Request::Pause) {
+            if holds
+                && !is_paused
+                && !waits_itself.contains(&run_id)
+                && self.ask(&project, Request::Pause)
+            {
                 self.limit.paused.insert(run_id);
             } else if !holds && is_paused && self.ask(&project, Request::Resume) {
                 self.limit.paused.remove(&run_id);
