@@ -72,7 +72,7 @@ impl Ground {
         let lookout = Lookout::new(subject);
         let chain = match errand {
             Errand::TaskFile => None,
-            Errand::Queue(chain) => Some(chain.clone()),
+            Errand::Queue { chain, .. } => Some(chain.clone()),
         };
         Ok(Self { project, child_env, places, lookout, allowed, untold: Vec::new(), chain })
     }

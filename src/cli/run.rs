@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::claude_json::Env;
 use crate::cli::begin::{self, Begun, Ground, LastRun};
 use crate::cli::init;
@@ -63,7 +65,12 @@ pub enum Errand {
     /// The task file as it is.
     TaskFile,
     /// Tasks of the queue.
-    Queue(Arc<Chain>),
+    Queue {
+        /// The way to them and back.
+        chain: Arc<Chain>,
+        /// The run before this one, which the same `longhaul queue run` started here.
+        after: Option<Uuid>,
+    },
 }
 
 /// How a run is shown.
@@ -99,7 +106,7 @@ pub fn start(
     let mut ground = Ground::of(project, &config, target, &env, &errand)?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
-    let watch = match last.as_ref().filter(|last| last.binds()) {
+    let watch = match last.as_ref().filter(|last| last.binds() || errand.follows(last)) {
         Some(last) => Some(last.compare_settings(&mut ground)?),
         None => None,
     };
@@ -153,27 +160,38 @@ impl Errand {
                 format!("the last run of {shown} works for the queue, and was cut off"),
             )
             .hint("`longhaul queue run` takes it up again")),
-            Errand::Queue(chain) if chain.run_id() == last.run_id() => match last.exit_code() {
-                Some(code) => Ok(Before::Over(code)),
-                None => Ok(Before::Run(Box::new(last))),
-            },
-            Errand::Queue(_) if last.is_cut_off() && !last.is_for_queue() => Err(Error::new(
+            Errand::Queue { chain, .. } if chain.run_id() == last.run_id() => {
+                match last.exit_code() {
+                    Some(code) => Ok(Before::Over(code)),
+                    None => Ok(Before::Run(Box::new(last))),
+                }
+            }
+            Errand::Queue { .. } if last.is_cut_off() && !last.is_for_queue() => Err(Error::new(
                 ErrorKind::Locked,
                 format!("a run of {shown} that was cut off waits to be taken up"),
             )
             .hint("`longhaul run` there takes it up; the queue can go on after it")),
-            Errand::Queue(_) if last.is_cut_off() => {
+            Errand::Queue { .. } if last.is_cut_off() => {
                 // None of its tasks is in progress any more.
                 sweep::clear_run(&last.run_id().to_string());
                 Ok(Before::Nothing)
             }
-            Errand::TaskFile | Errand::Queue(_) => Ok(Before::Run(Box::new(last))),
+            Errand::TaskFile | Errand::Queue { .. } => Ok(Before::Run(Box::new(last))),
+        }
+    }
+
+    /// Must what that run began with still stand? Nobody looked at the project since, so
+    /// what a session changed there would be taken for what the person wants.
+    fn follows(&self, last: &LastRun) -> bool {
+        match self {
+            Errand::TaskFile => false,
+            Errand::Queue { after, .. } => *after == Some(last.run_id()),
         }
     }
 
     /// Lays out what the task in hand needs. True if nobody wants it any more.
     fn prepare(&self, config: &mut Config, project: &Path) -> Result<bool> {
-        let Errand::Queue(chain) = self else { return Ok(false) };
+        let Errand::Queue { chain, .. } = self else { return Ok(false) };
         init::complete(project, config)?;
         if let Taken::Trouble(why) = chain.take(Timestamp::now(), None)? {
             return Err(Error::new(ErrorKind::NeedsPerson, why));

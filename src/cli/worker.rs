@@ -24,6 +24,9 @@ pub struct WorkerArgs {
     /// The run's id.
     #[arg(long)]
     run_id: Uuid,
+    /// The run before, in the same project and by the same process.
+    #[arg(long)]
+    after: Option<Uuid>,
     /// The process that started it, which it does not outlive.
     #[arg(long)]
     parent: i32,
@@ -49,7 +52,8 @@ pub fn run(args: WorkerArgs) -> Result<u8> {
     let (task_file, verify) = (&config.task.file, config.task.verify.clone());
     let chain = Chain::new(store, args.run_id, &project, task_file, verify);
     let show = Show { json: args.json, group: args.group };
-    run::start(&project, config, &args.target, &args.state, show, Errand::Queue(Arc::new(chain)))
+    let errand = Errand::Queue { chain: Arc::new(chain), after: args.after };
+    run::start(&project, config, &args.target, &args.state, show, errand)
 }
 
 /// Whoever kills the dispatcher kills its workers; their keepers end the sessions,

@@ -110,6 +110,8 @@ pub struct Dispatcher {
     /// Runs that were cut off and are to be taken up.
     cut_off: Vec<(Uuid, PathBuf)>,
     starts: BTreeMap<Uuid, u32>,
+    /// The newest run in each project that began under this process.
+    last_run: BTreeMap<PathBuf, Uuid>,
     /// Projects that are left alone, until then (boot clock).
     aside: BTreeMap<PathBuf, u64>,
     /// Signals so far, and the first of them.
@@ -153,6 +155,7 @@ impl Dispatcher {
             told,
             cut_off: Vec::new(),
             starts: BTreeMap::new(),
+            last_run: BTreeMap::new(),
             aside: BTreeMap::new(),
             signals: (0, 0),
             halted: None,
@@ -241,7 +244,9 @@ impl Dispatcher {
             let Some((run_id, project)) = self.next()? else { break };
             let starts = self.starts.entry(run_id).or_default();
             *starts += 1;
-            match Worker::start(&self.plan.worker, run_id, &project, self.tell.clone()) {
+            let after = self.last_run.get(&project).copied();
+            let tell = self.tell.clone();
+            match Worker::start(&self.plan.worker, run_id, &project, after, tell) {
                 Ok(worker) => {
                     self.faces.lock(&project, Timestamp::now().unix_ms);
                     self.workers.insert(run_id, worker);
@@ -355,6 +360,9 @@ impl Dispatcher {
             }
             return Ok(());
         };
+        if code.is_some() {
+            self.last_run.insert(project.to_owned(), run_id);
+        }
         for task in told.machine.assignments() {
             if let Some(spell) = chain::spell(run_id, task, "")? {
                 self.taken.insert(spell.task_id.clone());
@@ -366,6 +374,7 @@ impl Dispatcher {
         }
         match told.machine.outcome() {
             Some(outcome) => {
+                self.starts.remove(&run_id);
                 // Taken for it, and never put before a session.
                 self.store.unclaim(now, run_id)?;
                 let last = told.machine.assignments().last();

@@ -54,7 +54,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker of a run; needs a tokio runtime.
+    /// Starts the worker of a run; needs a tokio runtime. `after` is the run before it,
+    /// whose settings must still stand.
     ///
     /// # Errors
     /// No process is to be had.
@@ -62,6 +63,7 @@ impl Worker {
         command: &Command,
         run_id: Uuid,
         project: &Path,
+        after: Option<Uuid>,
         tell: mpsc::UnboundedSender<Happened>,
     ) -> Result<Self> {
         let failed = |e: std::io::Error| Error::internal("cannot start a worker").caused_by(e);
@@ -74,6 +76,7 @@ impl Worker {
             .arg(run_id.to_string())
             .arg("--parent")
             .arg(std::process::id().to_string())
+            .args(after.map(|run_id| format!("--after={run_id}")))
             .args(&command.after)
             .stdin(Stdio::null())
             // A Ctrl-C is for the dispatcher, which passes it on once.

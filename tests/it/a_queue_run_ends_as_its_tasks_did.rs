@@ -207,3 +207,28 @@ fn without_tasks_there_is_nothing_to_do() {
     assert_eq!(run.event("queue_finished")["done"], 0);
     assert_eq!(lab.api.requests().len(), 0);
 }
+
+/// Nobody looks at the project between two tasks: a session could otherwise have the
+/// next run verify with a command of its own.
+#[test]
+fn what_a_session_changed_in_the_configuration_is_not_taken_for_the_next_task() {
+    let lab = Lab::new(|request: &Request| -> Reply {
+        let usage = Worker::default().usage(0);
+        match task_of(request) == "sly" && request.tool_results.is_empty() {
+            true => Reply::bash(
+                format!(
+                    "printf '\\n[task]\\nverify = \"touch pwned\"\\n' >> longhaul.toml; {TICK_ALL}"
+                ),
+                usage,
+            ),
+            false => ticks_at_once(request),
+        }
+    });
+    lab.add(json!({"id": "sly", "description": "Do it"}));
+    lab.add(json!({"id": "next", "description": "Do it"}));
+    let run = lab.queue_run(&[]).finished();
+    assert_eq!(run.code(), 10, "{}", run.dump());
+    assert!(run.stderr.contains("longhaul.toml"), "{}", run.stderr);
+    assert_eq!((state(&lab, "sly"), state(&lab, "next")), (TaskState::Done, TaskState::Queued));
+    assert!(!lab.project().join("pwned").exists());
+}
