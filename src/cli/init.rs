@@ -10,9 +10,10 @@ use rustix::io::Errno;
 
 use super::print::{harmless, print};
 use super::target::project_dir;
+use crate::claude_json::Env;
 use crate::config::{Config, DEFAULT_TOML};
 use crate::devdocs::templates;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, doctor};
 
 /// The files that `--task` seeds.
 const HOLDS_TASK: [&str; 2] = ["dev-docs/plan.md", "dev-docs/tasks.md"];
@@ -120,12 +121,14 @@ pub fn scaffold(project: Option<&Path>, task: Option<&str>) -> Result<Scaffolded
 /// # Errors
 ///
 /// As [`scaffold`].
-pub fn complete(project: &Path, config: &Config) -> Result<()> {
+pub fn complete(project: &Path, config: &Config, env: &Env) -> Result<()> {
     let root = openat(CWD, project, DIR_FLAGS, Mode::empty())
         .map_err(|err| cannot("open", project, err))?;
+    let lacks_command = config.session.init_prompt == "/session-init"
+        && !doctor::has_init_command(config, project, env);
     let is_wanted = |path: &str| {
         let is_note = config.checkpoint.files.iter().any(|file| file == Path::new(path));
-        let is_command = path == SESSION_INIT && config.session.init_prompt == "/session-init";
+        let is_command = path == SESSION_INIT && lacks_command;
         // The task file gets the task itself.
         (is_note && Path::new(path) != config.task.file) || is_command
     };

@@ -102,7 +102,7 @@ pub fn start(
         Before::Run(last) => Some(*last),
         Before::Over(code) => return Ok(code),
     };
-    let is_cancelled = errand.prepare(&mut config, project)?;
+    let is_cancelled = errand.prepare(&mut config, project, &env)?;
     let mut ground = Ground::of(project, &config, target, &env, &errand)?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
@@ -190,9 +190,9 @@ impl Errand {
     }
 
     /// Lays out what the task in hand needs. True if nobody wants it any more.
-    fn prepare(&self, config: &mut Config, project: &Path) -> Result<bool> {
+    fn prepare(&self, config: &mut Config, project: &Path, env: &Env) -> Result<bool> {
         let Errand::Queue { chain, .. } = self else { return Ok(false) };
-        init::complete(project, config)?;
+        init::complete(project, config, env)?;
         if let Taken::Trouble(why) = chain.take(Timestamp::now(), None)? {
             return Err(Error::new(ErrorKind::NeedsPerson, why));
         }

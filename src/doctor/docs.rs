@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Patient, shown};
 use crate::ErrorKind;
-use crate::claude_json::{git_root, read_regular};
+use crate::claude_json::{Places, git_root, read_regular};
+use crate::config::Config;
 use crate::devdocs::proof::MAX_NOTES_BYTES;
 use crate::devdocs::read::read_task_file;
 use crate::devdocs::task_file::State;
@@ -25,7 +26,9 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
     let prompt = &patient.config.session.init_prompt;
     let name = prompt.strip_prefix('/')?.split_whitespace().next()?;
     let shown_name = format!("/{}", name.escape_debug());
-    let found = command_files(patient, name).into_iter().find(|path| path.is_file());
+    let found = command_files(patient.project, patient.places.as_ref(), name)
+        .into_iter()
+        .find(|path| path.is_file());
     Some(match found {
         Some(path) => match read_regular(&path, TASK_FILE_MAX_BYTES) {
             Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
@@ -44,22 +47,32 @@ fn init_command(patient: &Patient<'_>) -> Option<Finding> {
     })
 }
 
+/// Is there a command that `session.init_prompt` names, in the project or elsewhere?
+pub(super) fn has_init_command(config: &Config, project: &Path, places: Option<&Places>) -> bool {
+    let prompt = &config.session.init_prompt;
+    let Some(name) = prompt.strip_prefix('/').and_then(|rest| rest.split_whitespace().next())
+    else {
+        return true;
+    };
+    command_files(project, places, name).iter().any(|path| path.is_file())
+}
+
 /// Where the CLI would look: the project and its parents, then the user's folder.
-fn command_files(patient: &Patient<'_>, name: &str) -> Vec<PathBuf> {
+fn command_files(project: &Path, places: Option<&Places>, name: &str) -> Vec<PathBuf> {
     if name.split([':', '/']).any(|part| part.is_empty() || part == "..") {
         return Vec::new();
     }
     let file = format!("commands/{}.md", name.replace(':', "/"));
     let skill = format!("skills/{name}/SKILL.md");
-    let root = git_root(patient.project);
+    let root = git_root(project);
     let mut dirs = Vec::new();
-    for dir in patient.project.ancestors() {
+    for dir in project.ancestors() {
         dirs.push(dir.join(".claude"));
         if Some(dir) == root {
             break;
         }
     }
-    dirs.extend(patient.places.as_ref().map(|places| places.config_dir.clone()));
+    dirs.extend(places.map(|places| places.config_dir.clone()));
     dirs.iter().flat_map(|dir| [dir.join(&file), dir.join(&skill)]).collect()
 }
 

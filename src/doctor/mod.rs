@@ -153,6 +153,12 @@ fn examine_as(config: &Config, project: &Path, env: &Env, is_root: bool) -> Vec<
     findings
 }
 
+/// Is there a command that `session.init_prompt` names?
+pub fn has_init_command(config: &Config, project: &Path, env: &Env) -> bool {
+    let places = Places::of(&env.for_child(config));
+    docs::has_init_command(config, project, places.as_ref())
+}
+
 /// The error a run is refused with: the first one found.
 pub fn refuse(findings: &[Finding]) -> Option<Error> {
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);

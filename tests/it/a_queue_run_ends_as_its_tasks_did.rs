@@ -232,3 +232,15 @@ fn what_a_session_changed_in_the_configuration_is_not_taken_for_the_next_task() 
     assert_eq!((state(&lab, "sly"), state(&lab, "next")), (TaskState::Done, TaskState::Queued));
     assert!(!lab.project().join("pwned").exists());
 }
+
+#[test]
+fn a_task_that_loads_much_says_so() {
+    let (lab, _) = lab();
+    lab.add(json!({"id": "large", "description": "Do it"}));
+    let run = lab.queue_run(&["--set", "queue.warn_input_tokens=19999"]).finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    let warning = &lab.result("large").warnings[0];
+    assert!(warning.starts_with("task large loaded 20,000 tokens of context"), "{warning}");
+    assert!(warning.contains("break it into smaller tasks"), "{warning}");
+    assert!(run.words("warning", "text").contains(warning), "{}", run.dump());
+}
