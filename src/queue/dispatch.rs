@@ -24,6 +24,7 @@ use crate::cycle::state::Budget;
 use crate::journal;
 use crate::report::status::StatusView;
 use crate::runs::RunFolder;
+use crate::session::sweep;
 use crate::state_dir::ProjectState;
 
 /// How often the queue is looked at for what others changed.
@@ -34,6 +35,8 @@ const STARTS_MAX: u32 = 3;
 const REFUSED_AGAIN_MS: u64 = 60_000;
 /// What a limit is told of by the screen, and then by its row, may differ by this.
 const SAME_LIMIT_MS: i64 = 120_000;
+/// A keeper whose worker died has ended everything within this time.
+const ORPHANS_MS: u64 = 30_000;
 const DAY_MS: i64 = 86_400_000;
 /// Tasks that failed here are named at the end, so many at most.
 const NAMED_MAX: usize = 20;
@@ -125,6 +128,9 @@ pub struct Dispatcher {
     cancelled: BTreeSet<Uuid>,
     limit: Limit,
     looked_ms: u64,
+    /// Until then (boot clock) something may fall to this process from a worker that was
+    /// killed.
+    orphans_until_ms: u64,
     version: Option<u64>,
     over_budget: bool,
 }
@@ -164,6 +170,7 @@ impl Dispatcher {
             cancelled: BTreeSet::new(),
             limit: Limit::default(),
             looked_ms: 0,
+            orphans_until_ms: 0,
             version: None,
             over_budget: false,
         }
@@ -421,6 +428,7 @@ impl Dispatcher {
     /// The run has no end: its process was killed, or gave up.
     fn on_cut_off(&mut self, run_id: Uuid, project: &Path, code: Option<u8>) {
         let starts = self.starts.get(&run_id).copied().unwrap_or(0);
+        self.orphans_until_ms = Timestamp::now().boot_ms.saturating_add(ORPHANS_MS);
         match code {
             Some(51) => {
                 let text = "nothing more is begun: the disk is full or failing".to_owned();
@@ -462,6 +470,13 @@ impl Dispatcher {
             return Ok(());
         }
         self.looked_ms = now.boot_ms;
+        if now.boot_ms < self.orphans_until_ms {
+            let own: Vec<u32> = self.workers.values().map(|worker| worker.pid).collect();
+            let swept = sweep::end_orphans(&own);
+            if swept.killed > 0 {
+                tracing::warn!(?swept, "a worker that died left processes");
+            }
+        }
         self.sync()?;
         let version = self.store.version()?;
         if self.version.replace(version) != Some(version) {

@@ -49,6 +49,8 @@ pub enum Happened {
 pub struct Worker {
     /// Where it works.
     pub project: PathBuf,
+    /// Its process id.
+    pub pid: u32,
     /// Names the process, and no other that has its number later.
     handle: std::os::fd::OwnedFd,
 }
@@ -85,13 +87,13 @@ impl Worker {
             process.stdout(Stdio::piped());
         }
         let mut child = process.spawn().map_err(failed)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        let pid = pid.and_then(rustix::process::Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::internal("a worker has no process id"))?;
-        let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let id = child.id().ok_or_else(|| Error::internal("a worker has no process id"))?;
+        let raw = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
+        let raw = raw.ok_or_else(|| Error::internal("a worker has no process id"))?;
+        let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
         let output = child.stdout.take();
         tokio::spawn(follow(child, output, run_id, tell));
-        Ok(Self { project: project.to_owned(), handle })
+        Ok(Self { project: project.to_owned(), pid: id, handle })
     }
 
     /// Sends it a signal; nothing happens if it is gone.

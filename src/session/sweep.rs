@@ -376,6 +376,29 @@ pub fn clear_lost(run_id: &str) -> Swept {
     Swept { killed: swept.killed + super::cgroup::end_run(run_id), ..swept }
 }
 
+/// Ends what fell to this process, the reaper of orphans, from children of its own that
+/// were killed, and reaps it. The children in `own` live and are left alone with all
+/// below them; so are keepers, which end what they hold by themselves.
+pub fn end_orphans(own: &[u32]) -> Swept {
+    kill_all(0, || {
+        let this = std::process::id();
+        let keepers = all_processes()
+            .into_iter()
+            .filter(|process| process.parent == this && !process.zombie && is_keeper(process.pid));
+        let mut except = own.to_vec();
+        except.extend(keepers.map(|process| process.pid));
+        descendants_of_self(&except)
+    })
+}
+
+fn is_keeper(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = line.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    [super::KEEPER_COMMAND, super::COMMAND_KEEPER_COMMAND]
+        .iter()
+        .any(|name| command == name.as_bytes())
+}
+
 /// What a lost keeper left to this process, marked or not, and the zombies
 /// among it, if this process is the reaper of orphans. Everything below a
 /// keeper is in another session than this process, and nothing that this

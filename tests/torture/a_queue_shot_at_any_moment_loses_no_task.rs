@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::ledger::What;
 use crate::procfs::{Life, Now};
+use crate::script::Shape;
 use crate::support::{
     Arena, DEADLINE, Dice, GONE_WITHIN, Running, Seed, count, kill, share, tokens_of_all_sessions,
     wait_for,
@@ -44,10 +45,12 @@ enum Victim {
     Keeper,
     Cli,
     Wrapper,
+    /// A worker and its keeper in one moment: what they held falls to the dispatcher.
+    Pair,
     All,
 }
 
-const VICTIMS: [Victim; 9] = [
+const VICTIMS: [Victim; 10] = [
     Victim::Dispatcher,
     Victim::Dispatcher,
     Victim::Dispatcher,
@@ -56,6 +59,7 @@ const VICTIMS: [Victim; 9] = [
     Victim::Keeper,
     Victim::Cli,
     Victim::Wrapper,
+    Victim::Pair,
     Victim::All,
 ];
 
@@ -90,11 +94,15 @@ struct Trial {
 
 impl Trial {
     fn begin(mut dice: Dice) -> Self {
-        let usual = json!({
+        let mut usual = json!({
             "reply_ms": dice.below(15),
             "tool_ms": dice.below(25),
             "subagent": dice.one_in(3),
         });
+        if dice.one_in(3) {
+            let shapes = [Shape::DoubleFork, Shape::Setsid, Shape::Deaf, Shape::HoldsPty];
+            usual["limbs"] = json!([dice.pick(&shapes)]);
+        }
         let mut arena = Arena::new(0, &json!({"usual": usual}));
         if dice.one_in(3) {
             arena.set("task.verify", "sleep 0.05; test -e dev-docs/tasks.md");
@@ -182,6 +190,10 @@ impl Trial {
             Victim::Dispatcher => self.named(" queue run --json").is_some_and(kill),
             Victim::Worker => self.named("/proc/self/exe __worker").is_some_and(kill),
             victim @ (Victim::Keeper | Victim::Cli) => self.shoot_session(victim),
+            Victim::Pair => {
+                let pair = [self.named("/proc/self/exe __worker"), self.named("__keeper")];
+                pair.into_iter().flatten().filter(|life| kill(*life)).count() > 0
+            }
             Victim::All => {
                 for (life, _) in self.arena.alive() {
                     kill(life);
