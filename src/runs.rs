@@ -7,6 +7,9 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
+/// The id of a run stands in this much of its journal.
+const HEAD_BYTES: u64 = 64 << 10;
+
 /// One run's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
@@ -63,7 +66,7 @@ impl RunFolder {
             let path = entry.map_err(|e| cannot("read", &runs, e))?.path();
             let is_it =
                 path.file_name().is_some_and(|n| n.as_encoded_bytes().ends_with(short.as_bytes()));
-            if is_it && std::fs::symlink_metadata(path.join("journal")).is_ok() {
+            if is_it && begins_with(&path.join("journal"), run_id) {
                 return Ok(Some(Self { path }));
             }
         }
@@ -88,6 +91,23 @@ impl RunFolder {
     /// longhaul's own log.
     pub fn log(&self) -> PathBuf {
         self.path.join("longhaul.log")
+    }
+}
+
+/// Does the journal's first line name this run? A journal that cannot be read counts:
+/// it is for its reader to refuse.
+fn begins_with(journal: &Path, run_id: Uuid) -> bool {
+    use std::io::Read as _;
+    let mut head = Vec::new();
+    let read = std::fs::File::open(journal)
+        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head).map(|_| ()));
+    match read {
+        Ok(()) => {
+            let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let name = run_id.to_string();
+            line.windows(name.len()).any(|part| part == name.as_bytes())
+        }
+        Err(e) => !is_missing(&e),
     }
 }
 

@@ -131,6 +131,18 @@ impl LastRun {
         Ok(Some(Self { run, told }))
     }
 
+    /// The run `run_id`, if it ever began.
+    pub fn of(state: &Path, run_id: Uuid) -> Result<Option<Self>> {
+        let Some(run) = RunFolder::find(state, run_id)? else { return Ok(None) };
+        let told = journal::read(&run.journal())?;
+        Ok(Some(Self { run, told }))
+    }
+
+    /// Did it ever have a task of the queue in hand?
+    pub fn has_begun_tasks(&self) -> bool {
+        !self.told.machine.assignments().is_empty()
+    }
+
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.run.path()

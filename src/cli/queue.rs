@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, stdout};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Counts, Store as _};
 use crate::queue::worker;
 use crate::session::sweep;
-use crate::{signals, state_dir, text};
+use crate::{show, signals, state_dir, text};
 
 /// The lock of whoever works off the queue.
 pub const LOCK_NAME: &str = "queue.lock";
@@ -109,6 +110,7 @@ fn work(args: RunArgs) -> Result<u8> {
     let file = args.target.config.as_deref();
     let faces = Faces::new(&root, &project, file, &args.target.set);
     let json = args.json;
+    let lines = Rc::new(show::Lines::to_stdout());
     let (code, tally) = runtime.block_on(async {
         let signals = match args.leash {
             true => signals::take_with_leash(),
@@ -116,11 +118,13 @@ fn work(args: RunArgs) -> Result<u8> {
         };
         let signals =
             signals.map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
-        let told = Box::new(move |told| tell(json, told));
+        let out = lines.clone();
+        let told = Box::new(move |told| tell(&out, json, told));
         Dispatcher::new(plan, Box::new(store), faces, told).run(signals).await
     })?;
     drop(held);
-    tell_end(json, code, &tally)?;
+    lines.say(&last_words(json, code, &tally));
+    lines.finish();
     Ok(code)
 }
 
@@ -150,7 +154,9 @@ fn held_error(denied: Denied) -> Error {
 
 fn plan(args: &RunArgs, config: &Config, project: &Path, root: &Path) -> Result<Plan> {
     let program = std::path::PathBuf::from("/proc/self/exe");
+    let most_usd = config.queue.max_cost_usd_per_day;
     let mut before = vec![WORKER_COMMAND.into(), "--state".into(), root.into()];
+    before.push(format!("--max-cost-usd-per-day={most_usd}").into());
     if let Some(file) = &args.target.config {
         let file = std::path::absolute(file).map_err(|e| {
             Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
@@ -206,34 +212,35 @@ struct EndLine<'a> {
     not_done: &'a [String],
 }
 
-fn tell(json: bool, told: Told) {
-    // Nobody reads: that must not end the night's work.
-    let _ = match told {
-        Told::Line { text, .. } if json => print::print(&format!("{text}\n")),
+/// Nobody may read: that must neither end the night's work nor hold it up.
+fn tell(out: &show::Lines, json: bool, told: Told) {
+    match told {
+        Told::Line { text, .. } if json => {
+            out.say(&format!("{text}\n"));
+        }
         Told::Line { project, text } => {
             let name = project.file_name().unwrap_or_default().to_string_lossy();
-            print::print(&format!("{}: {text}\n", text::safe(&name)))
+            out.say(&format!("{}: {text}\n", text::safe(&name)));
         }
         Told::Warning { project, text } if json => {
             let project = project.as_deref();
             let ts = Timestamp::now().rfc3339();
             let line = WarningLine { event: "queue_warning", ts, project, text: &text };
-            print::print(&format!("{}\n", text::json(&line, false).unwrap_or_default()))
+            out.say(&format!("{}\n", text::json(&line, false).unwrap_or_default()));
         }
         Told::Warning { project, text } => {
             let place = project.map(|p| format!("{}: ", p.display())).unwrap_or_default();
             print::complain(&text::safe(&format!("warning: {place}{text}")));
-            Ok(())
         }
-        Told::Note { .. } if json => Ok(()),
+        Told::Note { .. } if json => {}
         Told::Note { project, text } => {
             let place = project.display().to_string();
-            print::print(&format!("{}: {}\n", text::safe(&place), text::safe(&text)))
+            out.say(&format!("{}: {}\n", text::safe(&place), text::safe(&text)));
         }
-    };
+    }
 }
 
-fn tell_end(json: bool, code: u8, tally: &Tally) -> Result<()> {
+fn last_words(json: bool, code: u8, tally: &Tally) -> String {
     let Tally { done, error, blocked, cancelled, left, named } = tally;
     if json {
         let line = EndLine {
@@ -247,7 +254,7 @@ fn tell_end(json: bool, code: u8, tally: &Tally) -> Result<()> {
             left: *left,
             not_done: named,
         };
-        return print::print(&format!("{}\n", text::json(&line, false).unwrap_or_default()));
+        return format!("{}\n", text::json(&line, false).unwrap_or_default());
     }
     let parts = [
         (*done, "done"),
@@ -265,7 +272,7 @@ fn tell_end(json: bool, code: u8, tally: &Tally) -> Result<()> {
     for name in named {
         out.push_str(&format!("  {name}; see `longhaul task show {}`\n", id_of(name)));
     }
-    print::print(&out)
+    out
 }
 
 fn id_of(named: &str) -> &str {

@@ -96,13 +96,12 @@ pub fn start(
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
-    let last = LastRun::find(state.dir())?;
-    let last = match errand.look_at(last, project)? {
+    let last = match errand.look_at(errand.last_run(state.dir())?, project)? {
         Before::Nothing => None,
         Before::Run(last) => Some(*last),
         Before::Over(code) => return Ok(code),
     };
-    let is_cancelled = errand.prepare(&mut config, project, &env)?;
+    let is_cancelled = errand.prepare(&mut config, project, last.as_ref(), &env)?;
     let mut ground = Ground::of(project, &config, target, &env, &errand)?;
     // Before anything is started that a session may have written there: doctor
     // asks the CLI for its version.
@@ -110,7 +109,9 @@ pub fn start(
         Some(last) => Some(last.compare_settings(&mut ground)?),
         None => None,
     };
-    let findings = doctor::examine(&config, project, &env);
+    let mut findings = doctor::examine(&config, project, &env);
+    // The task itself may say blocked by now: the run is there to book it.
+    findings.retain(|finding| !(errand.is_queue() && finding.is_about_task_file()));
     if let Some(refusal) = doctor::refuse(&findings) {
         return Err(refusal);
     }
@@ -150,6 +151,22 @@ enum Before {
 }
 
 impl Errand {
+    fn is_queue(&self) -> bool {
+        matches!(self, Errand::Queue { .. })
+    }
+
+    /// The run to be taken up, or the newest: the clock may have been set back since.
+    fn last_run(&self, state: &Path) -> Result<Option<LastRun>> {
+        let own = match self {
+            Errand::TaskFile => None,
+            Errand::Queue { chain, .. } => LastRun::of(state, chain.run_id())?,
+        };
+        match own {
+            Some(own) => Ok(Some(own)),
+            None => LastRun::find(state),
+        }
+    }
+
     /// A run of the queue and one of the task file are not mixed: each takes up its own.
     fn look_at(&self, last: Option<LastRun>, project: &Path) -> Result<Before> {
         let Some(last) = last else { return Ok(Before::Nothing) };
@@ -190,10 +207,18 @@ impl Errand {
     }
 
     /// Lays out what the task in hand needs. True if nobody wants it any more.
-    fn prepare(&self, config: &mut Config, project: &Path, env: &Env) -> Result<bool> {
+    fn prepare(
+        &self,
+        config: &mut Config,
+        project: &Path,
+        last: Option<&LastRun>,
+        env: &Env,
+    ) -> Result<bool> {
         let Errand::Queue { chain, .. } = self else { return Ok(false) };
         init::complete(project, config, env)?;
-        if let Taken::Trouble(why) = chain.take(Timestamp::now(), None)? {
+        // One that is taken up has its task in the file; what it ticked there counts.
+        let has_task = last.is_some_and(|l| l.run_id() == chain.run_id() && l.has_begun_tasks());
+        if !has_task && let Taken::Trouble(why) = chain.take(Timestamp::now(), None, 0.0)? {
             return Err(Error::new(ErrorKind::NeedsPerson, why));
         }
         let Some(task) = chain.in_hand()? else { return Ok(false) };

@@ -33,6 +33,9 @@ pub struct WorkerArgs {
     /// The process group that has the terminal in our place.
     #[arg(long)]
     group: Option<i64>,
+    /// The day's limit of whoever runs the queue; the project's own does not count.
+    #[arg(long)]
+    max_cost_usd_per_day: f64,
     #[arg(long)]
     json: bool,
     /// The state directory.
@@ -46,11 +49,17 @@ pub struct WorkerArgs {
 pub fn run(args: WorkerArgs) -> Result<u8> {
     die_with(args.parent)?;
     let (project, mut config) = args.target.resolve()?;
+    if args.target.project.as_ref() != Some(&project) {
+        let shown = project.display();
+        let message = format!("the project's folder is a link by now, to {shown}");
+        return Err(Error::usage(message).hint("its tasks belong to the folder itself"));
+    }
     config.claude.args.extend(args.claude_args);
     state_dir::check(&args.state, &project)?;
     let store = Box::new(SqliteStore::open(&args.state)?);
     let (task_file, verify) = (&config.task.file, config.task.verify.clone());
-    let chain = Chain::new(store, args.run_id, &project, task_file, verify);
+    let chain =
+        Chain::new(store, args.run_id, &project, task_file, verify, args.max_cost_usd_per_day);
     let show = Show { json: args.json, group: args.group };
     let errand = Errand::Queue { chain: Arc::new(chain), after: args.after };
     run::start(&project, config, &args.target, &args.state, show, errand)

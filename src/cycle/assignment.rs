@@ -115,7 +115,11 @@ impl End {
             Outcome::Done => End::Done,
             // Nothing of it was begun, so there is nothing about it that a person
             // has to look at.
-            Outcome::NeedsPerson { .. } if !has_worked => End::Released { why },
+            Outcome::NeedsPerson { .. } | Outcome::Budget { .. } | Outcome::NoProgress
+                if !has_worked =>
+            {
+                End::Released { why }
+            }
             Outcome::NeedsPerson { why } => End::Blocked { why: why.clone() },
             Outcome::Budget { which: Budget::Quota } => End::Released { why },
             Outcome::Budget { .. } | Outcome::NoProgress => End::Error { why },

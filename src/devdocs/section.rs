@@ -123,6 +123,12 @@ pub fn with(file: &str, section: &Section<'_>) -> String {
 
 /// The offset before the first task, and before the heading it stands under.
 fn place(file: &str) -> usize {
+    let first_mark = ids(file).first().and_then(|id| find(file, id)).map(|(from, _)| from);
+    let before_boxes = place_before_boxes(file);
+    first_mark.map_or(before_boxes, |mark| mark.min(before_boxes))
+}
+
+fn place_before_boxes(file: &str) -> usize {
     let Some(first) = TaskFile::parse(file.as_bytes()).ok().and_then(|f| f.items.first().cloned())
     else {
         return file.len();
@@ -229,8 +235,9 @@ pub fn read_file(project: &Path, relative: &Path, id: &str) -> Result<Reading, T
     read(&bytes, id).map_err(TaskProblem::Parse)
 }
 
-/// Puts the section into the task file, and takes those out that `is_over` names.
-/// The file is written whole or not at all, beneath the project, and only if it
+/// Puts the section into the task file, and takes those out that `is_over` names. A
+/// section of the same id stays as it is, unless `is_new`: then nobody has worked on
+/// the task, and whatever stands there is not its own. The file is written whole or not at all, beneath the project, and only if it
 /// changes. One that is not there is begun.
 ///
 /// # Errors
@@ -239,6 +246,7 @@ pub fn put(
     project: &Path,
     relative: &Path,
     section: &Section<'_>,
+    is_new: bool,
     mut is_over: impl FnMut(&str) -> bool,
 ) -> Result<(), String> {
     let shown = relative.display();
@@ -249,8 +257,9 @@ pub fn put(
         Err(problem) => return Err(format!("the task file {shown} cannot be read: {problem}")),
     };
     let mut new = if old.trim().is_empty() { EMPTY_FILE.to_owned() } else { old.clone() };
-    for id in ids(&new).into_iter().filter(|id| id != section.id) {
-        if is_over(&id) {
+    for id in ids(&new) {
+        let goes = if id == section.id { is_new } else { is_over(&id) };
+        if goes {
             new = without(&new, &id);
         }
     }
@@ -368,19 +377,40 @@ mod tests {
     fn it_is_written_beneath_the_project_and_only_if_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let (project, file) = (dir.path(), Path::new("dev-docs/tasks.md"));
-        put(project, file, &task("t1"), |_| false).unwrap();
+        put(project, file, &task("t1"), false, |_| false).unwrap();
         let first = std::fs::read_to_string(project.join(file)).unwrap();
-        put(project, file, &task("t2"), |id| id == "t1").unwrap();
+        put(project, file, &task("t2"), false, |id| id == "t1").unwrap();
         let second = std::fs::read_to_string(project.join(file)).unwrap();
         assert_eq!((ids(&first), ids(&second)), (vec!["t1".to_owned()], vec!["t2".to_owned()]));
         let before = std::fs::metadata(project.join(file)).unwrap().modified().unwrap();
-        put(project, file, &task("t2"), |_| true).unwrap();
+        put(project, file, &task("t2"), false, |_| true).unwrap();
         let after = std::fs::metadata(project.join(file)).unwrap().modified().unwrap();
         assert_eq!(before, after);
         std::fs::remove_file(project.join(file)).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", project.join(file)).unwrap();
-        let why = put(project, file, &task("t1"), |_| false).unwrap_err();
+        let why = put(project, file, &task("t1"), false, |_| false).unwrap_err();
         assert!(why.contains("outside the project"), "{why}");
+    }
+
+    #[test]
+    fn a_section_goes_before_others_and_never_into_one() {
+        let kept = with("# T\n\n- [ ] theirs\n", &task("t0"));
+        let both = with(&kept, &task("t1"));
+        assert_eq!(ids(&both), ["t1", "t0"]);
+        assert_eq!(of(both.as_bytes(), "t0").unwrap().total, 1);
+        assert_eq!(without(&both, "t0"), with("# T\n\n- [ ] theirs\n", &task("t1")));
+    }
+
+    #[test]
+    fn what_stands_there_of_a_task_that_nobody_began_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let (project, file) = (dir.path(), Path::new("tasks.md"));
+        let forged = with("", &task("t1")).replace("- [ ] Do it", "- [x] Do it");
+        std::fs::write(project.join(file), &forged).unwrap();
+        put(project, file, &task("t1"), false, |_| false).unwrap();
+        assert!(matches!(read_file(project, file, "t1").unwrap().state, State::Done { .. }));
+        put(project, file, &task("t1"), true, |_| false).unwrap();
+        assert_eq!(read_file(project, file, "t1").unwrap().state, State::Open);
     }
 
     proptest! {

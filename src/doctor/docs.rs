@@ -10,6 +10,8 @@ use crate::devdocs::proof::MAX_NOTES_BYTES;
 use crate::devdocs::read::read_task_file;
 use crate::devdocs::task_file::State;
 
+/// The finding about what the task file says.
+pub(super) const TASK_FILE: &str = "task-file";
 /// A task file is a page of text.
 const TASK_FILE_MAX_BYTES: u64 = 1 << 20;
 
@@ -77,7 +79,7 @@ fn command_files(project: &Path, places: Option<&Places>, name: &str) -> Vec<Pat
 }
 
 fn task_file(patient: &Patient<'_>) -> Finding {
-    let id = "task-file";
+    let id = TASK_FILE;
     let name = patient.config.task.file.display();
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));

@@ -159,6 +159,13 @@ pub fn has_init_command(config: &Config, project: &Path, env: &Env) -> bool {
     docs::has_init_command(config, project, places.as_ref())
 }
 
+impl Finding {
+    /// Is it about what the task file says?
+    pub fn is_about_task_file(&self) -> bool {
+        self.id == docs::TASK_FILE
+    }
+}
+
 /// The error a run is refused with: the first one found.
 pub fn refuse(findings: &[Finding]) -> Option<Error> {
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);

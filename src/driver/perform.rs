@@ -140,7 +140,14 @@ impl Driver {
 
     fn take_task(&mut self, now: Timestamp, after: Option<String>) -> Result<()> {
         let taken = match &self.setup.chain {
-            Some(chain) => chain.take(now, after.as_deref())?,
+            Some(chain) => {
+                let in_hand = self.machine.assignments().last().is_some_and(|t| t.end.is_none());
+                let unbooked_usd = match in_hand {
+                    true => Snapshot::of(&self.machine).measured(now).cost_ceiling_usd,
+                    false => 0.0,
+                };
+                chain.take(now, after.as_deref(), unbooked_usd)?
+            }
             None => Taken::None,
         };
         let (task, trouble) = match taken {

@@ -19,6 +19,8 @@ use crate::text;
 
 /// Longest text that is typed or given as an argument; more is read in the task file.
 const PROMPT_BYTES_MAX: usize = 4 << 10;
+/// What `queue.max_cost_usd_per_day` speaks of.
+pub const DAY_MS: i64 = 86_400_000;
 /// Longest last words that a result keeps.
 const OUTPUT_BYTES_MAX: usize = 16 << 10;
 
@@ -30,6 +32,8 @@ pub struct Chain {
     task_file: PathBuf,
     /// `task.verify`, for tasks without a command of their own.
     verify: Option<String>,
+    /// `queue.max_cost_usd_per_day`
+    max_cost_usd_per_day: f64,
 }
 
 impl std::fmt::Debug for Chain {
@@ -57,6 +61,7 @@ impl Chain {
         project: &Path,
         task_file: &Path,
         verify: Option<String>,
+        max_cost_usd_per_day: f64,
     ) -> Self {
         Self {
             store: Mutex::new(store),
@@ -64,6 +69,7 @@ impl Chain {
             project: project.to_owned(),
             task_file: task_file.to_owned(),
             verify,
+            max_cost_usd_per_day,
         }
     }
 
@@ -73,14 +79,17 @@ impl Chain {
     }
 
     /// Takes the task after `after`, and puts it into the task file. Asked again with
-    /// the same `after`, it gives the same task. Blocks on the store and the disk.
+    /// the same `after`, it gives the same task. `unbooked_usd` is what the run has spent
+    /// on `after`: with it the day's limit may be reached, and nothing more is begun.
+    /// Blocks on the store and the disk.
     ///
     /// # Errors
     /// The store fails.
-    pub fn take(&self, now: Timestamp, after: Option<&str>) -> Result<Taken> {
+    pub fn take(&self, now: Timestamp, after: Option<&str>, unbooked_usd: f64) -> Result<Taken> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let task = match after {
             None => self.first(store.as_mut())?,
+            Some(_) if self.is_day_spent(store.as_mut(), now, unbooked_usd)? => None,
             Some(id) => {
                 let id = TaskId::parse(id).map_err(QueueError::from)?;
                 store.next_in_batch(now.unix_ms, self.run_id, &id)?
@@ -93,10 +102,22 @@ impl Chain {
             context: task.context.as_deref(),
         };
         let is_over = |id: &str| Some(id) == after || is_settled(store.as_mut(), id);
-        match section::put(&self.project, &self.task_file, &section, is_over) {
+        // At its first claim; a run that has worked on it does not ask again.
+        let is_new = task.started_unix_ms == Some(task.updated_unix_ms);
+        match section::put(&self.project, &self.task_file, &section, is_new, is_over) {
             Ok(()) => Ok(Taken::Task(Box::new(self.given(&task)))),
             Err(why) => Ok(Taken::Trouble(why)),
         }
+    }
+
+    fn is_day_spent(
+        &self,
+        store: &mut dyn Store,
+        now: Timestamp,
+        unbooked_usd: f64,
+    ) -> Result<bool> {
+        let spent_usd = store.spent_since(now.unix_ms - DAY_MS)?;
+        Ok(spent_usd + unbooked_usd >= self.max_cost_usd_per_day)
     }
 
     /// The task that the run has in hand, or begins with.

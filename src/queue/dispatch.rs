@@ -14,13 +14,15 @@ use uuid::Uuid;
 
 use super::chain;
 use super::faces::Faces;
+use super::refusal::QueueError;
 use super::store::{Result, Store};
 use super::task::{Task, TaskId, TaskState};
 use super::worker::{Command, Happened, Worker};
 use crate::clock::Timestamp;
 use crate::control::{self, Request};
-use crate::cycle::Outcome;
 use crate::cycle::state::Budget;
+use crate::cycle::{Machine, Outcome};
+use crate::error::ErrorKind;
 use crate::journal;
 use crate::report::status::StatusView;
 use crate::runs::RunFolder;
@@ -37,7 +39,6 @@ const REFUSED_AGAIN_MS: u64 = 60_000;
 const SAME_LIMIT_MS: i64 = 120_000;
 /// A keeper whose worker died has ended everything within this time.
 const ORPHANS_MS: u64 = 30_000;
-const DAY_MS: i64 = 86_400_000;
 /// Tasks that failed here are named at the end, so many at most.
 const NAMED_MAX: usize = 20;
 
@@ -113,6 +114,8 @@ pub struct Dispatcher {
     /// Runs that were cut off and are to be taken up.
     cut_off: Vec<(Uuid, PathBuf)>,
     starts: BTreeMap<Uuid, u32>,
+    /// Workers in a row, in each project, that died before their run began.
+    early_deaths: BTreeMap<PathBuf, u32>,
     /// The newest run in each project that began under this process.
     last_run: BTreeMap<PathBuf, Uuid>,
     /// Projects that are left alone, until then (boot clock).
@@ -133,6 +136,10 @@ pub struct Dispatcher {
     orphans_until_ms: u64,
     version: Option<u64>,
     over_budget: bool,
+    /// Runs that have ended and are not booked yet, with how their workers ended.
+    unbooked: Vec<(Uuid, PathBuf, Option<u8>)>,
+    /// What the store said last, while it fails.
+    trouble: Option<String>,
 }
 
 /// A usage limit that one run waits for, and the runs that wait because of it.
@@ -161,6 +168,7 @@ impl Dispatcher {
             told,
             cut_off: Vec::new(),
             starts: BTreeMap::new(),
+            early_deaths: BTreeMap::new(),
             last_run: BTreeMap::new(),
             aside: BTreeMap::new(),
             signals: (0, 0),
@@ -173,6 +181,8 @@ impl Dispatcher {
             orphans_until_ms: 0,
             version: None,
             over_budget: false,
+            unbooked: Vec::new(),
+            trouble: None,
         }
     }
 
@@ -188,8 +198,10 @@ impl Dispatcher {
         self.sync()?;
         self.take_up()?;
         loop {
-            self.look()?;
-            self.fill()?;
+            let looked = self.look();
+            self.bear(looked)?;
+            let filled = self.fill();
+            self.bear(filled)?;
             if self.workers.is_empty() && self.is_through() {
                 // What was written into a file just now is still of this queue.
                 self.sync()?;
@@ -200,7 +212,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 Some(number) = signals.recv() => self.on_signal(number),
-                Some(happened) = self.happened.recv() => self.on_happened(happened)?,
+                Some(happened) = self.happened.recv() => self.on_happened(happened),
                 () = tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)) => {}
             }
         }
@@ -210,11 +222,32 @@ impl Dispatcher {
         Ok((self.exit_code(&tally), tally))
     }
 
+    /// The store fails: what lives goes on, and nothing is begun. With nothing alive it
+    /// is the end.
+    fn bear(&mut self, done: Result<()>) -> Result<()> {
+        match done {
+            Err(QueueError::Failed(err)) if !self.workers.is_empty() => {
+                let text = err.to_string();
+                if self.trouble.replace(text.clone()) != Some(text.clone()) {
+                    self.warn(None, format!("nothing is begun for now: {text}"));
+                }
+                Ok(())
+            }
+            Ok(()) => {
+                self.trouble = None;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Nothing more will be begun.
     fn is_through(&self) -> bool {
         let is_stopped = self.signals.0 > 0 || self.halted.is_some();
         let waits = self.limit.until_unix_ms > Timestamp::now().unix_ms;
-        is_stopped || (self.cut_off.is_empty() && !self.plan.watch && !waits)
+        let is_left_alone = |(_, project): &(Uuid, PathBuf)| self.aside.contains_key(project);
+        let waits = waits || !self.unbooked.is_empty();
+        is_stopped || (self.cut_off.iter().all(is_left_alone) && !self.plan.watch && !waits)
     }
 
     // ---- what an earlier process left ------------------------------------------
@@ -276,7 +309,7 @@ impl Dispatcher {
         if self.limit.until_unix_ms > now.unix_ms {
             return Ok(false);
         }
-        let spent_usd = self.store.spent_since(now.unix_ms - DAY_MS)?;
+        let spent_usd = self.store.spent_since(now.unix_ms - chain::DAY_MS)?;
         let is_over = spent_usd >= self.plan.max_cost_usd_per_day;
         if is_over && !self.over_budget {
             let text = format!(
@@ -326,21 +359,31 @@ impl Dispatcher {
         }
     }
 
-    fn on_happened(&mut self, happened: Happened) -> Result<()> {
+    fn on_happened(&mut self, happened: Happened) {
         match happened {
             Happened::Line { run_id, text } => {
                 if let Some(worker) = self.workers.get(&run_id) {
                     let project = worker.project.clone();
                     (self.told)(Told::Line { project, text });
                 }
-                Ok(())
             }
             Happened::Ended { run_id, code } => {
-                let Some(worker) = self.workers.remove(&run_id) else { return Ok(()) };
+                let Some(worker) = self.workers.remove(&run_id) else { return };
                 self.limit.paused.remove(&run_id);
-                self.settle_run(run_id, &worker.project, Some(code))
+                self.cancelled.remove(&run_id);
+                self.unbooked.push((run_id, worker.project, Some(code)));
+                self.looked_ms = 0;
             }
         }
+    }
+
+    /// Runs that have ended are booked; one that cannot be is tried again.
+    fn book(&mut self) -> Result<()> {
+        while let Some((run_id, project, code)) = self.unbooked.last().cloned() {
+            self.settle_run(run_id, &project, code)?;
+            self.unbooked.pop();
+        }
+        Ok(())
     }
 
     /// Books what the run's journal says, whoever wrote it. `code` is how the worker
@@ -363,10 +406,11 @@ impl Dispatcher {
             // It never began: refused by what stands in the project, or killed before.
             self.store.unclaim(now, run_id)?;
             if let Some(code) = code {
-                self.set_aside(project, code);
+                self.on_not_begun(project, code);
             }
             return Ok(());
         };
+        self.early_deaths.remove(project);
         if code.is_some() {
             self.last_run.insert(project.to_owned(), run_id);
         }
@@ -379,6 +423,9 @@ impl Dispatcher {
         if let Some(saved) = self.faces.tidy(self.store.as_mut(), project, now)? {
             (self.told)(Told::Note { project: project.to_owned(), text: saved });
         }
+        if told.machine.outcome().is_none() && !project.is_dir() {
+            return self.give_up_project(run_id, project, &told.machine);
+        }
         match told.machine.outcome() {
             Some(outcome) => {
                 self.starts.remove(&run_id);
@@ -386,15 +433,34 @@ impl Dispatcher {
                 self.store.unclaim(now, run_id)?;
                 let last = told.machine.assignments().last();
                 let is_of_the_task = last.is_some_and(|task| task.is_declared_blocked);
-                self.weigh(run_id, project, outcome, is_of_the_task);
+                let was_cancelled = self.was_cancelled(&told.machine)?;
+                self.weigh(project, outcome, is_of_the_task, was_cancelled);
             }
             None => self.on_cut_off(run_id, project, code),
         }
         Ok(())
     }
 
+    /// A worker ended before its run began: it was refused, or shot.
+    fn on_not_begun(&mut self, project: &Path, code: u8) {
+        let deaths = self.early_deaths.entry(project.to_owned()).or_default();
+        *deaths += 1;
+        if !is_refusal(code) && *deaths < STARTS_MAX {
+            return;
+        }
+        let code = if is_refusal(code) { code } else { ErrorKind::Internal.exit_code() };
+        self.warn(Some(project), format!("left alone: its run could not begin (exit code {code})"));
+        self.set_aside(project, code);
+    }
+
     /// The run has an end. What does it mean for the others?
-    fn weigh(&mut self, run_id: Uuid, project: &Path, outcome: &Outcome, is_of_the_task: bool) {
+    fn weigh(
+        &mut self,
+        project: &Path,
+        outcome: &Outcome,
+        is_of_the_task: bool,
+        was_cancelled: bool,
+    ) {
         let code = outcome.exit_code();
         match outcome {
             Outcome::Done | Outcome::NoProgress => {}
@@ -410,14 +476,35 @@ impl Dispatcher {
             Outcome::Authentication { .. } | Outcome::LimitPast { .. } | Outcome::Disk { .. } => {
                 self.halt(code, outcome);
             }
-            Outcome::Stopped { .. } if self.cancelled.remove(&run_id) => {}
-            Outcome::Stopped { .. } if self.signals.0 > 0 => {}
+            Outcome::Stopped { .. } if was_cancelled || self.signals.0 > 0 => {}
             Outcome::Stopped { .. } => {
                 let text = "its run was stopped: left alone from now on".to_owned();
                 self.warn(Some(project), text);
                 self.set_aside(project, code);
             }
         }
+    }
+
+    /// Did somebody cancel the task that the run had in hand last?
+    fn was_cancelled(&mut self, machine: &Machine) -> Result<bool> {
+        let Some(last) = machine.assignments().last() else { return Ok(false) };
+        let Ok(id) = TaskId::parse(&last.given.task_id) else { return Ok(false) };
+        Ok(self.store.task(&id)?.is_some_and(|task| task.state == TaskState::Cancelled))
+    }
+
+    /// The folder is gone, so the run cannot be taken up: its tasks go back.
+    fn give_up_project(&mut self, run_id: Uuid, project: &Path, machine: &Machine) -> Result<()> {
+        let why = "its project is no folder any more";
+        if let Some(task) = machine.abandoned(why)
+            && let Some(spell) = chain::spell(run_id, &task, "")?
+        {
+            self.taken.insert(spell.task_id.clone());
+            self.store.settle(spell.ended_unix_ms, &spell)?;
+        }
+        self.store.unclaim(Timestamp::now().unix_ms, run_id)?;
+        self.warn(Some(project), format!("left alone from now on: {why}"));
+        self.set_aside(project, ErrorKind::Usage.exit_code());
+        Ok(())
     }
 
     fn halt(&mut self, code: u8, outcome: &Outcome) {
@@ -430,26 +517,32 @@ impl Dispatcher {
         let starts = self.starts.get(&run_id).copied().unwrap_or(0);
         self.orphans_until_ms = Timestamp::now().boot_ms.saturating_add(ORPHANS_MS);
         match code {
-            Some(51) => {
+            Some(code) if code == ErrorKind::Disk.exit_code() => {
                 let text = "nothing more is begun: the disk is full or failing".to_owned();
                 self.warn(None, text);
-                self.halted.get_or_insert(51);
+                self.halted.get_or_insert(ErrorKind::Disk.exit_code());
             }
-            // What refused it will refuse it again.
-            Some(code @ (10 | 30 | 40 | 50 | 64)) => self.set_aside(project, code),
-            Some(code) if starts >= STARTS_MAX => {
+            Some(code) if is_refusal(code) => {
+                self.warn(Some(project), "its run cannot be taken up now".into());
+                self.set_aside(project, code);
+            }
+            Some(_) if starts >= STARTS_MAX => {
                 let text = format!("its run died {starts} times: left alone from now on");
                 self.warn(Some(project), text);
-                self.set_aside(project, code.max(1));
+                self.set_aside(project, ErrorKind::Internal.exit_code());
             }
-            Some(_) | None => self.cut_off.push((run_id, project.to_owned())),
+            Some(_) | None => {}
         }
+        // Whenever the project is looked at again, this comes first.
+        self.cut_off.push((run_id, project.to_owned()));
     }
 
     fn set_aside(&mut self, project: &Path, code: u8) {
         self.codes.push(code);
         // Nothing was spent on one that could not begin.
-        let may_change = self.plan.watch && matches!(code, 40 | 64);
+        let is_locked_or_wrong =
+            [ErrorKind::Locked, ErrorKind::Usage].iter().any(|kind| kind.exit_code() == code);
+        let may_change = self.plan.watch && is_locked_or_wrong;
         let until_ms = match may_change {
             true => Timestamp::now().boot_ms.saturating_add(REFUSED_AGAIN_MS),
             false => u64::MAX,
@@ -465,6 +558,7 @@ impl Dispatcher {
 
     /// What others changed: a task was cancelled, a run waits for a limit.
     fn look(&mut self) -> Result<()> {
+        self.book()?;
         let now = Timestamp::now();
         if now.boot_ms.saturating_sub(self.looked_ms) < LOOK_MS {
             return Ok(());
@@ -523,10 +617,14 @@ impl Dispatcher {
     fn share_limit(&mut self, now: Timestamp) {
         let mut until_unix_ms = self.limit.until_unix_ms;
         let mut waits_itself = BTreeSet::new();
+        let mut by_person = BTreeSet::new();
         for (run_id, worker) in &self.workers {
             let folder = ProjectState::dir_of(&self.plan.state_root, &worker.project);
             let Ok(Some(answer)) = control::ask(&folder, Request::Status) else { continue };
             let Ok(view) = serde_json::from_str::<StatusView>(&answer) else { continue };
+            if view.paused {
+                by_person.insert(*run_id);
+            }
             if let Some(wait) = view.standstill.waiting {
                 waits_itself.insert(*run_id);
                 until_unix_ms = until_unix_ms.max(wait.until.unix_ms);
@@ -546,6 +644,7 @@ impl Dispatcher {
             if holds
                 && !is_paused
                 && !waits_itself.contains(&run_id)
+                && !by_person.contains(&run_id)
                 && self.ask(&project, Request::Pause)
             {
                 self.limit.paused.insert(run_id);
@@ -596,4 +695,10 @@ impl Dispatcher {
         }
         0
     }
+}
+
+/// A run that was refused with this code will be refused again.
+fn is_refusal(code: u8) -> bool {
+    use ErrorKind::{Authentication, Locked, NeedsPerson, State, Usage};
+    [NeedsPerson, Authentication, Locked, State, Usage].iter().any(|kind| kind.exit_code() == code)
 }

@@ -68,6 +68,27 @@ pub fn teller(json: bool, group: Option<i64>) -> Box<dyn Teller> {
     }
 }
 
+/// Lines for standard output, of which whoever reads them may hold up none.
+pub struct Lines(outlet::Outlet);
+
+impl Lines {
+    /// To standard output.
+    pub fn to_stdout() -> Self {
+        Self(outlet::Outlet::new(sink()))
+    }
+
+    /// Writes a text as soon as it can be. False: too much waits already, and it is left
+    /// out.
+    pub fn say(&self, text: &str) -> bool {
+        self.0.offer(text)
+    }
+
+    /// Waits for what is still on its way, two seconds at most.
+    pub fn finish(&self) {
+        self.0.drain();
+    }
+}
+
 /// Standard output without a buffer in between: one text, one write.
 fn sink() -> Box<dyn Write + Send> {
     match stdout().as_fd().try_clone_to_owned() {

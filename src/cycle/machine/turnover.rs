@@ -255,6 +255,16 @@ impl Machine {
         self.tell(Notice::TaskFinished { assignment: settled });
     }
 
+    /// The task in hand as it would go back to the queue, if the run were not taken up any
+    /// more: its project is gone.
+    pub fn abandoned(&self, why: &str) -> Option<Assignment> {
+        let mut end = self.clone();
+        let last = end.last_now;
+        end.settle_task(last, End::Released { why: why.to_owned() });
+        let had = self.assignment().is_some();
+        end.assignments.pop().filter(|_| had)
+    }
+
     /// The run ends: what becomes of the task in hand?
     pub(super) fn settle_last_task(&mut self, now: Timestamp, outcome: &Outcome) {
         let Some(task) = self.assignment() else { return };
