@@ -244,3 +244,67 @@ fn a_task_that_loads_much_says_so() {
     assert!(warning.contains("break it into smaller tasks"), "{warning}");
     assert!(run.words("warning", "text").contains(warning), "{}", run.dump());
 }
+
+#[test]
+fn the_limit_of_a_day_holds_within_a_batch() {
+    let (lab, _) = lab();
+    for n in 1..=3 {
+        lab.add(json!({"id": format!("plain-{n}"), "description": "Do it", "batch": "b"}));
+    }
+    let run = lab.queue_run(&["--set", "queue.max_cost_usd_per_day=0.001"]).finished();
+    assert_eq!(run.code(), 20, "{}", run.dump());
+    assert_eq!(run.field("task_finished", "task_id"), ["plain-1"]);
+    assert_eq!(state(&lab, "plain-2"), TaskState::Queued);
+}
+
+/// Shoots the queue while `wait-1` is at work.
+fn shot_at_work(lab: &Lab) {
+    let run = lab.queue_run(&[]);
+    run.wait_event("session_started");
+    run.kill();
+    drop(run);
+    lab.wait_gone();
+}
+
+#[test]
+fn a_task_cancelled_after_a_shot_is_cancelled_by_the_next_run_and_the_others_go_on() {
+    let (lab, _gate) = lab();
+    lab.add(json!({"id": "wait-1", "description": "Do it"}));
+    lab.add(json!({"id": "plain", "description": "Do it"}));
+    shot_at_work(&lab);
+    assert_eq!(lab.longhaul_output(&["task", "cancel", "wait-1"]).code(), 0);
+    let run = lab.queue_run(&[]).finished();
+    assert_eq!(run.code(), 143, "{}", run.dump());
+    assert_eq!(
+        (state(&lab, "wait-1"), state(&lab, "plain")),
+        (TaskState::Cancelled, TaskState::Done)
+    );
+    assert_eq!(lab.result("wait-1").status, TaskState::Cancelled);
+}
+
+#[test]
+fn a_task_whose_project_is_gone_goes_back_and_can_be_cancelled() {
+    let (lab, _gate) = lab();
+    let other = lab.another_project("other");
+    lab.add(json!({"id": "wait-1", "description": "Do it", "project": other}));
+    shot_at_work(&lab);
+    std::fs::remove_dir_all(&other).unwrap();
+    let run = lab.queue_run(&[]).finished();
+    assert_eq!(run.code(), 64, "{}", run.dump());
+    assert_eq!(state(&lab, "wait-1"), TaskState::Queued);
+    assert_eq!(lab.longhaul_output(&["task", "cancel", "wait-1"]).code(), 0);
+    assert_eq!(state(&lab, "wait-1"), TaskState::Cancelled);
+}
+
+/// The same id was ticked before: in another queue, or by a session that looks ahead.
+#[test]
+fn a_section_that_stood_there_before_does_not_make_a_task_done() {
+    let (lab, _) = lab();
+    let forged = "<!-- longhaul task plain: begin -->\n- [x] Do it\n\
+                  <!-- longhaul task plain: end -->\n";
+    lab.write("dev-docs/tasks.md", forged);
+    lab.add(json!({"id": "plain", "description": "Do it"}));
+    let run = lab.queue_run(&[]).finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    assert_eq!(lab.result("plain").sessions, 1);
+}
