@@ -49,6 +49,8 @@ pub enum Request {
     Stop,
     /// See [`crate::cycle::Command`].
     StopNow,
+    /// See [`crate::cycle::Command`].
+    CancelTask,
 }
 
 /// A request on its way to the run.

@@ -301,6 +301,25 @@ const PROJECT_FILE: &str = "project.json";
 ///
 /// [`ErrorKind::Disk`] when the disk is full or failing, else [`ErrorKind::State`].
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    replace(path, bytes, mode, Durable::Yes)
+}
+
+/// The same, but a power cut may leave the old bytes, or none: for what can be made anew.
+///
+/// # Errors
+///
+/// As [`write_atomic`].
+pub fn write_unsynced(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    replace(path, bytes, mode, Durable::No)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    No,
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A name of its own in the same folder, removed again if anything fails.
     let temp = dir.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
@@ -308,12 +327,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(&temp)?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
+        if durable == Durable::Yes {
+            file.sync_all()?;
+        }
         fs::rename(&temp, path)
     };
     let write = || -> io::Result<()> {
         fill().inspect_err(|_| drop(fs::remove_file(&temp)))?;
-        File::open(dir)?.sync_all()
+        match durable {
+            Durable::Yes => File::open(dir)?.sync_all(),
+            Durable::No => Ok(()),
+        }
     };
     write()
         .map_err(|err| Error::io(ErrorKind::State, format!("cannot write {}", path.display()), err))

@@ -75,6 +75,9 @@ pub fn status(args: &AskArgs) -> Result<u8> {
     }
     let end = match snapshot.outcome() {
         Some(outcome) => outcome.sentence(),
+        None if snapshot.params().queue => {
+            "it was cut off; `longhaul queue run` takes it up again".into()
+        }
         None => "it was cut off; `longhaul run` takes it up again".into(),
     };
     print(&format!(
@@ -100,7 +103,7 @@ pub fn tell(args: &AskArgs, request: Request) -> Result<u8> {
         Request::Cycle => "a checkpoint is asked for, then a fresh session starts",
         Request::Stop => "stopping: a checkpoint is asked for, then the session and the run end",
         Request::StopNow => "stopping now",
-        Request::Status => "",
+        Request::Status | Request::CancelTask => "",
     };
     print(&format!("{word}\n")).map(|()| 0)
 }

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, Denied, ProjectLock};
+use crate::queue::QUEUE_LOCK;
 use crate::queue::dispatch::{Dispatcher, Plan, Tally, Told};
 use crate::queue::faces::Faces;
 use crate::queue::sqlite::SqliteStore;
@@ -20,9 +21,6 @@ use crate::queue::store::{Counts, Store as _};
 use crate::queue::worker;
 use crate::session::sweep;
 use crate::{show, signals, state_dir, text};
-
-/// The lock of whoever works off the queue.
-pub const LOCK_NAME: &str = "queue.lock";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -98,7 +96,7 @@ fn work(args: RunArgs) -> Result<u8> {
     let root = state_dir::locate(|name| std::env::var_os(name))?;
     let root = state_dir::prepare(&root, &project)?;
     let store = SqliteStore::open(&root)?;
-    let held = ProjectLock::take(&root.join(LOCK_NAME)).map_err(held_error)?;
+    let held = ProjectLock::take(&root.join(QUEUE_LOCK)).map_err(held_error)?;
     sweep::become_subreaper()?;
     let plan = plan(&args, &config, &project, &root)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -232,7 +230,11 @@ fn tell(out: &show::Lines, json: bool, told: Told) {
             let place = project.map(|p| format!("{}: ", p.display())).unwrap_or_default();
             print::complain(&text::safe(&format!("warning: {place}{text}")));
         }
-        Told::Note { .. } if json => {}
+        Told::Note { project, text } if json => {
+            let (project, ts) = (Some(project.as_path()), Timestamp::now().rfc3339());
+            let line = WarningLine { event: "queue_note", ts, project, text: &text };
+            out.say(&format!("{}\n", text::json(&line, false).unwrap_or_default()));
+        }
         Told::Note { project, text } => {
             let place = project.display().to_string();
             out.say(&format!("{}: {}\n", text::safe(&place), text::safe(&text)));
@@ -295,7 +297,7 @@ fn status(args: &StatusArgs) -> Result<()> {
         Some(mut store) => store.counts(project.as_deref())?,
         None => Counts::default(),
     };
-    let held = lock::is_held(&root.join(LOCK_NAME))?;
+    let held = lock::is_held(&root.join(QUEUE_LOCK))?;
     let pid = held.as_ref().and_then(|holder| holder.as_ref().map(|h| h.pid));
     if args.json {
         let line = StatusLine { running: held.is_some(), pid, counts };

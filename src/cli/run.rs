@@ -263,7 +263,7 @@ fn supervise(begun: Begun, state: &Path, show: Show, is_cancelled: bool) -> Resu
         }
         if is_cancelled {
             // Taken up only to be booked and ended.
-            driver.hear(Event::Operator { command: Command::StopNow });
+            driver.hear(Event::Operator { command: Command::CancelTask });
         }
         driver.run(begun.first).await
     });

@@ -100,6 +100,8 @@ pub enum End {
         /// What for.
         why: String,
     },
+    /// Somebody did not want it any more.
+    Cancelled,
     /// It goes back to the queue: what ended the run is not of its making.
     Released {
         /// What ended the run.
@@ -136,6 +138,7 @@ impl End {
             End::Done => "done",
             End::Error { .. } => "error",
             End::Blocked { .. } => "blocked",
+            End::Cancelled => "cancelled",
             End::Released { .. } => "queued",
         }
     }
@@ -143,7 +146,7 @@ impl End {
     /// Why, unless it is done.
     pub fn why(&self) -> Option<&str> {
         match self {
-            End::Done => None,
+            End::Done | End::Cancelled => None,
             End::Error { why } | End::Blocked { why } | End::Released { why } => Some(why),
         }
     }
@@ -181,6 +184,8 @@ pub struct Assignment {
     pub actions_left_out: u64,
     /// The task file says blocked: a person is needed for this task, not for the run.
     pub is_declared_blocked: bool,
+    /// Somebody does not want it any more.
+    pub(super) is_cancelled: bool,
     /// The task file says done; the run finds out what is next.
     pub(super) is_done: bool,
     /// The run's totals when it began.
@@ -211,6 +216,7 @@ impl Assignment {
             actions: VecDeque::new(),
             actions_left_out: 0,
             is_declared_blocked: false,
+            is_cancelled: false,
             is_done: false,
             mark,
             carried_tokens: 0,

@@ -449,4 +449,6 @@ pub enum Command {
     Stop,
     /// End the session and the run at once.
     StopNow,
+    /// The same, since the queue's task in hand is not wanted any more.
+    CancelTask,
 }

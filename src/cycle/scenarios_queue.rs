@@ -133,6 +133,22 @@ fn what_a_stopped_run_had_in_hand_goes_back_to_the_queue() {
 }
 
 #[test]
+fn a_cancelled_task_ends_its_session_at_once() {
+    let mut s = queued();
+    s.person(Command::CancelTask).exits().brief_written().reads_open();
+    assert_eq!(ends(&s), [("t1", Some(&End::Cancelled))]);
+    assert_eq!(s.m.outcome(), Some(&Outcome::Stopped { signal: 15 }));
+}
+
+#[test]
+fn a_task_that_is_taken_up_is_told_again() {
+    let mut s = queued();
+    s.recovers();
+    let told = |a: &&Action| matches!(a, Action::Tell(Notice::TaskStarted { task_id, .. }) if task_id == "t1");
+    assert_eq!(s.all.iter().filter(told).count(), 2);
+}
+
+#[test]
 fn a_task_given_after_a_stop_goes_back_untouched() {
     let mut s = queued();
     is_done(&mut s).signal(15).is_given(Some("t1"), Some("t2")).exits().reads_open();

@@ -375,6 +375,7 @@ impl Driver {
             Request::Cycle => Command::Cycle,
             Request::Stop => Command::Stop,
             Request::StopNow => Command::StopNow,
+            Request::CancelTask => Command::CancelTask,
         };
         self.queue.push_back(Event::Operator { command });
         r#"{"ok":true}"#.into()

@@ -125,6 +125,8 @@ pub(super) async fn execute_task(
     let tool = call.needed_text("tool_name")?;
     let action = call.needed_text("action")?;
     let params = call.value("params");
+    let task_id = params.as_ref().and_then(|params| params["task_id"].as_str());
+    let task_id = task_id.filter(|id| TaskId::parse(id).is_ok()).map(str::to_owned);
     call.end()?;
     if tool != TOOL {
         let message = format!("the tool {} is unknown; there is {TOOL}", shown(&tool));
@@ -134,7 +136,7 @@ pub(super) async fn execute_task(
     let may_change = || credentials.may_change();
     let params = |what| Fields::of(what, params);
     const WHAT: &str = "the parameter `params`";
-    match action {
+    let done = match action {
         "assign_task" => assign_task(&hub, may_change()?, params(WHAT)?).await,
         "execute_queue" => execute_queue(&hub, may_change()?, params(WHAT)?).await,
         "get_task_result" => {
@@ -158,7 +160,12 @@ pub(super) async fn execute_task(
                 format!("the action {} is unknown; there are {}", shown(other), names.join(", "));
             Err(Failure::new(StatusCode::BAD_REQUEST, "unknown_action", message))
         }
-    }
+    };
+    // Whatever is wrong with a request, it was about that task.
+    done.map_err(|failure| match task_id {
+        Some(id) => failure.about(id),
+        None => failure,
+    })
 }
 
 fn shown(name: &str) -> String {

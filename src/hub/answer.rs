@@ -108,6 +108,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
+    /// Said of this task, unless it is said of one already.
+    pub fn about(self, id: impl Into<String>) -> Self {
+        if self.task_id.is_some() { self } else { self.of_task(id) }
+    }
+
     /// Said of this task.
     pub fn of_task(mut self, id: impl Into<String>) -> Self {
         self.task_id = Some(id.into());

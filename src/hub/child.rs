@@ -17,9 +17,8 @@ use tokio::sync::watch;
 
 use super::{Runner, Started};
 use crate::lock;
+use crate::queue::QUEUE_LOCK;
 
-/// The lock that whoever runs the queue holds, below the state directory.
-const LOCK_FILE: &str = "queue.lock";
 /// Where its output goes, below the state directory.
 const LOG_FILE: &str = "queue.log";
 /// Where the log was before.
@@ -111,7 +110,7 @@ impl Inner {
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.root.join(LOCK_FILE)
+        self.root.join(QUEUE_LOCK)
     }
 
     fn start(self: &Arc<Self>) -> Started {
@@ -296,7 +295,7 @@ mod tests {
     #[test]
     fn a_run_of_somebody_else_counts() {
         let root = tempfile::tempdir().unwrap();
-        let lock = lock::ProjectLock::take(&root.path().join(LOCK_FILE)).unwrap();
+        let lock = lock::ProjectLock::take(&root.path().join(QUEUE_LOCK)).unwrap();
         block_on(async {
             let child = sh("exit 0", root.path());
             assert!(child.is_running());

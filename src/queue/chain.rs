@@ -218,6 +218,9 @@ pub fn spell(run_id: Uuid, task: &Assignment, output: &str) -> Result<Option<Spe
     let used = &task.added.tokens;
     let mut warnings = task.warnings.clone();
     warnings.extend(task.failures().map(|(class, count)| format!("{} ({count})", class.as_str())));
+    if let End::Released { why } = end {
+        warnings.push(format!("went back to the queue: {why}"));
+    }
     Ok(Some(Spell {
         task_id,
         attempt: task.given.attempt,
@@ -236,7 +239,10 @@ pub fn spell(run_id: Uuid, task: &Assignment, output: &str) -> Result<Option<Spe
         sessions: task.sessions,
         actions: actions(task),
         output: clipped(output),
-        errors: end.why().map(str::to_owned).into_iter().collect(),
+        errors: match end {
+            End::Error { why } | End::Blocked { why } => vec![why.clone()],
+            End::Done | End::Released { .. } | End::Cancelled => Vec::new(),
+        },
         warnings,
         verify: task
             .given
@@ -253,6 +259,8 @@ pub fn spell(run_id: Uuid, task: &Assignment, output: &str) -> Result<Option<Spe
             End::Error { why } => SpellEnd::Error { why: why.clone() },
             End::Blocked { why } => SpellEnd::Blocked { why: why.clone() },
             End::Released { why } => SpellEnd::Released { why: why.clone() },
+            // The store knows that it is not wanted any more.
+            End::Cancelled => SpellEnd::Released { why: "it was cancelled".into() },
         },
     }))
 }

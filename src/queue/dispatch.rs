@@ -599,7 +599,7 @@ impl Dispatcher {
             };
             if self.workers.contains_key(&run_id) && self.cancelled.insert(run_id) {
                 // One that does not listen yet is asked again at the next look.
-                if !self.ask(&project, Request::StopNow) {
+                if !self.ask(&project, Request::CancelTask) {
                     self.cancelled.remove(&run_id);
                     self.version = None;
                 }

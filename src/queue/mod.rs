@@ -27,6 +27,9 @@
 //! its state is one transaction of the store; the files below `data/` and the
 //! hub are faces of it.
 
+/// The lock of whoever works off the queue, in the state directory.
+pub const QUEUE_LOCK: &str = "queue.lock";
+
 /// The queue's files in a project, in the folder `queue.files`.
 pub const FILE_NAMES: [&str; 4] = [
     "claude_task_queue.json",

@@ -318,7 +318,8 @@ impl Report {
             tasks_done_before: tasks.done_at_start,
             tasks_done_after: tasks.done,
             tasks_total: tasks.total,
-            verify: view.params().verify,
+            verify: view.params().verify
+                || view.assignments().iter().any(|task| task.given.verify.is_some()),
             totals,
             queue: view
                 .params()

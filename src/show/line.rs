@@ -138,6 +138,7 @@ fn task_finished(task: &Assignment) -> (Tone, String) {
         Some(End::Done) | None => (Tone::Good, "is done".to_owned()),
         Some(End::Error { why }) => (Tone::Bad, format!("failed: {why}")),
         Some(End::Blocked { why }) => (Tone::Bad, format!("is blocked: {why}")),
+        Some(End::Cancelled) => (Tone::Warn, "is cancelled".to_owned()),
         Some(End::Released { why }) => (Tone::Warn, format!("goes back to the queue: {why}")),
     };
     let words = format!(

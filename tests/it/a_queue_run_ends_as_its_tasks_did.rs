@@ -105,6 +105,8 @@ fn a_stopped_queue_gives_its_task_back_and_the_next_run_ends_it() {
     assert_eq!(again.code(), 0, "{}", again.dump());
     let result = lab.result("wait-1");
     assert_eq!((result.status, result.runs.len()), (TaskState::Done, 2));
+    assert_eq!(result.errors, Vec::<String>::new(), "a stop is no error of the task");
+    assert_eq!(result.warnings, ["went back to the queue: stopped (signal 2)"]);
 }
 
 #[test]
@@ -123,6 +125,7 @@ fn a_task_that_is_cancelled_at_work_ends_and_the_others_go_on() {
         (TaskState::Cancelled, TaskState::Done)
     );
     assert_eq!(lab.result("wait-1").status, TaskState::Cancelled);
+    assert_eq!(run.field("task_finished", "status"), ["cancelled", "done"]);
     assert_eq!(run.code(), 143, "{}", run.dump());
 }
 
@@ -144,6 +147,8 @@ fn a_queue_that_was_shot_goes_on_where_it_was() {
     let again = lab.queue_run(&[]).finished();
     assert_eq!(again.code(), 0, "{}", again.dump());
     assert_eq!(again.count("run_resumed"), 1, "{}", again.dump());
+    assert_eq!(again.field("task_started", "task_id"), ["wait-1"]);
+    assert!(!lab.project().join("data/execute_queue.lock").exists());
     assert_eq!((lab.result("plain").runs.len(), lab.result("wait-1").runs.len()), (1, 1));
     assert_eq!(lab.alive(), []);
 }

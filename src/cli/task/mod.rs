@@ -29,7 +29,7 @@ pub struct TaskArgs {
 enum TaskCommand {
     /// Put a task into the queue, or many as JSON lines
     Add(Box<add::AddArgs>),
-    /// List tasks in the order in which they are worked off
+    /// List tasks: those in progress, then the queued ones by priority and age
     List(list::ListArgs),
     /// Show all about one task, and its result
     Show(list::ShowArgs),
@@ -52,7 +52,10 @@ pub fn run(args: TaskArgs) -> Result<u8> {
         refuse_sessions(|name| std::env::var_os(name))?;
     }
     let about = faces::About::of(&args.command);
-    about.sync();
+    // What is about to be imported may be the queue file itself.
+    if !matches!(args.command, TaskCommand::Import(_)) {
+        about.sync();
+    }
     match args.command {
         TaskCommand::Add(args) => add::add(*args),
         TaskCommand::List(args) => list::list(&args),

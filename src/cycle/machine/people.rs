@@ -74,6 +74,11 @@ impl Machine {
                 self.obeyed("stopping: checkpoint, then the session is ended");
                 self.on_signal(now, SIGTERM);
             }
+            Command::CancelTask => {
+                self.with_assignment(|task| task.is_cancelled = true);
+                self.obeyed("the task is cancelled: its session is ended");
+                self.end_now(now, Outcome::Stopped { signal: SIGTERM }, EndReason::Stopped);
+            }
             Command::StopNow => {
                 self.obeyed("stopping now");
                 self.end_now(now, Outcome::Stopped { signal: SIGTERM }, EndReason::Stopped);

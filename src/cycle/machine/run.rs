@@ -41,6 +41,7 @@ impl Machine {
         self.is_wait_untold = true;
         let lost_cycle = self.live.as_ref().filter(|_| self.alive).map(|c| c.cycle);
         self.tell(Notice::RunResumed { lost_cycle, killed });
+        self.announce_task();
         self.set_run_timer(now);
         if let (Some(live), true) = (&mut self.live, self.alive) {
             if let Some(spend) = spend {

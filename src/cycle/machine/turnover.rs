@@ -148,16 +148,20 @@ impl Machine {
         self.on_task_given(now, after.as_deref(), None, Some(why));
     }
 
+    /// Whoever listens hears which task is in hand.
+    pub(super) fn announce_task(&mut self) {
+        let Some(Given { task_id, attempt, batch_id, batch_position, title, .. }) =
+            self.assignment().map(|task| task.given.clone())
+        else {
+            return;
+        };
+        self.tell(Notice::TaskStarted { task_id, attempt, batch_id, batch_position, title });
+    }
+
     fn begin_task(&mut self, now: Timestamp, given: Given) {
-        self.tell(Notice::TaskStarted {
-            task_id: given.task_id.clone(),
-            attempt: given.attempt,
-            batch_id: given.batch_id.clone(),
-            batch_position: given.batch_position,
-            title: given.title.clone(),
-        });
         let mark = self.totals();
         self.assignments.push(Assignment::new(given, now, mark));
+        self.announce_task();
         self.judged_at = now;
         self.nudges_in_a_row = 0;
         self.no_progress_in_a_row = 0;
@@ -269,7 +273,11 @@ impl Machine {
     pub(super) fn settle_last_task(&mut self, now: Timestamp, outcome: &Outcome) {
         let Some(task) = self.assignment() else { return };
         let has_worked = task.sessions > 0 || task.is_shared;
-        let end = if task.is_done { End::Done } else { End::of(outcome, has_worked) };
+        let end = match task {
+            task if task.is_done => End::Done,
+            task if task.is_cancelled => End::Cancelled,
+            _ => End::of(outcome, has_worked),
+        };
         self.settle_task(now, end);
     }
 }

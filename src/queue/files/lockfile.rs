@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Folder, LOCK, Replaced};
 use crate::error::{Error, ErrorKind, Result};
+use crate::queue::QUEUE_LOCK;
 
 /// What it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,26 @@ pub fn write(project: &Path, folder: &Path, pid: u32, now_unix_ms: i64) -> Resul
         }
     }
     Err(cannot("write", "it changes all the time"))
+}
+
+/// Removes one that was left behind: nobody works the queue off, by the lock that
+/// counts. What is no lock of ours stays.
+///
+/// # Errors
+/// Why it cannot be looked at or removed, which does no harm.
+pub(super) fn remove_stale(project: &Path, folder: &Path, state_root: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(project.join(folder).join(LOCK)).is_err()
+        || crate::lock::is_held(&state_root.join(QUEUE_LOCK))?.is_some()
+    {
+        return Ok(());
+    }
+    let folder = Folder::open(project, folder).map_err(|why| cannot("remove", why))?;
+    let Some(folder) = folder else { return Ok(()) };
+    let file = folder.read(LOCK).map_err(|why| cannot("remove", why))?;
+    if file.is_some_and(|file| serde_json::from_slice::<Lock>(&file.bytes).is_ok()) {
+        folder.remove(LOCK).map_err(|why| cannot("remove", why))?;
+    }
+    Ok(())
 }
 
 /// Removes it if it is the one that process `pid` wrote.

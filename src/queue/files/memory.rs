@@ -159,7 +159,7 @@ impl Memory {
         let bytes = serde_json::to_vec(base).map_err(|err| {
             Error::internal("a version of the queue file cannot be written down").caused_by(err)
         })?;
-        state_dir::write_atomic(&self.base_path(base.revision), &bytes, FILE_MODE)?;
+        state_dir::write_unsynced(&self.base_path(base.revision), &bytes, FILE_MODE)?;
         let revisions = self.revisions();
         let spare = revisions.len().saturating_sub(MAX_BASES);
         for old in revisions[..spare].iter().filter(|old| Some(**old) != self.last.revision) {
@@ -178,7 +178,7 @@ impl Memory {
             Error::internal("what was seen of the queue's files cannot be written down")
                 .caused_by(err)
         })?;
-        state_dir::write_atomic(&self.dir.join("seen.json"), &bytes, FILE_MODE)?;
+        state_dir::write_unsynced(&self.dir.join("seen.json"), &bytes, FILE_MODE)?;
         self.saved = self.last.clone();
         Ok(())
     }

@@ -138,6 +138,9 @@ pub fn sync(
     now_unix_ms: i64,
     patience: Patience,
 ) -> Result<Synced> {
+    if let Err(err) = lockfile::remove_stale(place.project, place.folder, place.state_root) {
+        tracing::debug!(%err, "a lock file stays");
+    }
     let mut synced = Synced::default();
     let Some(memory) = Memory::open(&place)? else {
         synced.problems.push("the queue's files are held by another process for too long");

@@ -180,7 +180,7 @@ impl Folder {
     ) -> io::Result<Replaced> {
         let mode = expected.map_or(FILE_MODE, |seen| Mode::from_raw_mode(seen.mode));
         let temporary = temporary_name(name);
-        self.fill(&temporary, bytes, Some(mode))?;
+        self.fill(&temporary, bytes, Some(mode), Durable::No)?;
         let result = self.put_in_place(&temporary, name, expected);
         if !matches!(result, Ok(Replaced::Yes)) {
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
@@ -198,13 +198,13 @@ impl Folder {
         let stat = |name: &str| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         let Some(expected) = expected else {
             return match rename(RenameFlags::NOREPLACE) {
-                Ok(()) => self.sync().map(|()| Replaced::Yes),
+                Ok(()) => Ok(Replaced::Yes),
                 Err(Errno::EXIST) => Ok(Replaced::Changed),
                 // A file system that does not know the flag.
                 Err(Errno::INVAL | Errno::NOSYS) => match stat(name) {
                     Err(Errno::NOENT) => {
                         rename(RenameFlags::empty())?;
-                        self.sync().map(|()| Replaced::Yes)
+                        Ok(Replaced::Yes)
                     }
                     _ => Ok(Replaced::Changed),
                 },
@@ -231,7 +231,7 @@ impl Folder {
             Err(Errno::INVAL | Errno::NOSYS) => rename(RenameFlags::empty())?,
             Err(err) => return Err(err),
         }
-        self.sync().map(|()| Replaced::Yes)
+        Ok(Replaced::Yes)
     }
 
     /// Sets `bytes` down beside `name` as `<stem>.rejected-<time>.json`, durably.
@@ -239,7 +239,7 @@ impl Folder {
     pub(super) fn put_aside(&self, name: &str, bytes: &[u8], unix_ms: i64) -> io::Result<PathBuf> {
         let mut free = self.free_name(name, unix_ms)?;
         loop {
-            match self.fill(&free.next(), bytes, None) {
+            match self.fill(&free.next(), bytes, None, Durable::Yes) {
                 Ok(()) => return Ok(self.name(&free.last())),
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(err) => return Err(err),
@@ -307,14 +307,20 @@ impl Folder {
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<(), ReadProblem> {
-        match self.fill(name, bytes, None) {
+        match self.fill(name, bytes, None, Durable::No) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other.map_err(|err| ReadProblem::Io { message: err.to_string() }),
         }
     }
 
-    /// Writes a new file, durably; nothing of it stays if that fails.
-    fn fill(&self, name: &str, bytes: &[u8], mode: Option<Mode>) -> io::Result<()> {
+    /// Writes a new file; nothing of it stays if that fails.
+    fn fill(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        mode: Option<Mode>,
+        durable: Durable,
+    ) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | PLAIN;
         let file = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)?;
         let mut file = std::fs::File::from(file);
@@ -322,6 +328,9 @@ impl Folder {
             file.write_all(bytes)?;
             if let Some(mode) = mode {
                 rustix::fs::fchmod(&*file, mode)?;
+            }
+            if durable == Durable::No {
+                return Ok(());
             }
             file.sync_all()?;
             Ok(rustix::fs::fsync(&self.fd)?)
@@ -334,6 +343,14 @@ impl Folder {
     fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fsync(&self.fd)
     }
+}
+
+/// Must it outlive a power cut? What the store shows can be shown again; what somebody
+/// else wrote cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    No,
 }
 
 /// `<stem>.json`, `<stem>-2.json` …
