@@ -1,0 +1,48 @@
+//! What became of the tasks, and which exit code says it.
+
+use super::{Dispatcher, NAMED_MAX, Tally};
+use crate::cycle::Outcome;
+use crate::queue::store::Result;
+use crate::queue::task::TaskState;
+
+impl Dispatcher {
+    pub(super) fn tally(&mut self) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for id in std::mem::take(&mut self.taken) {
+            let Some(task) = self.store.task(&id)? else { continue };
+            match task.state {
+                TaskState::Done => tally.done += 1,
+                TaskState::Error => tally.error += 1,
+                TaskState::Blocked => tally.blocked += 1,
+                TaskState::Cancelled => tally.cancelled += 1,
+                TaskState::Queued | TaskState::InProgress => tally.left += 1,
+            }
+            if task.state != TaskState::Done && tally.named.len() < NAMED_MAX {
+                tally.named.push(format!("{id}: {}", task.state.as_str()));
+            }
+        }
+        Ok(tally)
+    }
+
+    pub(super) fn exit_code(&self, tally: &Tally) -> u8 {
+        if self.signals.0 > 0 {
+            return Outcome::Stopped { signal: self.signals.1 }.exit_code();
+        }
+        if let Some(code) = self.halted {
+            return code;
+        }
+        if tally.error > 0 {
+            return 1;
+        }
+        if tally.blocked > 0 {
+            return Outcome::NeedsPerson { why: String::new() }.exit_code();
+        }
+        if let Some(code) = self.codes.iter().find(|code| **code != 0) {
+            return *code;
+        }
+        if tally.cancelled > 0 {
+            return Outcome::Stopped { signal: 15 }.exit_code();
+        }
+        0
+    }
+}
