@@ -11,7 +11,7 @@ use crate::queue::store::{Filter, Result, ResultFilter, Store};
 use crate::queue::task::{Task, TaskResult, TaskState};
 
 /// Most tasks that the queue file shows: every session that reads it pays for them.
-const MAX_TASKS: u32 = 500;
+const MAX_TASKS: u32 = 200;
 /// Most results that the results file shows.
 const MAX_RESULTS: u32 = 500;
 /// Most results that the archive shows.
