@@ -276,36 +276,23 @@ fn is_as_left(folder: &Folder, name: &str, shelf: &Shelf, seen: &SeenFile) -> bo
     is_there && super::is_trusted(seen) && seen.shelf.as_ref() == Some(shelf)
 }
 
-fn results_of(project: &Path, archived: bool, limit: u32, offset: u32) -> ResultFilter {
+fn results_of(project: &Path, archived: bool, limit: u32) -> ResultFilter {
     ResultFilter {
         project: Some(project.to_owned()),
         archived: Some(archived),
         limit,
-        offset,
         ..ResultFilter::default()
     }
 }
 
-/// Which results there are; their number is found by doubling and halving.
+/// Which results there are.
 fn shelf(store: &mut dyn Store, project: &Path, archived: bool) -> Result<Shelf> {
-    let mut nth = |nth: u32| -> Result<Option<TaskResult>> {
-        Ok(store.results(&results_of(project, archived, 1, nth))?.pop())
-    };
-    let Some(newest) = nth(0)? else {
+    let filter = results_of(project, archived, 1);
+    let Some(newest) = store.results(&filter)?.pop() else {
         return Ok(Shelf::default());
     };
-    let (mut low, mut high) = (1, 1_u32);
-    while high < u32::MAX && nth(high)?.is_some() {
-        low = high.saturating_add(1);
-        high = high.saturating_mul(2);
-    }
-    // There are at least `low`, and not more than `high`.
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if nth(middle)?.is_some() { low = middle + 1 } else { high = middle }
-    }
-    let newest = Some((newest.task_id.to_string(), newest.attempt));
-    Ok(Shelf { total: u64::from(low), newest })
+    let total = store.count_results(&filter)?;
+    Ok(Shelf { total, newest: Some((newest.task_id.to_string(), newest.attempt)) })
 }
 
 /// The newest results, of each task the last one, the newest last; and how many more
@@ -317,7 +304,7 @@ fn newest(
     archived: bool,
     limit: u32,
 ) -> Result<(Vec<TaskResult>, u64)> {
-    let mut results = store.results(&results_of(project, archived, limit, 0))?;
+    let mut results = store.results(&results_of(project, archived, limit))?;
     let found = results.len() as u64;
     let mut ids = HashSet::new();
     results.reverse();
