@@ -18,6 +18,7 @@ use crate::queue::dispatch::{Dispatcher, Plan, Tally, Told};
 use crate::queue::faces::Faces;
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Counts, Store as _};
+use crate::queue::task::{TaskId, TaskState};
 use crate::queue::worker;
 use crate::session::sweep;
 use crate::{show, signals, state_dir, text};
@@ -198,7 +199,7 @@ struct WarningLine<'a> {
 }
 
 #[derive(Serialize)]
-struct EndLine<'a> {
+struct EndLine {
     event: &'static str,
     ts: String,
     exit_code: u8,
@@ -207,7 +208,7 @@ struct EndLine<'a> {
     blocked: u64,
     cancelled: u64,
     left: u64,
-    not_done: &'a [String],
+    not_done: Vec<String>,
 }
 
 /// Nobody may read: that must neither end the night's work nor hold it up.
@@ -243,7 +244,8 @@ fn tell(out: &show::Lines, json: bool, told: Told) {
 }
 
 fn last_words(json: bool, code: u8, tally: &Tally) -> String {
-    let Tally { done, error, blocked, cancelled, left, named } = tally;
+    let Tally { done, error, blocked, cancelled, left, not_done } = tally;
+    let named = |(id, state): &(TaskId, TaskState)| format!("{id}: {}", state.as_str());
     if json {
         let line = EndLine {
             event: "queue_finished",
@@ -254,7 +256,7 @@ fn last_words(json: bool, code: u8, tally: &Tally) -> String {
             blocked: *blocked,
             cancelled: *cancelled,
             left: *left,
-            not_done: named,
+            not_done: not_done.iter().map(named).collect(),
         };
         return format!("{}\n", text::json(&line, false).unwrap_or_default());
     }
@@ -271,14 +273,10 @@ fn last_words(json: bool, code: u8, tally: &Tally) -> String {
         true => "queue: there was nothing to do\n".to_owned(),
         false => format!("queue: {} (exit code {code})\n", parts.join(", ")),
     };
-    for name in named {
-        out.push_str(&format!("  {name}; see `longhaul task show {}`\n", id_of(name)));
+    for task in not_done {
+        out.push_str(&format!("  {}; see `longhaul task show {}`\n", named(task), task.0));
     }
     out
-}
-
-fn id_of(named: &str) -> &str {
-    named.split_once(": ").map_or(named, |(id, _)| id)
 }
 
 #[derive(Serialize)]

@@ -17,8 +17,8 @@ impl Dispatcher {
                 TaskState::Cancelled => tally.cancelled += 1,
                 TaskState::Queued | TaskState::InProgress => tally.left += 1,
             }
-            if task.state != TaskState::Done && tally.named.len() < NAMED_MAX {
-                tally.named.push(format!("{id}: {}", task.state.as_str()));
+            if task.state != TaskState::Done && tally.not_done.len() < NAMED_MAX {
+                tally.not_done.push((id, task.state));
             }
         }
         Ok(tally)

@@ -23,7 +23,7 @@ use super::chain;
 use super::faces::Faces;
 use super::refusal::QueueError;
 use super::store::{Result, Store};
-use super::task::TaskId;
+use super::task::{TaskId, TaskState};
 use super::worker::{Command, Happened, Worker};
 use crate::clock::Timestamp;
 use crate::cycle::Outcome;
@@ -98,8 +98,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Went back to the queue, or are in progress still.
     pub left: u64,
-    /// Those that did not end done, by name, not all of them if many.
-    pub named: Vec<String>,
+    /// Those that did not end done, not all of them if many.
+    pub not_done: Vec<(TaskId, TaskState)>,
 }
 
 /// Works off a queue.
