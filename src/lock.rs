@@ -106,10 +106,7 @@ impl Denied {
     pub fn into_error(self, project: &Path) -> Error {
         match self {
             Denied::Held(holder) => {
-                let who = match holder {
-                    Some(h) => format!("process {}, since {}", h.pid, h.since.rfc3339()),
-                    None => "a process that left no name".into(),
-                };
+                let who = who(holder);
                 Error::new(
                     ErrorKind::Locked,
                     format!("another run holds the project {} ({who})", project.display()),
@@ -122,6 +119,14 @@ impl Denied {
                 e,
             ),
         }
+    }
+}
+
+/// The holder in words.
+pub fn who(holder: Option<Holder>) -> String {
+    match holder {
+        Some(h) => format!("process {}, since {}", h.pid, h.since.rfc3339()),
+        None => "a process that left no name".into(),
     }
 }
 

@@ -113,6 +113,16 @@ fn end_with(code: u8) -> ! {
     std::process::exit(i32::from(code))
 }
 
+/// For what lives as long as a night: one thread, and little memory held by the others.
+fn event_loop() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_stack_size(256 << 10)
+        .build()
+        .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))
+}
+
 fn perform(command: Command) -> Result<u8> {
     match command {
         Command::Init(args) => init::run(&args).map(|()| 0),

@@ -100,12 +100,7 @@ fn work(args: RunArgs) -> Result<u8> {
     let held = ProjectLock::take(&root.join(QUEUE_LOCK)).map_err(held_error)?;
     sweep::become_subreaper()?;
     let plan = plan(&args, &config, &project, &root)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .thread_stack_size(256 << 10)
-        .build()
-        .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))?;
+    let runtime = super::event_loop()?;
     let file = args.target.config.as_deref();
     let faces = Faces::new(&root, &project, file, &args.target.set);
     let json = args.json;
@@ -139,10 +134,7 @@ pub fn refuse_session() -> Result<()> {
 fn held_error(denied: Denied) -> Error {
     match denied {
         Denied::Held(holder) => {
-            let who = match holder {
-                Some(h) => format!("process {}, since {}", h.pid, h.since.rfc3339()),
-                None => "a process that left no name".into(),
-            };
+            let who = lock::who(holder);
             Error::new(ErrorKind::Locked, format!("the queue is being run already ({who})")).hint(
                 "what you add now is worked off by it; `longhaul queue status` shows how far it is",
             )

@@ -237,12 +237,7 @@ struct Ended {
 }
 
 fn supervise(begun: Begun, state: &Path, show: Show, is_cancelled: bool) -> Result<Ended> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .thread_stack_size(256 << 10)
-        .build()
-        .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))?;
+    let runtime = super::event_loop()?;
     let scratch = begun.setup.scratch.clone();
     let outcome = runtime.block_on(async {
         let signals = signals::take()
