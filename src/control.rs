@@ -34,7 +34,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 /// What can be asked of a live run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Where it stands.

@@ -10,7 +10,11 @@ use tokio::process::{Child, ChildStdout};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::control::{self, Request};
 use crate::error::{Error, Result};
+
+/// A thread that waits for an answer needs no more.
+const ASKING_STACK_BYTES: usize = 128 << 10;
 
 /// How a worker is started, but for its project and its run.
 #[derive(Debug, Clone)]
@@ -34,6 +38,15 @@ pub enum Happened {
         run_id: Uuid,
         /// Without its end.
         text: String,
+    },
+    /// A run answered, or did not.
+    Answered {
+        /// The run.
+        run_id: Uuid,
+        /// What it was asked.
+        request: Request,
+        /// What it said; `None`: it does not listen, or refuses.
+        answer: Option<String>,
     },
     /// The process is gone, and all its lines were told.
     Ended {
@@ -94,6 +107,21 @@ impl Worker {
         let output = child.stdout.take();
         tokio::spawn(follow(child, output, run_id, tell));
         Ok(Self { project: project.to_owned(), pid: id, handle })
+    }
+
+    /// Asks its run, which keeps its socket in `state`, and tells the answer: one that is
+    /// stopped holds nobody up. False if there is no thread to be had.
+    pub fn ask(
+        run_id: Uuid,
+        state: PathBuf,
+        request: Request,
+        tell: mpsc::UnboundedSender<Happened>,
+    ) -> bool {
+        let ask = move || {
+            let answer = control::ask(&state, request).ok().flatten();
+            let _ = tell.send(Happened::Answered { run_id, request, answer });
+        };
+        std::thread::Builder::new().stack_size(ASKING_STACK_BYTES).spawn(ask).is_ok()
     }
 
     /// Sends it a signal; nothing happens if it is gone.

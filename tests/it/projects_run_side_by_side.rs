@@ -2,11 +2,10 @@
 
 use longhaul::clock::Timestamp;
 use longhaul::demo::api::{Gate, Reply, Request};
-use longhaul::queue::{Store as _, TaskId, TaskState};
-use rustix::process::Signal;
-use serde_json::json;
+use longhaul::queue::{Store as _, TaskState};
+use serde_json::{Value, json};
 
-use super::support::{Lab, NIGHT, task_of, ticks_at_once};
+use super::support::{Lab, NIGHT, task_of, ticks_at_once, unix_ms};
 
 #[test]
 fn two_projects_at_once_and_never_two_tasks_of_one() {
@@ -42,49 +41,66 @@ fn two_projects_at_once_and_never_two_tasks_of_one() {
     assert_eq!(lab.alive(), []);
 }
 
-/// One login: what one run waits for holds the others back too.
+/// One login: what one run waits for holds the others back too, and no longer.
 #[test]
-fn a_usage_limit_that_one_run_meets_pauses_all() {
-    let reset_s = Timestamp::now().unix_ms / 1_000 + 600;
-    let gate = Gate::new();
-    let held = gate.clone();
+fn a_usage_limit_that_one_run_meets_pauses_all_until_it_is_reset() {
+    let reset_s = Timestamp::now().unix_ms / 1_000 + 25;
+    let (ends, goes_on) = (Gate::new(), Gate::new());
+    let (held, held_longer) = (ends.clone(), goes_on.clone());
     let mut lab = Lab::new(move |request: &Request| -> Reply {
         let reply = ticks_at_once(request);
         let is_limited = Timestamp::now().unix_ms / 1_000 < reset_s;
         match task_of(request).as_str() {
             "a1" if !request.side && is_limited => Reply::usage_limit("five_hour", reset_s),
             "b1" if !request.side => reply.behind(&held),
+            "c1" if !request.side => reply.behind(&held_longer),
             _ => reply,
         }
     });
     lab.set_env("ANTHROPIC_API_KEY", "");
     lab.set_env("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-made-up-for-the-tests");
-    let other = lab.another_project("other");
-    for (id, project) in [("a1", &lab.project()), ("b1", &other), ("b2", &other)] {
+    // Otherwise the CLI tries on by itself, less and less often.
+    let settings = r#"{"autoContinueAtUsageLimit": false}"#;
+    std::fs::write(lab.home.config_dir().join("settings.json"), settings).unwrap();
+    let (b, c) = (lab.another_project("b"), lab.another_project("c"));
+    for (id, project) in [("a1", &lab.project()), ("b1", &b), ("b2", &b), ("c1", &c)] {
         lab.add(json!({"id": id, "description": "Do it", "project": project}));
     }
-    let run = lab.queue_run(&["--set", "queue.parallel=2"]).patient(NIGHT);
-    let waiting = run.wait_event("waiting");
-    let paused = run.wait_event_where("the other run's pause", |events| {
-        let paused = |e: &&serde_json::Value| {
-            e["event"] == "obeyed" && e["text"].as_str().is_some_and(|t| t.starts_with("paused"))
-        };
-        events.iter().find(paused).cloned()
+    let run = lab.queue_run(&["--set", "queue.parallel=3"]).patient(NIGHT);
+    run.wait_event("waiting");
+    for id in ["b1", "c1"] {
+        run.wait_event_where("the pause of the other runs", |events| {
+            obeyed(events, id, "paused").then_some(())
+        });
+    }
+    // The project of the one is free then, and nothing is begun there; the other is at
+    // work still when the limit is over.
+    ends.open();
+    run.wait_event_where("the run that goes on", |events| {
+        obeyed(events, "c1", "resumed").then_some(())
     });
-    assert_ne!(paused["run_id"], waiting["run_id"]);
-    gate.open();
-    run.wait_event_where("the end of the task that was at work", |events| {
-        events.iter().any(|e| e["event"] == "task_finished" && e["task_id"] == "b1").then_some(())
-    });
-    // Its project is free, and the limit holds for a while.
-    run.wait_event("queue_warning");
-    assert_eq!(state(&lab, "b2"), TaskState::Queued);
-    run.signal(Signal::TERM);
-    run.signal(Signal::TERM);
-    assert_eq!(run.finished().code(), 143);
-    assert_eq!(state(&lab, "a1"), TaskState::Queued, "it goes back, with what it cost");
+    goes_on.open();
+    let run = run.finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    let is_b2 = |e: &&Value| e["event"] == "task_started" && e["task_id"] == "b2";
+    let begun = run.events.iter().find(is_b2).unwrap();
+    assert!(unix_ms(&begun["ts"]) >= reset_s * 1_000, "{}", run.dump());
+    assert!(!obeyed(&run.events, "a1", "paused"), "it waits by itself");
+    for id in ["a1", "b1", "b2", "c1"] {
+        assert_eq!(lab.result(id).status, TaskState::Done, "{id}");
+    }
+    assert_eq!(run.count("queue_warning"), 1, "one limit is told once: {}", run.dump());
+    assert_eq!(lab.alive(), []);
 }
 
-fn state(lab: &Lab, id: &str) -> TaskState {
-    lab.store().task(&TaskId::parse(id).unwrap()).unwrap().unwrap().state
+/// Has the run that has this task in hand done what it was told?
+fn obeyed(events: &[Value], task_id: &str, word: &str) -> bool {
+    let is_start = |e: &&Value| e["event"] == "task_started" && e["task_id"] == task_id;
+    let Some(start) = events.iter().find(is_start) else { return false };
+    let is_so = |e: &Value| {
+        e["event"] == "obeyed"
+            && e["run_id"] == start["run_id"]
+            && e["text"].as_str().is_some_and(|text| text.starts_with(word))
+    };
+    events.iter().any(is_so)
 }

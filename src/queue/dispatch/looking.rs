@@ -1,30 +1,30 @@
 //! What others changed, looked at once a second: the files, cancelled tasks, a usage
 //! limit that one run waits for.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use uuid::Uuid;
 
-use super::{Dispatcher, LOOK_MS, SAME_LIMIT_MS};
+use super::limit::Stand;
+use super::{Dispatcher, LOOK_MS};
 use crate::clock::Timestamp;
-use crate::control;
 use crate::control::Request;
 use crate::queue::store::Result;
 use crate::queue::task::Task;
+use crate::queue::worker::Worker;
 use crate::report::status::StatusView;
 use crate::session::sweep;
 use crate::state_dir::ProjectState;
 
 impl Dispatcher {
-    /// What others changed: a task was cancelled, a run waits for a limit.
-    pub(super) fn look(&mut self) -> Result<()> {
+    /// What others changed: a task was cancelled, a run waits for a limit. False if it is
+    /// not yet time to look again.
+    pub(super) fn look(&mut self) -> Result<bool> {
         self.book()?;
         let now = Timestamp::now();
-        if now.boot_ms.saturating_sub(self.looked_ms) < LOOK_MS {
-            return Ok(());
+        let is_due = |at: u64| now.boot_ms.saturating_sub(at) >= LOOK_MS;
+        if !self.looked_ms.is_none_or(is_due) {
+            return Ok(false);
         }
-        self.looked_ms = now.boot_ms;
+        self.looked_ms = Some(now.boot_ms);
         if now.boot_ms < self.orphans_until_ms {
             let own: Vec<u32> = self.workers.values().map(|worker| worker.pid).collect();
             let swept = sweep::end_orphans(&own);
@@ -38,9 +38,9 @@ impl Dispatcher {
             self.end_cancelled()?;
         }
         if self.plan.parallel > 1 {
-            self.share_limit(now);
+            self.ask_all();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The files of the projects.
@@ -55,63 +55,70 @@ impl Dispatcher {
 
     pub(super) fn end_cancelled(&mut self) -> Result<()> {
         for task in self.store.in_progress()? {
-            let Task { is_cancelling: true, run_id: Some(run_id), project, .. } = task else {
+            let Task { is_cancelling: true, run_id: Some(run_id), .. } = task else {
                 continue;
             };
-            if self.workers.contains_key(&run_id) && self.cancelled.insert(run_id) {
-                // One that does not listen yet is asked again at the next look.
-                if !self.ask(&project, Request::CancelTask) {
-                    self.cancelled.remove(&run_id);
-                    self.version = None;
-                }
+            if self.cancelled.insert(run_id) {
+                self.ask(run_id, Request::CancelTask);
             }
         }
         Ok(())
     }
 
-    fn ask(&self, project: &Path, request: Request) -> bool {
-        let folder = ProjectState::dir_of(&self.plan.state_root, project);
-        matches!(control::ask(&folder, request), Ok(Some(_)))
+    /// Asks the runs where they stand: what one waits for, the others would run into.
+    fn ask_all(&mut self) {
+        let run_ids: Vec<Uuid> = self.workers.keys().copied().collect();
+        for run_id in run_ids {
+            self.ask(run_id, Request::Status);
+        }
     }
 
-    /// All runs share one login: what one waits for, the others would run into.
-    fn share_limit(&mut self, now: Timestamp) {
-        let mut until_unix_ms = self.limit.until_unix_ms;
-        let mut waits_itself = BTreeSet::new();
-        let mut by_person = BTreeSet::new();
-        for (run_id, worker) in &self.workers {
-            let folder = ProjectState::dir_of(&self.plan.state_root, &worker.project);
-            let Ok(Some(answer)) = control::ask(&folder, Request::Status) else { continue };
-            let Ok(view) = serde_json::from_str::<StatusView>(&answer) else { continue };
-            if view.paused {
-                by_person.insert(*run_id);
-            }
-            if let Some(wait) = view.standstill.waiting {
-                waits_itself.insert(*run_id);
-                until_unix_ms = until_unix_ms.max(wait.until.unix_ms);
-            }
+    /// Asks a run, unless it was asked that already and has not answered.
+    fn ask(&mut self, run_id: Uuid, request: Request) {
+        let Some(worker) = self.workers.get(&run_id) else { return };
+        if self.asked.contains(&(run_id, request)) {
+            return;
         }
-        if until_unix_ms > self.limit.until_unix_ms.saturating_add(SAME_LIMIT_MS) {
+        let state = ProjectState::dir_of(&self.plan.state_root, &worker.project);
+        if Worker::ask(run_id, state, request, self.tell.clone()) {
+            self.asked.insert((run_id, request));
+        } else {
+            self.on_answer(run_id, request, None);
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, run_id: Uuid, request: Request, answer: Option<String>) {
+        self.asked.remove(&(run_id, request));
+        if !self.workers.contains_key(&run_id) {
+            return;
+        }
+        match (request, answer) {
+            (Request::Status, Some(answer)) => {
+                if let Ok(view) = serde_json::from_str::<StatusView>(&answer) {
+                    self.on_status(run_id, Stand::from(&view));
+                }
+            }
+            (Request::Pause | Request::Resume, Some(_)) => self.limit.obeyed(run_id, request),
+            // One that does not listen yet is asked again at the next look.
+            (Request::CancelTask, None) => {
+                self.cancelled.remove(&run_id);
+                self.version = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_status(&mut self, run_id: Uuid, stand: Stand) {
+        let now = Timestamp::now();
+        if self.limit.hear(run_id, stand)
+            && let Some(until_unix_ms) = self.limit.until(now.unix_ms)
+        {
             let at = crate::text::local(until_unix_ms, &jiff::tz::TimeZone::system(), "%a %H:%M");
             let text = format!("a usage limit holds until {at}: nothing is begun, all runs pause");
             self.warn(None, text);
         }
-        self.limit.until_unix_ms = until_unix_ms;
-        let holds = until_unix_ms > now.unix_ms;
-        let ids: Vec<(Uuid, PathBuf)> =
-            self.workers.iter().map(|(id, w)| (*id, w.project.clone())).collect();
-        for (run_id, project) in ids {
-            let is_paused = self.limit.paused.contains(&run_id);
-            if holds
-                && !is_paused
-                && !waits_itself.contains(&run_id)
-                && !by_person.contains(&run_id)
-                && self.ask(&project, Request::Pause)
-            {
-                self.limit.paused.insert(run_id);
-            } else if !holds && is_paused && self.ask(&project, Request::Resume) {
-                self.limit.paused.remove(&run_id);
-            }
+        if let Some(request) = self.limit.request(run_id, stand, now.unix_ms) {
+            self.ask(run_id, request);
         }
     }
 }

@@ -7,10 +7,11 @@
 //! on their telling it anything.
 //!
 //! Here: what is begun, and what happens. `booking`: what the end of a worker means.
-//! `looking`: what others changed. `ending`: the tally and the exit code.
+//! `looking`: what others changed. `limit`: a usage limit, shared by all. `ending`: the tally and the exit code.
 
 mod booking;
 mod ending;
+mod limit;
 mod looking;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::limit::Limit;
 use super::chain;
 use super::faces::Faces;
 use super::refusal::QueueError;
@@ -26,6 +28,7 @@ use super::store::{Result, Store};
 use super::task::{TaskId, TaskState};
 use super::worker::{Command, Happened, Worker};
 use crate::clock::Timestamp;
+use crate::control::Request;
 use crate::cycle::Outcome;
 use crate::cycle::state::Budget;
 
@@ -35,8 +38,6 @@ const LOOK_MS: u64 = 1_000;
 const STARTS_MAX: u32 = 3;
 /// With `--watch`, a project whose run could not begin is tried again after this.
 const REFUSED_AGAIN_MS: u64 = 60_000;
-/// What a limit is told of by the screen, and then by its row, may differ by this.
-const SAME_LIMIT_MS: i64 = 120_000;
 /// A keeper whose worker died has ended everything within this time.
 const ORPHANS_MS: u64 = 30_000;
 /// Tasks that failed here are named at the end, so many at most.
@@ -130,7 +131,10 @@ pub struct Dispatcher {
     /// Runs that were told to end because their task was cancelled.
     cancelled: BTreeSet<Uuid>,
     limit: Limit,
-    looked_ms: u64,
+    /// Questions that runs have not answered yet.
+    asked: BTreeSet<(Uuid, Request)>,
+    /// When others' changes were looked for last (boot clock); `None`: it is time.
+    looked_ms: Option<u64>,
     /// Until then (boot clock) something may fall to this process from a worker that was
     /// killed.
     orphans_until_ms: u64,
@@ -140,13 +144,6 @@ pub struct Dispatcher {
     unbooked: Vec<(Uuid, PathBuf, Option<u8>)>,
     /// What the store said last, while it fails.
     trouble: Option<String>,
-}
-
-/// A usage limit that one run waits for, and the runs that wait because of it.
-#[derive(Debug, Default)]
-struct Limit {
-    until_unix_ms: i64,
-    paused: BTreeSet<Uuid>,
 }
 
 impl Dispatcher {
@@ -177,7 +174,8 @@ impl Dispatcher {
             taken: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             limit: Limit::default(),
-            looked_ms: 0,
+            asked: BTreeSet::new(),
+            looked_ms: None,
             orphans_until_ms: 0,
             version: None,
             over_budget: false,
@@ -198,10 +196,11 @@ impl Dispatcher {
         self.sync()?;
         self.take_up()?;
         loop {
-            let looked = self.look();
-            self.bear(looked)?;
-            let filled = self.fill();
-            self.bear(filled)?;
+            let done = self.look().and_then(|has_looked| match has_looked {
+                true => self.fill(),
+                false => Ok(()),
+            });
+            self.bear(done)?;
             if self.workers.is_empty() && self.is_through() {
                 // What was written into a file just now is still of this queue.
                 self.sync()?;
@@ -244,7 +243,7 @@ impl Dispatcher {
     /// Nothing more will be begun.
     fn is_through(&self) -> bool {
         let is_stopped = self.signals.0 > 0 || self.halted.is_some();
-        let waits = self.limit.until_unix_ms > Timestamp::now().unix_ms;
+        let waits = self.limit.until(Timestamp::now().unix_ms).is_some();
         let is_left_alone = |(_, project): &(Uuid, PathBuf)| self.aside.contains_key(project);
         let waits = waits || !self.unbooked.is_empty();
         is_stopped || (self.cut_off.iter().all(is_left_alone) && !self.plan.watch && !waits)
@@ -302,7 +301,7 @@ impl Dispatcher {
             return Ok(false);
         }
         let now = Timestamp::now();
-        if self.limit.until_unix_ms > now.unix_ms {
+        if self.limit.until(now.unix_ms).is_some() {
             return Ok(false);
         }
         let spent_usd = self.store.spent_since(now.unix_ms - chain::DAY_MS)?;
@@ -363,10 +362,13 @@ impl Dispatcher {
             }
             Happened::Ended { run_id, code } => {
                 let Some(worker) = self.workers.remove(&run_id) else { return };
-                self.limit.paused.remove(&run_id);
+                self.limit.ended(run_id);
                 self.cancelled.remove(&run_id);
                 self.unbooked.push((run_id, worker.project, Some(code)));
-                self.looked_ms = 0;
+                self.looked_ms = None;
+            }
+            Happened::Answered { run_id, request, answer } => {
+                self.on_answer(run_id, request, answer);
             }
         }
     }
