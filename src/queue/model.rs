@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::outcome;
-use super::refusal::{Code, Refusal};
-use super::store::{Change, Counts, Filter, Result, ResultFilter, Spell, SpellEnd, Store};
+use super::refusal::{Code, QueueError, Refusal};
+use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, SpellEnd, Store};
 use super::task::{BatchId, NewTask, Task, TaskId, TaskResult, TaskState};
 
 #[derive(Debug, Clone)]
@@ -270,7 +270,41 @@ impl Model {
 }
 
 impl Store for Model {
-    fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+    fn add_each(
+        &mut self,
+        now_unix_ms: i64,
+        tasks: Vec<NewTask>,
+        keep: Keep,
+    ) -> Result<Vec<Result<Task, Refusal>>> {
+        let before = self.clone();
+        let mut answers: Vec<Option<Result<Task, Refusal>>> = vec![None; tasks.len()];
+        // The first of those that wait for nothing open, time and again.
+        let waits_for_open = |place: usize, answers: &[Option<_>]| {
+            tasks[place].after.iter().any(|id| {
+                let named = tasks.iter().position(|task| task.id.as_ref() == Some(id));
+                named.is_some_and(|named| named != place && answers[named].is_none())
+            })
+        };
+        while let Some(place) = (0..tasks.len())
+            .find(|&place| answers[place].is_none() && !waits_for_open(place, &answers))
+        {
+            answers[place] = Some(match self.add(now_unix_ms, vec![tasks[place].clone()]) {
+                Ok(mut added) => Ok(added.remove(0)),
+                Err(QueueError::Refused(refusal)) => Err(refusal),
+                Err(failed) => return Err(failed),
+            });
+        }
+        if keep == Keep::Nothing {
+            *self = before;
+        }
+        let circular = || Err(Refusal::new(Code::DependencyCycle, ""));
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(circular)).collect())
+    }
+
+    fn add_all(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>, keep: Keep) -> Result<Vec<Task>> {
+        if keep == Keep::Nothing {
+            return self.clone().add(now_unix_ms, tasks);
+        }
         self.write(|model| {
             let first = model.tasks.len();
             for (n, new) in tasks.iter().enumerate() {
@@ -576,6 +610,20 @@ impl Store for Model {
         Ok(found)
     }
 
+    fn recent(&mut self, limit: u32) -> Result<Vec<Task>> {
+        Ok(self.tasks.iter().rev().take(limit as usize).map(|entry| entry.task.clone()).collect())
+    }
+
+    fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
+        let all = Filter { limit: u32::MAX, offset: 0, ..filter.clone() };
+        Ok(self.list(&all)?.len() as u64)
+    }
+
+    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {
+        let all = ResultFilter { limit: u32::MAX, offset: 0, ..filter.clone() };
+        Ok(self.results(&all)?.len() as u64)
+    }
+
     fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
         let mut newer: BTreeMap<PathBuf, u32> = BTreeMap::new();
         let mut moved = 0;
@@ -595,6 +643,10 @@ impl Store for Model {
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64> {
         let since = self.spells.iter().filter(|spell| spell.ended_unix_ms >= since_unix_ms);
         Ok(since.fold(0.0, |sum, spell| sum + spell.cost_usd))
+    }
+
+    fn id(&mut self) -> Result<Uuid> {
+        Ok(Uuid::nil())
     }
 
     fn version(&mut self) -> Result<u64> {

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::refusal::QueueError;
+use super::refusal::{QueueError, Refusal};
 use super::task::{
     BatchId, NewTask, Priority, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens,
     VerifyResult,
@@ -47,7 +47,22 @@ pub trait Store: Send {
     /// # Errors
     /// `task_exists`, `unknown_dependency`, `dependency_cycle`, `batch_project`; each
     /// says which of the tasks it means ([`super::Refusal::index`]).
-    fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>>;
+    fn add_all(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>, keep: Keep) -> Result<Vec<Task>>;
+
+    /// Accepts what can be had of these tasks, and says of each of the others why it
+    /// cannot. They are taken in the given order, but one that waits for a later one is
+    /// taken after that. The answers are in the given order.
+    fn add_each(
+        &mut self,
+        now_unix_ms: i64,
+        tasks: Vec<NewTask>,
+        keep: Keep,
+    ) -> Result<Vec<Result<Task, Refusal>>>;
+
+    /// [`Store::add_all`], and they stay.
+    fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+        self.add_all(now_unix_ms, tasks, Keep::Tasks)
+    }
 
     /// One task.
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>>;
@@ -121,24 +136,13 @@ pub trait Store: Send {
     fn results(&mut self, filter: &ResultFilter) -> Result<Vec<TaskResult>>;
 
     /// The tasks accepted last, the newest first.
-    fn recent(&mut self, limit: u32) -> Result<Vec<Task>> {
-        let mut tasks = self.list(&Filter { limit: u32::MAX, ..Filter::default() })?;
-        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.seq));
-        tasks.truncate(limit as usize);
-        Ok(tasks)
-    }
+    fn recent(&mut self, limit: u32) -> Result<Vec<Task>>;
 
     /// How many tasks satisfy the filter, its limit and offset aside.
-    fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
-        let all = Filter { limit: u32::MAX, offset: 0, ..filter.clone() };
-        Ok(self.list(&all)?.len() as u64)
-    }
+    fn count_tasks(&mut self, filter: &Filter) -> Result<u64>;
 
     /// How many results satisfy the filter, its limit and offset aside.
-    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {
-        let all = ResultFilter { limit: u32::MAX, offset: 0, ..filter.clone() };
-        Ok(self.results(&all)?.len() as u64)
-    }
+    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64>;
 
     /// Moves results that ended before `before_unix_ms` to the archive, but for the
     /// newest `keep_recent` of each project. Gives how many were moved.
@@ -147,8 +151,20 @@ pub trait Store: Send {
     /// Dollars that all results and spells that ended since then cost.
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;
 
+    /// Which queue this is: no other has that id.
+    fn id(&mut self) -> Result<Uuid>;
+
     /// A number that is another one after each change by whoever.
     fn version(&mut self) -> Result<u64>;
+}
+
+/// What stays of an attempt to add tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The tasks that were accepted.
+    Tasks,
+    /// Nothing: somebody wants to know what would happen.
+    Nothing,
 }
 
 /// Which tasks.

@@ -15,7 +15,8 @@ use crate::cli::target::TargetArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::files::import::{self, Bad, Plan};
 use crate::queue::refusal::QueueError;
-use crate::queue::{Code, Refusal, SqliteStore, Store, TaskId};
+use crate::queue::store::Keep;
+use crate::queue::{Code, Refusal, SqliteStore, Store, Task, TaskId};
 use crate::text;
 
 /// Faults that are named one by one.
@@ -69,18 +70,19 @@ pub fn import(args: &ImportArgs) -> Result<()> {
     let bytes = read(&args.file)?;
     let mut plan = import::read(&bytes, &project, args.rename)
         .map_err(|refusal| usage(refusal.of(args.file.display())).hint("nothing was imported"))?;
-    let mut store = if args.dry_run { open_existing()? } else { Some(open()?) };
-    if let Some(store) = &mut store {
-        leave_out_known(store, &mut plan)?;
-    }
+    let mut store = match args.dry_run {
+        true => match open_existing()? {
+            Some(store) => store,
+            None => SqliteStore::of_nobody(&project)?,
+        },
+        false => open()?,
+    };
+    leave_out_known(&mut store, &mut plan)?;
     if !args.skip_bad && !plan.bad.is_empty() {
         return Err(refused(&plan.bad));
     }
-    let imported = match store {
-        Some(store) if !args.dry_run => add(store, &mut plan, args.skip_bad)?,
-        // Made up when they are added.
-        _ => plan.tasks.iter().map(|task| name(task.id.as_ref())).collect(),
-    };
+    let keep = if args.dry_run { Keep::Nothing } else { Keep::Tasks };
+    let imported = add(&mut store, &mut plan, args.skip_bad, keep)?;
     if args.json {
         return print_json(&answer(plan, imported, args.dry_run));
     }
@@ -135,43 +137,27 @@ fn leave_out_known(store: &mut SqliteStore, plan: &mut Plan) -> Result<()> {
 }
 
 /// Adds the tasks: all or none, or as many as can be had. Gives their ids.
-fn add(mut store: SqliteStore, plan: &mut Plan, skip_bad: bool) -> Result<Vec<String>> {
-    let mut waiting = std::mem::take(&mut plan.tasks);
-    let ids = |tasks: Vec<crate::queue::Task>| -> Vec<String> {
-        tasks.into_iter().map(|task| task.id.to_string()).collect()
-    };
-    if waiting.is_empty() {
-        return Ok(Vec::new());
-    }
-    let refusal = match store.add(now_unix_ms(), waiting.clone()) {
-        Ok(added) => return Ok(ids(added)),
-        Err(QueueError::Refused(refusal)) => refusal,
-        Err(QueueError::Failed(err)) => return Err(err),
-    };
+fn add(store: &mut dyn Store, plan: &mut Plan, skip_bad: bool, keep: Keep) -> Result<Vec<String>> {
+    let tasks = std::mem::take(&mut plan.tasks);
+    let id_of = |task: &Task| task.id.to_string();
     if !skip_bad {
-        return Err(usage(refusal).hint("nothing was imported; --skip-bad imports the rest"));
-    }
-    // One by one; those that wait for others come into their turn after them.
-    let mut added = Vec::new();
-    loop {
-        let before = added.len();
-        let (mut again, mut refused) = (Vec::new(), Vec::new());
-        for task in std::mem::take(&mut waiting) {
-            match store.add(now_unix_ms(), vec![task.clone()]) {
-                Ok(tasks) => added.extend(ids(tasks)),
-                Err(QueueError::Refused(refusal)) => {
-                    refused.push(Bad { which: name(task.id.as_ref()), refusal });
-                    again.push(task);
-                }
-                Err(QueueError::Failed(err)) => return Err(err),
+        return match store.add_all(now_unix_ms(), tasks, keep) {
+            Ok(added) => Ok(added.iter().map(id_of).collect()),
+            Err(QueueError::Refused(refusal)) => {
+                Err(usage(refusal).hint("nothing was imported; --skip-bad imports the rest"))
             }
-        }
-        if again.is_empty() || added.len() == before {
-            plan.bad.extend(refused);
-            return Ok(added);
-        }
-        waiting = again;
+            Err(QueueError::Failed(err)) => Err(err),
+        };
     }
+    let names: Vec<String> = tasks.iter().map(|task| name(task.id.as_ref())).collect();
+    let mut added = Vec::new();
+    for (answer, which) in store.add_each(now_unix_ms(), tasks, keep)?.into_iter().zip(names) {
+        match answer {
+            Ok(task) => added.push(id_of(&task)),
+            Err(refusal) => plan.bad.push(Bad { which, refusal }),
+        }
+    }
+    Ok(added)
 }
 
 fn refused(bad: &[Bad]) -> Error {
@@ -262,13 +248,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (state_root, project) = (dir.path().join("state"), dir.path().join("project"));
         std::fs::create_dir(&project).unwrap();
-        let open = || SqliteStore::open(&state_root).unwrap();
-        let mut store = open();
-        let err = add(open(), &mut plan(file, &project), false).unwrap_err();
+        let mut store = SqliteStore::open(&state_root).unwrap();
+        let err = add(&mut store, &mut plan(file, &project), false, Keep::Tasks).unwrap_err();
         assert!(err.render().contains("nothing was imported"), "{}", err.render());
         assert_eq!(store.counts(None).unwrap().queued, 0);
+        let ids = ["a", "c", "d"].map(str::to_owned).to_vec();
         let mut skipping = plan(file, &project);
-        assert_eq!(add(open(), &mut skipping, true).unwrap(), ["a", "d", "c"]);
+        let added = add(&mut store, &mut skipping, true, Keep::Nothing).unwrap();
+        assert_eq!((added, store.counts(None).unwrap().queued), (ids.clone(), 0));
+        let mut skipping = plan(file, &project);
+        assert_eq!(add(&mut store, &mut skipping, true, Keep::Tasks).unwrap(), ids);
         let bad: Vec<&str> = skipping.bad.iter().map(|bad| bad.which.as_str()).collect();
         assert_eq!(bad, ["z", "b"]);
         let mut known = plan(file, &project);

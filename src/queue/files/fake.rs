@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::queue::refusal::{Code, Refusal};
-use crate::queue::store::{Change, Counts, Filter, Result, ResultFilter, Spell, Store};
+use crate::queue::refusal::{Code, QueueError, Refusal};
+use crate::queue::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
 use crate::queue::task::{NewTask, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens};
 
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,7 @@ pub(super) struct Fake {
     /// With the time each ended at and whether it was archived.
     pub(super) results: Vec<(TaskResult, i64, bool)>,
     version: u64,
+    pub(super) id: Uuid,
     /// Calls until one fails.
     pub(super) fuse: Option<u32>,
     /// Every id that was accepted, as often as it was.
@@ -99,7 +100,22 @@ pub(super) fn result_of(task: &Task, unix_ms: i64) -> TaskResult {
 }
 
 impl Store for Fake {
-    fn add(&mut self, now: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+    fn add_each(
+        &mut self,
+        now: i64,
+        tasks: Vec<NewTask>,
+        keep: Keep,
+    ) -> Result<Vec<Result<Task, Refusal>>> {
+        let one_by_one = tasks.into_iter().map(|task| match self.add_all(now, vec![task], keep) {
+            Ok(mut added) => Ok(Ok(added.remove(0))),
+            Err(QueueError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(failed) => Err(failed),
+        });
+        one_by_one.collect()
+    }
+
+    fn add_all(&mut self, now: i64, tasks: Vec<NewTask>, keep: Keep) -> Result<Vec<Task>> {
+        assert_eq!(keep, Keep::Tasks, "the files rehearse nothing");
         self.tick()?;
         for (nth, task) in tasks.iter().enumerate() {
             let id = task.id.as_ref().unwrap();
@@ -275,6 +291,19 @@ impl Store for Fake {
         Ok(results)
     }
 
+    fn recent(&mut self, _: u32) -> Result<Vec<Task>> {
+        unimplemented!("the files ask for the list")
+    }
+
+    fn count_tasks(&mut self, _: &Filter) -> Result<u64> {
+        unimplemented!("the files ask for the counts")
+    }
+
+    fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {
+        let all = ResultFilter { limit: u32::MAX, offset: 0, ..filter.clone() };
+        Ok(self.results(&all)?.len() as u64)
+    }
+
     fn archive(&mut self, before: i64, keep_recent: u32) -> Result<u64> {
         self.tick()?;
         self.change();
@@ -290,6 +319,10 @@ impl Store for Fake {
 
     fn spent_since(&mut self, _: i64) -> Result<f64> {
         Ok(0.0)
+    }
+
+    fn id(&mut self) -> Result<Uuid> {
+        Ok(self.id)
     }
 
     fn version(&mut self) -> Result<u64> {

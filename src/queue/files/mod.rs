@@ -35,6 +35,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
 use crate::devdocs::read::ReadProblem;
 use crate::error::Error;
@@ -121,6 +123,8 @@ pub struct Synced {
     pub put_aside: Vec<PathBuf>,
     /// Was any of the files written?
     pub has_written: bool,
+    /// The files are another queue's, and were left to it.
+    pub is_foreign: bool,
     /// The queue file may be half written: look again.
     pub is_unsettled: bool,
 }
@@ -146,7 +150,8 @@ pub fn sync(
         synced.problems.push("the queue's files are held by another process for too long");
         return Ok(synced);
     };
-    let mut sync = Sync { store, place, now_unix_ms, patience, memory, synced };
+    let queue_id = store.id()?;
+    let mut sync = Sync { store, queue_id, place, now_unix_ms, patience, memory, synced };
     sync.run()?;
     sync.memory.save()?;
     Ok(sync.synced)
@@ -154,6 +159,7 @@ pub fn sync(
 
 struct Sync<'a> {
     store: &'a mut dyn Store,
+    queue_id: Uuid,
     place: Place<'a>,
     now_unix_ms: i64,
     patience: Patience,
@@ -201,7 +207,7 @@ impl Sync<'_> {
             return Ok(());
         }
         is_whole &= self.queue_file(folder)?;
-        if self.synced.is_unsettled {
+        if self.synced.is_unsettled || self.synced.is_foreign {
             return Ok(());
         }
         // Asked before anything is read: what changes meanwhile is shown next time.
@@ -228,6 +234,10 @@ impl Sync<'_> {
                     return Ok(false);
                 }
                 take::Taken::Again => continue,
+                take::Taken::Foreign => {
+                    self.synced.is_foreign = true;
+                    return Ok(false);
+                }
                 take::Taken::Failed => return Ok(false),
             }
             match self.show_queue(folder, file.as_ref())? {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::queue::draft;
 use crate::queue::task::{Priority, Task, TaskResult};
@@ -99,17 +100,18 @@ pub(super) fn render<T: Serialize>(file: &T) -> Vec<u8> {
     bytes
 }
 
-/// The queue file.
-pub(super) fn queue_file(tasks: &[Task], omitted: u64, revision: u64) -> Vec<u8> {
+/// The queue file, of the queue of that id.
+pub(super) fn queue_file(tasks: &[Task], omitted: u64, revision: u64, queue_id: Uuid) -> Vec<u8> {
     #[derive(Serialize)]
     struct File<'a> {
         tasks: Ordered<'a, Entry<'a>>,
         #[serde(skip_serializing_if = "is_zero")]
         omitted: u64,
         revision: u64,
+        queue_id: Uuid,
     }
     let entries: Vec<_> = tasks.iter().map(|t| (t.id.to_string(), Entry::of(t))).collect();
-    render(&File { tasks: Ordered(&entries), omitted, revision })
+    render(&File { tasks: Ordered(&entries), omitted, revision, queue_id })
 }
 
 fn by_id(results: &[TaskResult]) -> Vec<(String, &TaskResult)> {
@@ -159,6 +161,8 @@ pub(super) fn bytes_of<T: Serialize>(value: &T) -> usize {
 pub(super) struct Theirs {
     /// Which version of the file they began with, if they kept that.
     pub(super) revision: Option<u64>,
+    /// Whose file they began with, if they kept that.
+    pub(super) queue_id: Option<Uuid>,
     /// In the order of the file; an id may come twice.
     pub(super) entries: Vec<(String, Box<RawValue>)>,
     /// What stands beside `tasks` and means nothing.
@@ -179,7 +183,8 @@ impl Theirs {
         let Some(Entries(entries)) = file.tasks else {
             return Err("it has no \"tasks\"".into());
         };
-        Ok(Self { revision: file.revision, entries, unknown: file.unknown })
+        let TopLevel { revision, queue_id, unknown, .. } = file;
+        Ok(Self { revision, queue_id, entries, unknown })
     }
 }
 
@@ -187,6 +192,7 @@ impl Theirs {
 struct TopLevel {
     tasks: Option<Entries<MAX_ENTRIES>>,
     revision: Option<u64>,
+    queue_id: Option<Uuid>,
     unknown: Vec<(String, Box<RawValue>)>,
 }
 
@@ -211,6 +217,10 @@ impl<'de> Deserialize<'de> for TopLevel {
                         "revision" => {
                             let raw: Box<RawValue> = map.next_value()?;
                             file.revision = raw.get().parse().ok();
+                        }
+                        "queue_id" => {
+                            let raw: Box<RawValue> = map.next_value()?;
+                            file.queue_id = serde_json::from_str(raw.get()).ok();
                         }
                         // What was left out is not for them to say.
                         "omitted" => drop(map.next_value::<de::IgnoredAny>()?),

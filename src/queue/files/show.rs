@@ -45,7 +45,7 @@ impl Sync<'_> {
         let (tasks, omitted) = self.open_tasks()?;
         let standing = file.map(|file| shape::digest(&file.bytes));
         let known = self.memory.last.revision;
-        let as_known = known.map(|known| shape::queue_file(&tasks, omitted, known));
+        let as_known = known.map(|known| shape::queue_file(&tasks, omitted, known, self.queue_id));
         if standing.is_some() && standing == as_known.map(|bytes| shape::digest(&bytes)) {
             Self::look(folder, QUEUE, &mut self.memory.last.queue);
             return Ok(Shown::Yes);
@@ -53,7 +53,7 @@ impl Sync<'_> {
         // What could not be written the last time is remembered already.
         let pending = self.memory.candidates().pop().filter(|base| Some(base.revision) != known);
         let pending = pending.and_then(|base| {
-            let bytes = shape::queue_file(&tasks, omitted, base.revision);
+            let bytes = shape::queue_file(&tasks, omitted, base.revision, self.queue_id);
             (shape::digest(&bytes) == base.digest).then_some((base.revision, bytes))
         });
         let (revision, bytes) = match pending {
@@ -79,7 +79,7 @@ impl Sync<'_> {
     /// be compared.
     fn new_version(&mut self, tasks: &[Task], omitted: u64) -> Result<(u64, Vec<u8>)> {
         let revision = self.memory.next_revision(self.now_unix_ms);
-        let bytes = shape::queue_file(tasks, omitted, revision);
+        let bytes = shape::queue_file(tasks, omitted, revision, self.queue_id);
         let entries = tasks.iter().map(|task| (task.id.to_string(), BaseEntry::of(task)));
         let entries: BTreeMap<String, BaseEntry> = entries.collect();
         self.memory.keep(&Base::new(revision, shape::digest(&bytes), entries))?;

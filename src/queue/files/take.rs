@@ -13,7 +13,7 @@ use super::shape::{self, Theirs};
 use super::{Patience, Sync};
 use crate::clock::Timestamp;
 use crate::queue::refusal::{Code, QueueError, Refusal};
-use crate::queue::store::Result;
+use crate::queue::store::{Keep, Result};
 use crate::queue::task::{NewTask, TaskId};
 
 /// A file that was left alone this long is not being written.
@@ -32,6 +32,8 @@ pub(super) enum Taken {
     Unsettled,
     /// It changed; look at it again.
     Again,
+    /// It is of another queue, whose tasks are not ours.
+    Foreign,
     /// What cannot be had could not be put aside: it must not be written over.
     Failed,
 }
@@ -99,11 +101,18 @@ impl Sync<'_> {
         let theirs = match Theirs::parse(&file.bytes) {
             Ok(theirs) => theirs,
             Err(why) => match self.settle(folder, file, digest)? {
-                Taken::All => return Ok(self.put_file_aside(folder, file, why)),
+                Taken::All => {
+                    let told = format!("it cannot be understood ({why})");
+                    return Ok(self.put_file_aside(folder, file, &why, &told));
+                }
                 other => return Ok(other),
             },
         };
         self.memory.last.unsettled = None;
+        if self.is_foreign(&theirs) {
+            self.tell_foreign(folder);
+            return Ok(Taken::Foreign);
+        }
         let rejected = self.take_entries(&theirs)?;
         let other = theirs.unknown.into_iter();
         let other = other.map(|(key, raw)| (key, value_of(&raw))).collect();
@@ -119,12 +128,30 @@ impl Sync<'_> {
             // Ours, half written: what is put there by exchange was whole.
             Err(_) => Ok(true),
             Ok(_) if self.memory.candidates().iter().any(is_ours) => Ok(true),
+            Ok(theirs) if self.is_foreign(&theirs) => {
+                let why = "it is of another queue";
+                Ok(self.put_file_aside(folder, file, why, why) == Taken::All)
+            }
             Ok(theirs) => {
                 let rejected = self.take_entries(&theirs)?;
                 let aside = self.put_entries_aside(folder, rejected, BTreeMap::new());
                 Ok(aside == Taken::All)
             }
         }
+    }
+
+    fn is_foreign(&self, theirs: &Theirs) -> bool {
+        theirs.queue_id.is_some_and(|id| id != self.queue_id)
+    }
+
+    fn tell_foreign(&mut self, folder: &Folder) {
+        let path = folder.name(QUEUE);
+        let path = path.display();
+        self.synced.problems.push(format!(
+            "{path} is of another queue (of another state directory or machine), so nothing in it \
+             is run and this queue is not shown there; if nobody runs that queue any more, \
+             `longhaul task import {path}` takes its tasks over, and then remove the file"
+        ));
     }
 
     /// Is a file that cannot be understood as its writer wants it?
@@ -283,46 +310,35 @@ impl Sync<'_> {
         }
     }
 
-    /// Adds what is new in the order of the file: all at once, or one by one if
-    /// something is wrong with any of them.
+    /// Adds what is new, in the order of the file.
     fn add(&mut self, new: Vec<(NewTask, &RawValue)>, rejected: &mut Vec<Rejected>) -> Result<()> {
         if new.is_empty() {
             return Ok(());
         }
-        let name = |task: &NewTask| task.id.as_ref().map(TaskId::to_string).unwrap_or_default();
-        let tasks: Vec<NewTask> = new.iter().map(|(task, _)| task.clone()).collect();
-        match self.store.add(self.now_unix_ms, tasks) {
-            Ok(added) => {
-                for task in added {
-                    self.synced.taken.push(format!("task {} added", task.id));
-                }
-                return Ok(());
-            }
-            Err(QueueError::Refused(_)) => {}
-            Err(failed) => return Err(failed),
-        }
-        for (task, raw) in new {
-            let id = name(&task);
-            match self.store.add(self.now_unix_ms, vec![task]) {
-                Ok(_) => self.synced.taken.push(format!("task {id} added")),
-                Err(QueueError::Refused(refusal)) => {
+        let (tasks, entries): (Vec<NewTask>, Vec<&RawValue>) = new.into_iter().unzip();
+        let id_of = |task: &NewTask| task.id.as_ref().map(TaskId::to_string).unwrap_or_default();
+        let ids: Vec<String> = tasks.iter().map(id_of).collect();
+        let answers = self.store.add_each(self.now_unix_ms, tasks, Keep::Tasks)?;
+        for ((answer, task_id), entry) in answers.into_iter().zip(ids).zip(entries) {
+            match answer {
+                Ok(task) => self.synced.taken.push(format!("task {} added", task.id)),
+                Err(refusal) => {
                     let reasons = vec![Reason::from(&refusal)];
-                    rejected.push(Rejected { task_id: id, reasons, entry: value_of(raw) });
+                    rejected.push(Rejected { task_id, reasons, entry: value_of(entry) });
                 }
-                Err(failed) => return Err(failed),
             }
         }
         Ok(())
     }
 
-    fn put_file_aside(&mut self, folder: &Folder, file: &Seen, why: String) -> Taken {
-        let reason = Reason { code: Code::MalformedJson.as_str(), message: why.clone() };
+    fn put_file_aside(&mut self, folder: &Folder, file: &Seen, why: &str, told: &str) -> Taken {
+        let reason = Reason { code: Code::MalformedJson.as_str(), message: why.to_owned() };
         let mut aside = Aside { reasons: vec![reason], ..Aside::default() };
         match std::str::from_utf8(&file.bytes) {
             Ok(text) => aside.text = Some(text.to_owned()),
             Err(_) => aside.hex = Some(file.bytes.iter().map(|b| format!("{b:02x}")).collect()),
         }
-        self.put_aside(folder, aside, &format!("it cannot be understood ({why}) and"))
+        self.put_aside(folder, aside, &format!("{told} and"))
     }
 
     fn put_entries_aside(

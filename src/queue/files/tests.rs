@@ -113,6 +113,42 @@ impl Lab {
 }
 
 #[test]
+fn the_files_of_another_queue_are_left_to_it() {
+    let mut lab = Lab::new();
+    lab.add("theirs", "of the other");
+    lab.sync_well();
+    let before = fs::read(lab.path(QUEUE)).unwrap();
+    // Another state directory, on another machine perhaps.
+    let state = lab.state.with_file_name("other");
+    fs::create_dir(&state).unwrap();
+    let first = std::mem::replace(&mut lab.state, state);
+    let id = uuid::Uuid::from_u128(7);
+    let theirs = std::mem::take(&mut lab.store);
+    lab.store.id = id;
+    lab.add("ours", "of this one");
+    for _ in 0..2 {
+        let synced = lab.sync();
+        assert!(synced.is_foreign && !synced.has_written, "{synced:?}");
+        let told = synced.problems.to_vec();
+        assert!(told[0].contains("task import data/claude_task_queue.json"), "{told:?}");
+    }
+    assert_eq!(lab.store.accepted, ["ours"]);
+    assert_eq!(fs::read(lab.path(QUEUE)).unwrap(), before);
+    assert!(lab.path(RESULTS).exists());
+    // What a person is told to do helps.
+    let plan = import::read(&before, &lab.project, false).unwrap();
+    assert_eq!((plan.tasks.len(), plan.bad.len()), (1, 0));
+    lab.store.add(lab.now, plan.tasks).unwrap();
+    fs::remove_file(lab.path(QUEUE)).unwrap();
+    lab.sync_well();
+    assert_eq!(lab.ids(), ["ours", "theirs"]);
+    // And the first does not take it for its own.
+    (lab.state, lab.store) = (first, theirs);
+    assert!(lab.sync().is_foreign);
+    assert_eq!(lab.store.accepted, ["theirs"]);
+}
+
+#[test]
 fn a_project_without_tasks_gets_no_files() {
     let mut lab = Lab::new();
     assert_eq!(lab.sync_well(), Synced::default());

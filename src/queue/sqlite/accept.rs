@@ -1,13 +1,13 @@
 //! Adding and editing tasks, and refusing what makes no sense.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{self, Found};
-use super::{Outcome, ends, flow};
+use super::{Outcome, Trouble, ends, flow};
 use crate::queue::order;
 use crate::queue::refusal::{Code, Refusal};
 use crate::queue::store::Change;
@@ -64,10 +64,64 @@ pub(super) fn add(
     rows::all(db, seqs)
 }
 
-fn at(trouble: super::Trouble, index: usize) -> super::Trouble {
+fn at(trouble: Trouble, index: usize) -> Trouble {
     match trouble {
-        super::Trouble::Refused(refusal) => super::Trouble::Refused(refusal.at(index)),
+        Trouble::Refused(refusal) => Trouble::Refused(refusal.at(index)),
         other => other,
+    }
+}
+
+/// What became of one of several tasks.
+type Answer = Result<Task, Refusal>;
+
+/// See [`crate::queue::Store::add_each`].
+pub(super) fn add_each(
+    db: &Connection,
+    root: &Path,
+    now_unix_ms: i64,
+    tasks: &[NewTask],
+) -> Outcome<Vec<Answer>> {
+    let mut answers: Vec<Option<Answer>> = vec![None; tasks.len()];
+    let ids = tasks.iter().enumerate().filter_map(|(place, task)| Some((task.id.as_ref()?, place)));
+    // Of two with one id the first is meant.
+    let place_of: HashMap<&TaskId, usize> = ids.rev().collect();
+    // Those that wait for an answer about another one, by its place.
+    let mut waiting: HashMap<usize, Vec<usize>> = HashMap::new();
+    for first in 0..tasks.len() {
+        let mut next = BTreeSet::from([first]);
+        while let Some(place) = next.pop_first() {
+            let task = &tasks[place];
+            let named = task.after.iter().filter_map(|id| place_of.get(id).copied());
+            let mut open = named.filter(|&at| at != place && answers[at].is_none());
+            if let Some(before) = open.next() {
+                waiting.entry(before).or_default().push(place);
+                continue;
+            }
+            answers[place] = Some(add_one(db, root, now_unix_ms, task)?);
+            next.extend(waiting.remove(&place).into_iter().flatten());
+        }
+    }
+    // Whatever waits still does so in a circle, or for one that does.
+    let circular = || {
+        let message = "it waits for a task that waits, in the end, for itself";
+        Err(Refusal::new(Code::DependencyCycle, message))
+    };
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(circular)).collect())
+}
+
+fn add_one(db: &Connection, root: &Path, now_unix_ms: i64, task: &NewTask) -> Outcome<Answer> {
+    db.execute_batch("SAVEPOINT one")?;
+    match add(db, root, now_unix_ms, std::slice::from_ref(task)) {
+        Ok(added) => {
+            db.execute_batch("RELEASE one")?;
+            let missing = || Trouble::Damaged("a task that was added is not there".into());
+            added.into_iter().next().map(Ok).ok_or_else(missing)
+        }
+        Err(Trouble::Refused(refusal)) => {
+            db.execute_batch("ROLLBACK TO one; RELEASE one")?;
+            Ok(Err(refusal))
+        }
+        Err(other) => Err(other),
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::SqliteStore;
 use crate::queue::model::Model;
 use crate::queue::refusal::QueueError;
-use crate::queue::store::{Change, Filter, ResultFilter, Spell, SpellEnd, Store};
+use crate::queue::store::{Change, Filter, Keep, ResultFilter, Spell, SpellEnd, Store};
 use crate::queue::task::{
     BatchId, NewTask, Priority, Sharing, Task, TaskId, TaskState, TaskTokens, VerifyResult,
 };
@@ -25,7 +25,8 @@ const BATCHES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
 enum Op {
-    Add(Vec<NewTask>),
+    Add(Vec<NewTask>, Keep),
+    AddEach(Vec<NewTask>, Keep),
     Edit(TaskId, Box<Change>),
     Cancel(TaskId),
     /// One of those in progress.
@@ -169,10 +170,15 @@ fn end() -> impl Strategy<Value = SpellEnd> {
     ]
 }
 
+fn keep() -> impl Strategy<Value = Keep> {
+    prop_oneof![3 => Just(Keep::Tasks), 1 => Just(Keep::Nothing)]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     use prop::sample::Index;
     prop_oneof![
-        3 => vec(new_task(), 1..3).prop_map(Op::Add),
+        3 => (vec(new_task(), 1..3), keep()).prop_map(|(tasks, keep)| Op::Add(tasks, keep)),
+        2 => (vec(new_task(), 1..6), keep()).prop_map(|(tasks, keep)| Op::AddEach(tasks, keep)),
         3 => (id(), change()).prop_map(|(id, change)| Op::Edit(id, Box::new(change))),
         2 => id().prop_map(Op::Cancel),
         1 => any::<Index>().prop_map(Op::CancelAtWork),
@@ -237,7 +243,17 @@ fn project(at: usize) -> PathBuf {
 fn perform(store: &mut dyn Store, op: &Op, now: i64, booked: &[Spell]) -> String {
     let at_work = store.in_progress().unwrap();
     match op {
-        Op::Add(tasks) => shown(store.add(now, tasks.clone())),
+        Op::Add(tasks, keep) => shown(store.add_all(now, tasks.clone(), *keep)),
+        Op::AddEach(tasks, keep) => {
+            let answers = store.add_each(now, tasks.clone(), *keep).unwrap();
+            format!(
+                "{:?}",
+                answers
+                    .into_iter()
+                    .map(|answer| shown(answer.map_err(Into::into)))
+                    .collect::<Vec<_>>()
+            )
+        }
         Op::Edit(id, change) => shown(store.edit(now, id, change)),
         Op::Cancel(id) => shown(store.cancel(now, id)),
         Op::Retry(id) => shown(store.retry(now, id)),
@@ -360,7 +376,7 @@ proptest! {
         let mut model = Model::default();
         let mut booked: Vec<Spell> = Vec::new();
         let mut now = 1_000;
-        let first = Op::Add(first);
+        let first = Op::Add(first, Keep::Tasks);
         for op in std::iter::once(&first).chain(&ops) {
             now += 10;
             let version = store.version().unwrap();

@@ -34,6 +34,17 @@ pub(super) fn open(root: &Path) -> Result<Connection> {
     Ok(db)
 }
 
+/// A queue that is gone when it is closed.
+pub(super) fn in_memory(root: &Path) -> Result<Connection> {
+    let make = || -> rusqlite::Result<Connection> {
+        let db = Connection::open_in_memory()?;
+        make_tables(&db)?;
+        set_up(&db)?;
+        Ok(db)
+    };
+    make().map_err(|err| explain(root, err))
+}
+
 /// Makes an empty queue below `root` if there is none.
 pub(super) fn create(root: &Path) -> Result<()> {
     let path = root.join(NAME);
@@ -62,11 +73,17 @@ fn fill(temp: &Path) -> Result<()> {
             "PRAGMA synchronous = FULL;
              BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
         ))?;
-        db.execute_batch(include_str!("schema.sql"))?;
+        make_tables(&db)?;
         db.execute_batch("COMMIT; PRAGMA journal_mode = WAL;")?;
         db.close().map_err(|(_, err)| err)
     };
     write().map_err(|err| explain(temp, err))
+}
+
+fn make_tables(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(include_str!("schema.sql"))?;
+    let id = uuid::Uuid::new_v4().to_string();
+    db.execute("UPDATE meta SET queue_id = ?1", [id]).map(drop)
 }
 
 fn publish(temp: &Path, path: &Path) -> Result<()> {

@@ -36,7 +36,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::refusal::{QueueError, Refusal};
-use super::store::{Change, Counts, Filter, Result, ResultFilter, Spell, Store};
+use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
 use super::task::{NewTask, Task, TaskId, TaskResult};
 use crate::{Error, ErrorKind};
 
@@ -95,12 +95,32 @@ impl SqliteStore {
         Ok(Some(Self { db: file::open(&root)?, root }))
     }
 
+    /// A queue without any tasks, which nobody keeps.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`]: there is no room for one.
+    pub fn of_nobody(state_root: &Path) -> crate::Result<Self> {
+        Ok(Self { db: file::in_memory(state_root)?, root: state_root.to_owned() })
+    }
+
     fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Result<T> {
+        self.write_if(Keep::Tasks, work)
+    }
+
+    fn write_if<T>(
+        &mut self,
+        keep: Keep,
+        work: impl FnOnce(&Transaction<'_>) -> Outcome<T>,
+    ) -> Result<T> {
         let db = &mut self.db;
         let perform = || -> Outcome<T> {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let before = tx.total_changes();
             let value = work(&tx)?;
+            if keep == Keep::Nothing {
+                tx.rollback()?;
+                return Ok(value);
+            }
             if tx.total_changes() != before {
                 tx.execute("UPDATE meta SET changes = changes + 1", [])?;
             }
@@ -134,9 +154,19 @@ fn explain(root: &Path, trouble: Trouble) -> QueueError {
 }
 
 impl Store for SqliteStore {
-    fn add(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+    fn add_all(&mut self, now_unix_ms: i64, tasks: Vec<NewTask>, keep: Keep) -> Result<Vec<Task>> {
         let root = self.root.clone();
-        self.write(|tx| accept::add(tx, &root, now_unix_ms, &tasks))
+        self.write_if(keep, |tx| accept::add(tx, &root, now_unix_ms, &tasks))
+    }
+
+    fn add_each(
+        &mut self,
+        now_unix_ms: i64,
+        tasks: Vec<NewTask>,
+        keep: Keep,
+    ) -> Result<Vec<Result<Task, Refusal>>> {
+        let root = self.root.clone();
+        self.write_if(keep, |tx| accept::add_each(tx, &root, now_unix_ms, &tasks))
     }
 
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>> {
@@ -222,6 +252,13 @@ impl Store for SqliteStore {
         self.read(|tx| {
             let sql = "SELECT coalesce(sum(cost_usd), 0.0) FROM spells WHERE ended_unix_ms >= ?1";
             Ok(tx.query_row(sql, [since_unix_ms], |row| row.get(0))?)
+        })
+    }
+
+    fn id(&mut self) -> Result<Uuid> {
+        self.read(|tx| {
+            let id: String = tx.query_row("SELECT queue_id FROM meta", [], |row| row.get(0))?;
+            Uuid::parse_str(&id).map_err(|_| Trouble::Damaged("its id is no UUID".into()))
         })
     }
 

@@ -2,15 +2,17 @@
 
 -- One row. `changes` grows with every transaction that changes something, `turns`
 -- puts in order what was taken up and what ended; `stamp` and `stamped` are the
--- second of the last id that was made up, and how many were within it.
+-- second of the last id that was made up, and how many were within it. `queue_id` is
+-- a UUID: this queue and no other.
 CREATE TABLE meta (
-    one     INTEGER PRIMARY KEY CHECK (one = 1),
-    changes INTEGER NOT NULL,
-    turns   INTEGER NOT NULL,
-    stamp   TEXT NOT NULL,
-    stamped INTEGER NOT NULL
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    changes  INTEGER NOT NULL,
+    turns    INTEGER NOT NULL,
+    stamp    TEXT NOT NULL,
+    stamped  INTEGER NOT NULL,
+    queue_id TEXT NOT NULL
 ) STRICT;
-INSERT INTO meta VALUES (1, 0, 0, '', 0);
+INSERT INTO meta VALUES (1, 0, 0, '', 0, '');
 
 CREATE TABLE projects (
     no   INTEGER PRIMARY KEY,
