@@ -62,10 +62,7 @@ impl Ground {
         let child_env = env.for_child(config);
         let places = Places::of(&child_env)
             .ok_or_else(|| Error::usage("HOME is not set, so the CLI's folder is not known"))?;
-        let config_file =
-            target.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
-                Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
-            })?;
+        let config_file = target.config_file()?;
         let subject = Subject::new(project, config_file.as_deref(), &places);
         let allowed = Allowed::of(config.claude.allow_settings_changes, &target.set, &subject);
         let project = project.to_owned();

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::{notify, session};
 
 pub mod ask;
+mod asker;
 mod begin;
 pub mod demo;
 pub mod doctor;

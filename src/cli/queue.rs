@@ -92,7 +92,7 @@ pub fn run(args: QueueArgs) -> Result<u8> {
 }
 
 fn work(args: RunArgs) -> Result<u8> {
-    refuse_session()?;
+    super::asker::refuse_session("run the queue")?;
     let (project, config) = args.target.resolve()?;
     let root = state_dir::locate(|name| std::env::var_os(name))?;
     let root = state_dir::prepare(&root, &project)?;
@@ -122,15 +122,6 @@ fn work(args: RunArgs) -> Result<u8> {
     Ok(code)
 }
 
-/// What a session starts must not have longhaul start more.
-pub fn refuse_session() -> Result<()> {
-    if std::env::var_os(sweep::RUN_VARIABLE).is_none() {
-        return Ok(());
-    }
-    Err(Error::usage("a session of longhaul cannot change or run the queue")
-        .hint("this process was started below a run; do it from a shell of your own"))
-}
-
 fn held_error(denied: Denied) -> Error {
     match denied {
         Denied::Held(holder) => {
@@ -148,15 +139,7 @@ fn plan(args: &RunArgs, config: &Config, project: &Path, root: &Path) -> Result<
     let most_usd = config.queue.max_cost_usd_per_day;
     let mut before = vec![WORKER_COMMAND.into(), "--state".into(), root.into()];
     before.push(format!("--max-cost-usd-per-day={most_usd}").into());
-    if let Some(file) = &args.target.config {
-        let file = std::path::absolute(file).map_err(|e| {
-            Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
-        })?;
-        before.extend(["--config".into(), file.into()]);
-    }
-    for set in &args.target.set {
-        before.extend(["--set".into(), set.into()]);
-    }
+    before.extend(args.target.settings()?);
     let is_alone = config.queue.parallel == 1;
     let inherits_output = is_alone && !args.json;
     if args.json {

@@ -84,13 +84,7 @@ struct Listening {
 
 /// Serves until a signal comes, and gives the exit code.
 pub fn run(args: &ServeArgs) -> Result<u8> {
-    let run_variable = crate::session::sweep::RUN_VARIABLE;
-    if std::env::var_os(run_variable).is_some_and(|value| !value.is_empty()) {
-        return Err(Error::usage("a session that longhaul supervises may not serve the queue")
-            .hint(format!(
-                "{run_variable} is set, so this command was started by such a session"
-            )));
-    }
+    crate::cli::asker::refuse_session("serve the queue")?;
     let (project, config) = args.target.resolve()?;
     let root = state_dir::locate(|name| std::env::var_os(name))?;
     let root = state_dir::prepare(&root, &project)?;
@@ -170,7 +164,7 @@ async fn listen(
     let token = Token::of(root)?;
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let settings = Settings::of(config, project.to_owned(), address);
+    let settings = Settings::of(config, project.to_owned(), root.to_owned(), address);
     let runner = Arc::clone(runner) as Arc<dyn hub::Runner>;
     let hub = Hub::new(Box::new(store), runner, token.clone(), settings);
     hub.set_mirror(Box::new(move |store| {
@@ -200,15 +194,7 @@ async fn reflect(hub: Hub) -> std::convert::Infallible {
 /// How the queue is run: as this command was, for all projects.
 fn run_arguments(args: &ServeArgs) -> Result<Vec<OsString>> {
     let mut run: Vec<OsString> = ["queue", "run", "--json", "--leash"].map(Into::into).into();
-    if let Some(file) = &args.target.config {
-        let file = std::path::absolute(file).map_err(|e| {
-            Error::usage("the path of the configuration cannot be told").caused_by(e)
-        })?;
-        run.extend(["--config".into(), file.into_os_string()]);
-    }
-    for set in &args.target.set {
-        run.extend(["--set".into(), set.into()]);
-    }
+    run.extend(args.target.settings()?);
     Ok(run)
 }
 

@@ -1,5 +1,6 @@
 //! The arguments that say which project and which configuration.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
@@ -29,6 +30,29 @@ impl TargetArgs {
         let project = project_dir(self.project.as_deref())?;
         let config = Config::load(&project, self.config.as_deref(), &self.set)?;
         Ok((project, config))
+    }
+
+    /// The configuration file that was named, whatever the current directory will be.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] when there is no current directory.
+    pub fn config_file(&self) -> Result<Option<PathBuf>> {
+        self.config.as_deref().map(std::path::absolute).transpose().map_err(|e| {
+            Error::io(ErrorKind::Usage, "the path of the configuration cannot be told", e)
+        })
+    }
+
+    /// `--config` and `--set` once more, for another process of this program.
+    ///
+    /// # Errors
+    ///
+    /// As [`TargetArgs::config_file`].
+    pub fn settings(&self) -> Result<Vec<OsString>> {
+        let file = self.config_file()?;
+        let file = file.into_iter().flat_map(|file| ["--config".into(), file.into_os_string()]);
+        let set = self.set.iter().flat_map(|set| ["--set".into(), set.into()]);
+        Ok(file.chain(set).collect())
     }
 }
 

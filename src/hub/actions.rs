@@ -11,7 +11,7 @@ use super::ask::{Fields, Json};
 use super::calls::ToolCall;
 use super::desk::{self, MAX_LIMIT, Wanted};
 use super::gate::{Credentials, MayChange};
-use super::views::{ResultView, Results, StateWord, TaskView};
+use super::views::{ResultView, Results, SizeView, StateWord, TaskView};
 use super::{Hub, Started};
 use crate::queue::store::ResultFilter;
 use crate::queue::{Refusal, Store, TaskId};
@@ -330,7 +330,7 @@ struct Changed {
     task_status: StateWord,
     batch_id: Option<String>,
     /// In progress, and told to end.
-    cancelling: bool,
+    is_cancelling: bool,
     message: String,
 }
 
@@ -341,7 +341,7 @@ impl Changed {
             task_id: task.id.clone(),
             task_status: task.state.into(),
             batch_id: task.batch_id.as_ref().map(ToString::to_string),
-            cancelling: task.is_cancelling,
+            is_cancelling: task.is_cancelling,
             message,
         }
     }
@@ -375,6 +375,10 @@ pub(super) struct ArchivedAnswer {
     /// Results that were moved.
     archived: u64,
     keep_recent: u32,
+    /// What there was to read in queue and results of the hub's project.
+    before: SizeView,
+    /// What there is now.
+    after: SizeView,
     message: String,
 }
 
@@ -385,12 +389,15 @@ async fn archive(hub: &Hub, _: MayChange, params: Fields) -> Outcome {
 /// Moves old results to the archive, and says how many.
 pub(super) async fn archive_results(hub: &Hub, params: Fields) -> Outcome {
     let archived = hub.archive(params).await?;
-    let moved = crate::text::count(archived.moved, "result", "results");
+    let done = &archived.done;
+    let moved = crate::text::count(done.moved, "result", "results");
     Answer::ok(&ArchivedAnswer {
         status: SuccessWord::Success,
-        archived: archived.moved,
+        archived: done.moved,
         keep_recent: archived.keep_recent,
-        message: format!("{moved} moved to the archive"),
+        before: done.before.into(),
+        after: done.after.into(),
+        message: format!("{moved} moved to the archive; {}", done.sentence()),
     })
 }
 

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::answer::{Failure, Outcome};
 use super::ask::Fields;
 use super::views::ResultView;
-use super::{Hub, Queue, Started};
+use super::{Hub, Queue, Settings, Started};
 use crate::clock::Timestamp;
 use crate::queue::draft::{self, OneOrMany};
+use crate::queue::files::{self, Cutoff, Reduction};
 use crate::queue::store::{Change, Counts, Filter, ResultFilter};
 use crate::queue::{
     BatchId, Code, Draft, Priority, QueueError, Refusal, Store, Task, TaskId, TaskResult, TaskState,
@@ -44,7 +45,7 @@ pub(super) struct Page<T> {
 
 /// What was moved to the archive, and by what rule.
 pub(super) struct Archived {
-    pub moved: u64,
+    pub done: Reduction,
     pub keep_recent: u32,
 }
 
@@ -208,10 +209,13 @@ impl Hub {
         let age_ms = older_than.as_deref().map(age_ms).transpose()?;
         let age_ms = age_ms.unwrap_or(self.settings().archive_after_ms);
         let keep_recent = keep_recent.unwrap_or(self.settings().keep_recent);
+        let cutoff = Cutoff { age_ms, keep_recent };
+        let Settings { default_project, files, state_root, .. } = self.settings().clone();
         self.change_store(move |store| {
-            let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
-            let before = Timestamp::now().unix_ms.saturating_sub(age_ms);
-            Ok(Archived { moved: store.archive(before, keep_recent)?, keep_recent })
+            let (projects, now) = ([&*default_project], Timestamp::now().unix_ms);
+            let folder = files.as_deref();
+            let done = files::archive(store, &projects, folder, &state_root, now, cutoff)?;
+            Ok(Archived { done, keep_recent })
         })
         .await
     }

@@ -81,6 +81,10 @@ pub trait Runner: Send + Sync {
 pub struct Settings {
     /// The project of a task that names none; its real path.
     pub default_project: PathBuf,
+    /// Where that project shows its part of the queue (`queue.files`), if anywhere.
+    pub files: Option<PathBuf>,
+    /// The state directory.
+    pub state_root: PathBuf,
     /// Does `assign_task` begin to work unless it says otherwise?
     pub auto_execute: bool,
     /// May a peer on loopback change things without the token?
@@ -104,10 +108,17 @@ const BODY_TIMEOUT_MS: u64 = 10_000;
 
 impl Settings {
     /// As configured, for a hub that listens on `address`.
-    pub fn of(config: &Config, default_project: PathBuf, address: SocketAddr) -> Self {
+    pub fn of(
+        config: &Config,
+        default_project: PathBuf,
+        state_root: PathBuf,
+        address: SocketAddr,
+    ) -> Self {
         let max_body_bytes = config.hub.max_body_kb.saturating_mul(1024);
         Self {
             default_project,
+            files: config.queue.files.clone(),
+            state_root,
             auto_execute: config.hub.auto_execute,
             allow_unauthenticated_loopback: config.hub.allow_unauthenticated_loopback,
             address,

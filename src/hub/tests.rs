@@ -91,7 +91,8 @@ fn lab_with(change: impl FnOnce(&mut Settings)) -> Lab {
     let store = SqliteStore::open(&state).unwrap();
     let token = Token::of(&state).unwrap();
     let project = project.canonicalize().unwrap();
-    let mut settings = Settings::of(&Config::defaults(), project, LOCAL.parse().unwrap());
+    let address = LOCAL.parse().unwrap();
+    let mut settings = Settings::of(&Config::defaults(), project, state, address);
     change(&mut settings);
     let runner = Arc::new(Idle::default());
     let hub = Hub::new(Box::new(store), Arc::clone(&runner) as _, token.clone(), settings);
@@ -423,6 +424,9 @@ fn old_results_move_to_the_archive_and_can_be_had_from_there() {
     lab.act("archive", json!({"older_than": "a week"})).refused(400, "invalid_parameter");
     let answer = lab.act("archive", json!({"older_than": "20d"})).done(200);
     assert_eq!((&answer["archived"], &answer["keep_recent"]), (&json!(1), &json!(1)));
+    let tokens = |when: &str| answer[when]["estimated_tokens"].as_u64().unwrap();
+    assert!(tokens("before") > tokens("after"), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains(" tokens (estimated"), "{answer}");
     // As configured: seven days.
     assert_eq!(lab.act("archive_tasks", Value::Null).done(200)["archived"], 1);
     let total = |of: &str| lab.get(&format!("/api/v1/results{of}")).done(200)["total"].clone();
@@ -465,7 +469,7 @@ fn a_task_is_cancelled_at_once_or_marked() {
     lab.with_store(|store| store.claim(now_unix_ms(), Uuid::new_v4(), &[], None));
     let answer = lab.act("cancel_task", json!({"task_id": "a"})).done(200);
     assert_eq!(
-        (&answer["task_status"], &answer["cancelling"]),
+        (&answer["task_status"], &answer["is_cancelling"]),
         (&json!("in_progress"), &json!(true))
     );
     let answer = lab.act("cancel_task", json!({"task_id": "b"})).done(200);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
+use crate::queue::files::Size;
 use crate::queue::store::Counts;
 use crate::queue::{Priority, Task, TaskResult, TaskState};
 
@@ -66,9 +67,14 @@ pub(super) struct TaskView {
     budget_usd: Option<f64>,
     pub status: StateWord,
     /// Was it cancelled while in progress, and has not ended yet?
-    pub cancelling: bool,
+    pub is_cancelling: bool,
     /// From 1; grows with each retry.
     attempt: u32,
+    /// The run that works on it, or did last.
+    #[schema(required)]
+    run_id: Option<String>,
+    /// What the runs of this attempt have spent, US dollars.
+    spent_usd: f64,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
@@ -102,8 +108,10 @@ impl From<&Task> for TaskView {
             model: task.model.clone(),
             budget_usd: task.budget_usd,
             status: task.state.into(),
-            cancelling: task.is_cancelling,
+            is_cancelling: task.is_cancelling,
             attempt: task.attempt,
+            run_id: task.run_id.map(|id| id.to_string()),
+            spent_usd: task.spent_usd,
             created_at: clock::rfc3339(task.created_unix_ms),
             updated_at: clock::rfc3339(task.updated_unix_ms),
             started_at: task.started_unix_ms.map(clock::rfc3339),
@@ -296,3 +304,19 @@ impl From<Counts> for CountsView {
 
 /// Results by the id of their task.
 pub(super) type Results = BTreeMap<String, ResultView>;
+
+/// How much there is to read in the queue's files.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SizeView {
+    lines: u64,
+    bytes: u64,
+    /// A token for four bytes: rather too few.
+    estimated_tokens: u64,
+}
+
+impl From<Size> for SizeView {
+    fn from(size: Size) -> Self {
+        let Size { lines, bytes, estimated_tokens } = size;
+        Self { lines, bytes, estimated_tokens }
+    }
+}

@@ -1,11 +1,9 @@
 //! `longhaul task`: what a person does with the queue.
 
-use std::ffi::OsString;
-
+use crate::cli::asker;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::queue::{Refusal, SqliteStore, Task, TaskId};
-use crate::session::sweep::RUN_VARIABLE;
 use crate::state_dir;
 
 mod add;
@@ -49,7 +47,7 @@ enum TaskCommand {
 pub fn run(args: TaskArgs) -> Result<u8> {
     let is_reading = matches!(args.command, TaskCommand::List(_) | TaskCommand::Show(_));
     if !is_reading {
-        refuse_sessions(|name| std::env::var_os(name))?;
+        asker::refuse_session("change the queue")?;
     }
     let about = faces::About::of(&args.command);
     // What is about to be imported may be the queue file itself.
@@ -70,16 +68,6 @@ pub fn run(args: TaskArgs) -> Result<u8> {
         about.sync();
     }
     Ok(0)
-}
-
-/// A session must not give itself work, nor take it from others.
-fn refuse_sessions(env: impl Fn(&str) -> Option<OsString>) -> Result<()> {
-    if env(RUN_VARIABLE).is_none_or(|run| run.is_empty()) {
-        return Ok(());
-    }
-    Err(Error::usage("a session that longhaul supervises may read the queue and not change it")
-        .hint(format!("{RUN_VARIABLE} is set, so this command was started by such a session"))
-        .hint("note in dev-docs what should be queued; a person decides"))
 }
 
 /// The queue, made if there is none.
@@ -118,19 +106,4 @@ fn print_task(task: &Task, json: bool, sentence: &str) -> Result<()> {
         return print_json(&TaskView::of(task));
     }
     super::print::print(&format!("{sentence}\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_changes_nothing() {
-        let with =
-            |value: &'static str| move |name: &str| (name == RUN_VARIABLE).then(|| value.into());
-        assert!(refuse_sessions(|_| None).is_ok());
-        assert!(refuse_sessions(with("")).is_ok());
-        let err = refuse_sessions(with("7d2c")).unwrap_err();
-        assert_eq!(err.kind().exit_code(), 64);
-    }
 }
