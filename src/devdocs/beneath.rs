@@ -4,8 +4,8 @@
 //! stay beneath the root (people do link their notes). Without it (old kernel,
 //! or a sandbox that forbids the call) every link is refused.
 
-use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
@@ -144,20 +144,119 @@ pub(crate) fn write_atomically(
     bytes: &[u8],
     mode: Mode,
 ) -> io::Result<()> {
+    let temporary = fill_temporary(folder, name, bytes, mode)?;
+    let renamed = rustix::fs::renameat_with(folder, &temporary, folder, name, RenameFlags::empty());
+    if renamed.is_err() {
+        let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    }
+    renamed?;
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+/// [`write_atomically`], as long as `name` still holds `expected` (`None`: is not there):
+/// nobody's change is written over. False if it holds something else; then it stays.
+pub(crate) fn replace_atomically(
+    folder: &OwnedFd,
+    name: &OsStr,
+    bytes: &[u8],
+    mode: Mode,
+    expected: Option<&[u8]>,
+) -> io::Result<bool> {
+    let temporary = fill_temporary(folder, name, bytes, mode)?;
+    let replaced = match expected {
+        Some(expected) => exchange(folder, &temporary, name, expected),
+        None => appear(folder, &temporary, name),
+    };
+    if !matches!(replaced, Ok(Gone::Renamed)) {
+        let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    }
+    if matches!(replaced, Ok(Gone::Renamed | Gone::Exchanged)) {
+        rustix::fs::fsync(folder)?;
+    }
+    Ok(!matches!(replaced?, Gone::Not))
+}
+
+/// Where a temporary file went.
+enum Gone {
+    /// Under the name.
+    Renamed,
+    /// Under the name; what stood there has the temporary name now.
+    Exchanged,
+    /// Nowhere.
+    Not,
+}
+
+fn appear(folder: &OwnedFd, temporary: &OsStr, name: &OsStr) -> io::Result<Gone> {
+    let rename = |flags| rustix::fs::renameat_with(folder, temporary, folder, name, flags);
+    match rename(RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Gone::Renamed),
+        Err(Errno::EXIST) => Ok(Gone::Not),
+        // A file system that does not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rename(RenameFlags::empty())?;
+            Ok(Gone::Renamed)
+        }
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn exchange(
+    folder: &OwnedFd,
+    temporary: &OsStr,
+    name: &OsStr,
+    expected: &[u8],
+) -> io::Result<Gone> {
+    let rename = |flags| rustix::fs::renameat_with(folder, temporary, folder, name, flags);
+    if !holds(folder, name, expected)? {
+        return Ok(Gone::Not);
+    }
+    // Exchanged rather than replaced: what somebody wrote since the look above is in our
+    // hands then, and is put back.
+    match rename(RenameFlags::EXCHANGE) {
+        Ok(()) if holds(folder, temporary, expected)? => Ok(Gone::Exchanged),
+        Ok(()) => {
+            rename(RenameFlags::EXCHANGE)?;
+            Ok(Gone::Not)
+        }
+        Err(Errno::NOENT) => Ok(Gone::Not),
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rename(RenameFlags::empty())?;
+            Ok(Gone::Renamed)
+        }
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn holds(folder: &OwnedFd, name: &OsStr, expected: &[u8]) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => std::fs::File::from(file),
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
+        Err(err) => return Err(err.into()),
+    };
+    let mut bytes = Vec::with_capacity(expected.len() + 1);
+    file.take(expected.len() as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes == expected)
+}
+
+/// A new file beside `name` with these bytes, on the disk; gives its name.
+fn fill_temporary(
+    folder: &OwnedFd,
+    name: &OsStr,
+    bytes: &[u8],
+    mode: Mode,
+) -> io::Result<OsString> {
     let mut temporary = OsStr::new(".").to_owned();
     temporary.push(name);
     temporary.push(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, &temporary, flags, mode)?;
     let mut file = std::fs::File::from(file);
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| {
-        Ok(rustix::fs::renameat_with(folder, &temporary, folder, name, RenameFlags::empty())?)
-    });
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
     }
-    written?;
-    Ok(rustix::fs::fsync(folder)?)
+    written.map(|()| temporary)
 }
 
 #[cfg(test)]
@@ -165,6 +264,30 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_changed_meanwhile_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = open_root(dir.path()).unwrap();
+        let replace = |new: &str, expected: Option<&str>| {
+            let expected = expected.map(str::as_bytes);
+            let mode = Mode::RUSR | Mode::WUSR;
+            replace_atomically(&folder, OsStr::new("f"), new.as_bytes(), mode, expected).unwrap()
+        };
+        let read = || std::fs::read_to_string(dir.path().join("f")).unwrap();
+        assert!(!replace("x", Some("a")), "it is not there");
+        assert!(replace("a", None));
+        assert!(!replace("b", None), "it is there");
+        assert!(replace("b", Some("a")));
+        assert!(!replace("c", Some("a")));
+        assert!(!replace("c", Some("bb")));
+        assert_eq!(read(), "b");
+        // Somebody writes between the look and the exchange.
+        let temporary = fill_temporary(&folder, OsStr::new("f"), b"c", Mode::RUSR).unwrap();
+        std::fs::write(dir.path().join("f"), "theirs").unwrap();
+        assert!(matches!(exchange(&folder, &temporary, OsStr::new("f"), b"b"), Ok(Gone::Not)));
+        assert_eq!(read(), "theirs");
+    }
 
     #[test]
     fn the_walk_without_openat2_refuses_links_and_finds_files() {

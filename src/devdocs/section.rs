@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 
 use super::beneath;
 use super::handoff::WriteProblem;
@@ -19,10 +19,19 @@ use crate::text;
 const BEGIN: &str = ": begin -->";
 const END: &str = ": end -->";
 const MARK: &str = "<!-- longhaul task ";
+const CONTEXT: &str = "\nContext:";
+/// A line that said the whole file is done or blocked, and what it said.
+const PUT_RIGHT: &str = "Status: in progress <!-- before this task: ";
 /// Longest text of the checkbox, in columns.
 const TITLE_COLUMNS: usize = 120;
 /// Status lines that are put right in one file.
 const STATUS_LINES_MAX: usize = 100;
+/// Said above what a section held before the words of its task were changed.
+const WORDS_CHANGED: &str = "The words of this task were changed. What stood here before:";
+/// The box of a section that was ticked before anybody took the task up again.
+const LOOK_AGAIN: &str = "All boxes above were ticked before this run: see whether it is done";
+/// Times that somebody may write the task file while it is being written.
+const WRITE_TRIES: u32 = 5;
 /// A task file that is not there yet.
 const EMPTY_FILE: &str = "# Tasks\n\nStatus: in progress\n";
 
@@ -46,14 +55,31 @@ pub fn title(description: &str) -> String {
 
 impl Section<'_> {
     fn render(&self) -> String {
+        format!("{}\n- [ ] {}\n\n{}\n", self.head(), title(self.description), self.end())
+    }
+
+    /// Its mark, its heading, and the words of the task.
+    fn head(&self) -> String {
         let id = self.id;
-        let mut out = format!("{MARK}{id}{BEGIN}\n## Task {id}\n\n{}", quote(self.description));
+        let mut head = format!("{MARK}{id}{BEGIN}\n## Task {id}\n\n{}", quote(self.description));
         if let Some(context) = self.context {
-            out.push_str("\nContext:\n\n");
-            out.push_str(&quote(context));
+            head.push_str(CONTEXT);
+            head.push_str("\n\n");
+            head.push_str(&quote(context));
         }
-        out.push_str(&format!("\n- [ ] {}\n\n{MARK}{id}{END}\n", title(self.description)));
-        out
+        head
+    }
+
+    fn end(&self) -> String {
+        format!("{MARK}{}{END}", self.id)
+    }
+
+    /// What stands in the section `text`, without its marks and its heading.
+    fn without_marks<'t>(&self, text: &'t str) -> &'t str {
+        let inner = text.split_once('\n').map_or("", |(_, inner)| inner);
+        let inner = inner.rsplit_once(&self.end()).map_or(inner, |(inner, _)| inner);
+        let heading = format!("## Task {}\n", self.id);
+        inner.strip_prefix(&heading).unwrap_or(inner).trim_matches('\n')
     }
 }
 
@@ -176,10 +202,44 @@ fn opened(file: &str) -> String {
         let Some(old) = lines.get_mut((line as usize).saturating_sub(1)) else { break };
         let said = old.trim().replace("--", "- -");
         let ending = if old.ends_with('\n') { "\n" } else { "" };
-        *old = format!("Status: in progress <!-- before this task: {said} -->{ending}");
+        *old = format!("{PUT_RIGHT}{said} -->{ending}");
         file = lines.concat();
     }
     file
+}
+
+/// The task file as it is without the queue: what a person said of the whole, and was put
+/// right for a task of the queue, holds again.
+///
+/// # Errors
+/// It cannot be read, or is no task file.
+pub fn read_whole(project: &Path, relative: &Path) -> Result<TaskFile, TaskProblem> {
+    let bytes = read::read_project_file(project, relative, MAX_TASK_FILE_BYTES)
+        .map_err(TaskProblem::Read)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(file) if file.contains(PUT_RIGHT) => TaskFile::parse(restored(file).as_bytes()),
+        Ok(_) | Err(_) => TaskFile::parse(&bytes),
+    }
+    .map_err(TaskProblem::Parse)
+}
+
+/// The opposite of [`opened`], but for the sections of tasks: what is said there is said
+/// of them.
+fn restored(file: &str) -> String {
+    let mut is_in_section = false;
+    let restore = |line: &str| {
+        let said = line.trim();
+        if said.starts_with(MARK) {
+            is_in_section = said.ends_with(BEGIN);
+        }
+        let old = said.strip_prefix(PUT_RIGHT).and_then(|said| said.strip_suffix(" -->"));
+        let ending = if line.ends_with('\n') { "\n" } else { "" };
+        match old.filter(|_| !is_in_section) {
+            Some(old) => format!("{}{ending}", old.replace("- -", "--")),
+            None => line.to_owned(),
+        }
+    };
+    file.split_inclusive('\n').map(restore).collect()
 }
 
 /// The section of `id` as a task file of its own, if it is there. One that is never
@@ -235,10 +295,15 @@ pub fn read_file(project: &Path, relative: &Path, id: &str) -> Result<Reading, T
     read(&bytes, id).map_err(TaskProblem::Parse)
 }
 
-/// Puts the section into the task file, and takes those out that `is_over` names. A
-/// section of the same id stays as it is, unless `is_new`: then nobody has worked on
-/// the task, and whatever stands there is not its own. The file is written whole or not at all, beneath the project, and only if it
-/// changes. One that is not there is begun.
+/// Puts the section into the task file, and takes those out that `is_over` names.
+///
+/// A section of the same id that stands there is the task's own from before, if it was
+/// begun before (`is_new`: it was not, and whatever stands there is not its own). It is
+/// kept: an answer of a person, boxes a session split it into. But it does not make the
+/// task done: who knows who ticked it, and for which words? See [`taken_up`].
+///
+/// The file is written whole or not at all, beneath the project, and only if it changes.
+/// One that is not there is begun; a link in the project stays one.
 ///
 /// # Errors
 /// Why not, for a person. The file is as it was.
@@ -250,39 +315,101 @@ pub fn put(
     mut is_over: impl FnMut(&str) -> bool,
 ) -> Result<(), String> {
     let shown = relative.display();
-    let old = match read::read_project_file(project, relative, MAX_TASK_FILE_BYTES) {
-        Ok(bytes) => String::from_utf8(bytes)
-            .map_err(|_| format!("the task file {shown} is not UTF-8 text"))?,
-        Err(ReadProblem::Missing) => String::new(),
-        Err(problem) => return Err(format!("the task file {shown} cannot be read: {problem}")),
-    };
-    let mut new = if old.trim().is_empty() { EMPTY_FILE.to_owned() } else { old.clone() };
+    for _ in 0..WRITE_TRIES {
+        let old = match read::read_project_file(project, relative, MAX_TASK_FILE_BYTES) {
+            Ok(bytes) => Some(
+                String::from_utf8(bytes)
+                    .map_err(|_| format!("the task file {shown} is not UTF-8 text"))?,
+            ),
+            Err(ReadProblem::Missing) => None,
+            Err(problem) => return Err(format!("the task file {shown} cannot be read: {problem}")),
+        };
+        let new = laid_out(old.as_deref().unwrap_or_default(), section, is_new, &mut is_over);
+        if new.len() as u64 > MAX_TASK_FILE_BYTES {
+            return Err(format!("the task file {shown} has no room for the task"));
+        }
+        if Some(&new) == old.as_ref() {
+            return Ok(());
+        }
+        match write(project, relative, &new, old.as_deref()) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(problem) => {
+                return Err(format!("the task file {shown} cannot be written: {problem}"));
+            }
+        }
+    }
+    Err(format!("the task file {shown} is being written by somebody else, again and again"))
+}
+
+/// The file with the section in it, as [`put`] says.
+fn laid_out(
+    old: &str,
+    section: &Section<'_>,
+    is_new: bool,
+    is_over: &mut impl FnMut(&str) -> bool,
+) -> String {
+    let mut new = if old.trim().is_empty() { EMPTY_FILE } else { old }.to_owned();
     for id in ids(&new) {
-        let goes = if id == section.id { is_new } else { is_over(&id) };
+        // Without its end nobody knows what of the rest was the section's.
+        let is_cut = || find(&new, &id).is_some_and(|(_, to)| to.is_none());
+        let goes = if id == section.id { is_new || is_cut() } else { is_over(&id) };
         if goes {
             new = without(&new, &id);
         }
     }
-    new = with(&new, section);
-    if new.len() as u64 > MAX_TASK_FILE_BYTES {
-        return Err(format!("the task file {shown} has no room for the task"));
-    }
-    if new == old {
-        return Ok(());
-    }
-    write(project, relative, &new)
-        .map_err(|problem| format!("the task file {shown} cannot be written: {problem}"))
+    taken_up(&with(&new, section), section)
 }
 
-fn write(project: &Path, relative: &Path, text: &str) -> Result<(), WriteProblem> {
+/// The file with a section of the task that says what its words are now, and has an open
+/// box. Where its words were changed, what stood there is kept as a quotation.
+fn taken_up(file: &str, section: &Section<'_>) -> String {
+    let Some((from, Some(to))) = find(file, section.id) else { return file.to_owned() };
+    let text = &file[from..to];
+    let is_as_laid_out = text
+        .strip_prefix(&section.head())
+        .is_some_and(|rest| section.context.is_some() || !rest.starts_with(CONTEXT));
+    if !is_as_laid_out {
+        let old: String = quote(section.without_marks(text));
+        let new = section.render().replacen(
+            &section.end(),
+            &format!("{WORDS_CHANGED}\n\n{old}\n{}", section.end()),
+            1,
+        );
+        return format!("{}{new}{}", &file[..from], &file[to..]);
+    }
+    let is_open = TaskFile::parse(text.as_bytes()).is_ok_and(|part| part.ticked < part.total);
+    if is_open {
+        return file.to_owned();
+    }
+    let end = text.rfind(&section.end()).unwrap_or(text.len());
+    let text = format!("{}\n\n- [ ] {LOOK_AGAIN}\n\n{}", text[..end].trim_end(), &text[end..]);
+    format!("{}{text}{}", &file[..from], &file[to..])
+}
+
+/// Writes the file if it still says `old`; false if it does not.
+fn write(
+    project: &Path,
+    relative: &Path,
+    text: &str,
+    old: Option<&str>,
+) -> Result<bool, WriteProblem> {
     let root = beneath::open_root(project)?;
+    // A link that stays within the project was followed when it was read.
+    let real = std::fs::canonicalize(project.join(relative)).ok();
+    let real = real.as_deref().and_then(|real| real.strip_prefix(project).ok());
+    let relative = real.unwrap_or(relative);
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
     let folder = relative.parent().unwrap_or(Path::new(""));
     let folder = beneath::open_or_create_folder(&root, folder, mode)?;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let name = relative.file_name().unwrap_or_default();
-    beneath::write_atomically(&folder, name, text.as_bytes(), mode)?;
-    Ok(())
+    let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let mode = match stat {
+        Ok(stat) => Mode::from_raw_mode(stat.st_mode & 0o777),
+        Err(_) => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH,
+    };
+    let old = old.map(str::as_bytes);
+    Ok(beneath::replace_atomically(&folder, name, text.as_bytes(), mode, old)?)
 }
 
 #[cfg(test)]
@@ -350,6 +477,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_said_of_the_whole_file_holds_again_without_the_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = with("# T\n\nStatus: blocked: ask --key of Bo\n\n- [ ] a\n", &task("t1"));
+        let file = file.replacen("- [ ] Do it", "- [x] Do it\nStatus: done", 1);
+        let file = with(&file, &task("t2")).replacen("- [ ] Do it", "- [x] Do it", 1);
+        std::fs::write(dir.path().join("tasks.md"), &file).unwrap();
+        let whole = || read_whole(dir.path(), Path::new("tasks.md")).unwrap();
+        assert_eq!(whole().state(), State::Blocked { reason: Some("ask --key of Bo".into()) });
+        std::fs::write(dir.path().join("tasks.md"), file.replace("blocked", "later")).unwrap();
+        assert_eq!(whole().state(), State::Open, "what a task's section says is its own");
+    }
+
+    #[test]
     fn the_section_goes_above_the_heading_of_the_first_task() {
         let file = with("# T\n\nwords\n\n## Phase\n\n- [ ] a\n", &task("t1"));
         let order: Vec<_> = file.lines().filter(|l| l.starts_with('#')).collect();
@@ -407,10 +547,68 @@ mod tests {
         let (project, file) = (dir.path(), Path::new("tasks.md"));
         let forged = with("", &task("t1")).replace("- [ ] Do it", "- [x] Do it");
         std::fs::write(project.join(file), &forged).unwrap();
-        put(project, file, &task("t1"), false, |_| false).unwrap();
-        assert!(matches!(read_file(project, file, "t1").unwrap().state, State::Done { .. }));
         put(project, file, &task("t1"), true, |_| false).unwrap();
         assert_eq!(read_file(project, file, "t1").unwrap().state, State::Open);
+        assert!(!std::fs::read_to_string(project.join(file)).unwrap().contains("[x]"));
+    }
+
+    /// Taken up once more: what a person or a session wrote there stays, and ticks of
+    /// before do not make it done.
+    fn again(before: &str, section: &Section<'_>) -> String {
+        let after = laid_out(before, section, false, &mut |_| false);
+        assert_eq!(state(&after, section.id), State::Open, "{after}");
+        assert_eq!(laid_out(&after, section, false, &mut |_| false), after, "once");
+        after
+    }
+
+    #[test]
+    fn a_section_that_is_taken_up_again_keeps_what_was_written_and_is_open() {
+        let file = with("", &task("t1"));
+        let split = file.replacen("- [ ] Do it", "- [x] Do it\n- [ ] more\n\nThe key is 7.", 1);
+        assert_eq!(again(&split, &task("t1")), split);
+        let ticked = split.replace("[ ] more", "[x] more");
+        let after = again(&ticked, &task("t1"));
+        assert!(after.contains("The key is 7.\n\n- [ ] All boxes above"), "{after}");
+        assert_eq!(after.matches("[x]").count(), 2);
+        let blocked = file.replacen("- [ ] Do it", "- [x] Do it\nStatus: blocked: no key", 1);
+        assert!(again(&blocked, &task("t1")).contains("blocked: no key -->"));
+        // Whoever takes its end away has not ticked all that follows.
+        let cut = ticked.replace("<!-- longhaul task t1: end -->\n", "");
+        assert!(again(&cut, &task("t1")).contains("The key is 7."));
+    }
+
+    #[test]
+    fn other_words_make_another_task_of_it() {
+        let file = with("# T\n", &task("t1")).replace("- [ ] Do it", "- [x] Do it\n\nA note.");
+        let context = Section { context: Some("with care"), ..task("t1") };
+        for section in [Section { description: "Do that", ..task("t1") }, context] {
+            let after = again(&file, &section);
+            assert!(after.contains(&section.head()) && after.contains("\n> A note.\n"), "{after}");
+            assert!(
+                after.contains(WORDS_CHANGED) && after.contains("\n> - [x] Do it\n"),
+                "{after}"
+            );
+        }
+        let with_context = with("# T\n", &context);
+        assert!(again(&with_context, &task("t1")).contains(WORDS_CHANGED));
+    }
+
+    #[test]
+    fn a_link_stays_one_and_the_permissions_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(project.join("notes")).unwrap();
+        let target = project.join("notes/real.md");
+        std::fs::write(&target, "# T\n").unwrap();
+        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o600)).unwrap();
+        symlink("notes/real.md", project.join("tasks.md")).unwrap();
+        put(&project, Path::new("tasks.md"), &task("t1"), true, |_| false).unwrap();
+        let kind = std::fs::symlink_metadata(project.join("tasks.md")).unwrap().file_type();
+        assert!(kind.is_symlink());
+        assert_eq!(ids(&std::fs::read_to_string(&target).unwrap()), ["t1"]);
+        let mode = std::fs::metadata(&target).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use crate::ErrorKind;
 use crate::claude_json::{Places, git_root, read_regular};
 use crate::config::Config;
 use crate::devdocs::proof::MAX_NOTES_BYTES;
-use crate::devdocs::read::read_task_file;
+use crate::devdocs::section;
 use crate::devdocs::task_file::State;
 
 /// The finding about what the task file says.
@@ -84,7 +84,7 @@ fn task_file(patient: &Patient<'_>) -> Finding {
     let wrong =
         |why: &str| Finding::error(id, ErrorKind::Usage, format!("the task file {name} {why}"));
     let write = "write one `- [ ] task` line for each task into it, or `longhaul init --task TEXT`";
-    let file = match read_task_file(patient.project, &patient.config.task.file) {
+    let file = match section::read_whole(patient.project, &patient.config.task.file) {
         Ok(file) => file,
         Err(problem) => return wrong(&problem.to_string()).mend(write),
     };

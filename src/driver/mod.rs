@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::control::{Asked, Request};
+use crate::cycle::assignment::Assignment;
 use crate::cycle::event::DiskRoom;
 use crate::cycle::{Command, Event, Machine, Outcome, Snapshot, Timer};
 use crate::error::Result;
@@ -132,6 +133,8 @@ pub struct Driver {
     /// The second that is being counted in, and how many reports came in it.
     reports: (u64, u32),
     last_tick_ms: u64,
+    /// What became of tasks and is not in the store yet, with their last words.
+    unsettled: Vec<(Assignment, String)>,
 }
 
 /// One thing that came in.
@@ -184,6 +187,7 @@ impl Driver {
             last_look_ms: 0,
             reports: (0, 0),
             last_tick_ms: 0,
+            unsettled: Vec::new(),
         })
     }
 
@@ -200,8 +204,10 @@ impl Driver {
     pub async fn run(mut self, first: Event) -> Result<(Outcome, Machine)> {
         // What an interrupted run told of its budgets is not told again.
         self.marks.catch_up(Timestamp::now(), &Snapshot::of(&self.machine));
-        self.settle_again()?;
-        match self.supervise(first).await {
+        self.settle_again();
+        let ended = self.supervise(first).await;
+        self.settle_rest();
+        match ended {
             Ok(outcome) => {
                 self.teller.finish(Timestamp::now(), &Snapshot::of(&self.machine));
                 self.notify_the_rest().await;

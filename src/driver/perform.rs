@@ -12,7 +12,7 @@ use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
 use crate::devdocs::{git, keep, read, section};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::notify::occasions;
 use crate::queue::{self, chain::Taken};
 use crate::session::sweep::RUN_VARIABLE;
@@ -67,7 +67,7 @@ impl Driver {
             Action::CancelVerify => self.jobs.cancel_verify(),
             Action::WeighProgress { since } => self.weigh_progress(since),
             Action::TakeTask { after } => self.take_task(now, after)?,
-            Action::SettleTask { assignment } => self.settle_task(&assignment)?,
+            Action::SettleTask { assignment } => self.settle_task(&assignment),
             Action::Prove => self.prove(),
             Action::KeepCheckpoint { cycle } => self.keep_checkpoint(cycle),
             Action::WriteHandoff { cycle, why } => self.write_handoff(cycle, why),
@@ -134,6 +134,10 @@ impl Driver {
         let (project, file) = (&self.setup.project, &self.setup.config.task.file);
         match self.machine.assignments().last() {
             Some(task) => read_section(project, file, &task.given.task_id),
+            // The first task of the queue is still being laid out.
+            None if self.setup.chain.is_some() => {
+                reading_of(file, read::read_task_file(project, file))
+            }
             None => read_task(project, file),
         }
     }
@@ -146,7 +150,14 @@ impl Driver {
                     true => Snapshot::of(&self.machine).measured(now).cost_ceiling_usd,
                     false => 0.0,
                 };
-                chain.take(now, after.as_deref(), unbooked_usd)?
+                match chain.take(now, after.as_deref(), unbooked_usd) {
+                    // The rest of the batch waits for the next run.
+                    Err(err) if after.is_some() => {
+                        tracing::warn!(%err, "the queue cannot be asked for the next task");
+                        Taken::None
+                    }
+                    taken => taken?,
+                }
             }
             None => Taken::None,
         };
@@ -159,20 +170,40 @@ impl Driver {
         Ok(())
     }
 
-    fn settle_task(&mut self, task: &Assignment) -> Result<()> {
-        let Some(chain) = &self.setup.chain else { return Ok(()) };
+    /// Books what became of a task. A store that is held by somebody, or fails, is tried
+    /// again; it ends no session, and whoever started this run books it all once more.
+    fn settle_task(&mut self, task: &Assignment) {
         let said = self.session.as_ref().and_then(|s| s.memory.messages.back());
-        let said = said.map(|text| self.secrets.redact(text)).unwrap_or_default();
-        chain.settle(task, &said)
+        let said = said.map(|text| self.secrets.redact(text).into_owned()).unwrap_or_default();
+        self.unsettled.push((task.clone(), said));
+        self.settle_rest();
+    }
+
+    /// Books what could not be booked before.
+    pub(super) fn settle_rest(&mut self) {
+        let Some(chain) = self.setup.chain.clone() else { return self.unsettled.clear() };
+        while let Some((task, said)) = self.unsettled.first() {
+            match chain.settle(task, said) {
+                Ok(()) => {}
+                // Not of this queue any more.
+                Err(err) if err.kind() == ErrorKind::Usage => {
+                    tracing::warn!(%err, "what became of a task cannot be booked");
+                }
+                Err(err) => {
+                    tracing::warn!(%err, "what became of a task is booked later");
+                    return;
+                }
+            }
+            self.unsettled.remove(0);
+        }
     }
 
     /// What a run that was killed had decided on its tasks may not have reached the
     /// store.
-    pub(super) fn settle_again(&mut self) -> Result<()> {
+    pub(super) fn settle_again(&mut self) {
         for task in self.machine.assignments().to_vec() {
-            self.settle_task(&task)?;
+            self.settle_task(&task);
         }
-        Ok(())
     }
 
     fn run_verify(&mut self) {
@@ -348,7 +379,11 @@ fn launch_of(setup: &Setup, run_id: &Uuid, session_id: Uuid, prompt: &str) -> Re
 
 /// The task file as the machine sees it.
 pub fn read_task(project: &Path, file: &Path) -> TaskReading {
-    match read::read_task_file(project, file) {
+    reading_of(file, section::read_whole(project, file))
+}
+
+fn reading_of(file: &Path, read: Result<task_file::TaskFile, read::TaskProblem>) -> TaskReading {
+    match read {
         Ok(parsed) => TaskReading::Read {
             says: says(parsed.state()),
             ticked: parsed.ticked,

@@ -102,8 +102,10 @@ impl Chain {
             context: task.context.as_deref(),
         };
         let is_over = |id: &str| Some(id) == after || is_settled(store.as_mut(), id);
-        // At its first claim; a run that has worked on it does not ask again.
-        let is_new = task.started_unix_ms == Some(task.updated_unix_ms);
+        // At its first claim ever. What a retried task has there may be the answer that it
+        // waited for.
+        let is_first_claim = task.started_unix_ms == Some(task.updated_unix_ms);
+        let is_new = task.attempt == 1 && is_first_claim;
         match section::put(&self.project, &self.task_file, &section, is_new, is_over) {
             Ok(()) => Ok(Taken::Task(Box::new(self.given(&task)))),
             Err(why) => Ok(Taken::Trouble(why)),

@@ -21,6 +21,7 @@ mod a_run_needs_no_terminal;
 mod a_run_refuses_in_the_words_of_doctor;
 mod a_signal_ends_the_run_politely;
 mod a_storm_of_failures_passes;
+mod a_task_is_done_when_its_own_run_says_so;
 mod a_usage_limit_is_waited_for;
 mod api_failures_end_or_delay_a_run;
 mod before_each_launch_the_cli_is_looked_at;
