@@ -183,6 +183,7 @@ struct EndLine {
     blocked: u64,
     cancelled: u64,
     left: u64,
+    blocked_behind: u64,
     not_done: Vec<String>,
 }
 
@@ -219,7 +220,7 @@ fn tell(out: &show::Lines, json: bool, told: Told) {
 }
 
 fn last_words(json: bool, code: u8, tally: &Tally) -> String {
-    let Tally { done, error, blocked, cancelled, left, not_done } = tally;
+    let Tally { done, error, blocked, cancelled, left, blocked_behind, not_done } = tally;
     let named = |(id, state): &(TaskId, TaskState)| format!("{id}: {}", state.as_str());
     if json {
         let line = EndLine {
@@ -231,6 +232,7 @@ fn last_words(json: bool, code: u8, tally: &Tally) -> String {
             blocked: *blocked,
             cancelled: *cancelled,
             left: *left,
+            blocked_behind: *blocked_behind,
             not_done: not_done.iter().map(named).collect(),
         };
         return format!("{}\n", text::json(&line, false).unwrap_or_default());
@@ -240,12 +242,14 @@ fn last_words(json: bool, code: u8, tally: &Tally) -> String {
         (*error, "in error"),
         (*blocked, "blocked"),
         (*cancelled, "cancelled"),
-        (*left, "back in the queue"),
+        (*left, "back in the queue or in progress"),
+        (*blocked_behind, "blocked because they wait for one of these"),
     ];
     let parts: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     let mut out = match parts.is_empty() {
-        true => "queue: there was nothing to do\n".to_owned(),
+        true if code == 0 => "queue: there was nothing to do\n".to_owned(),
+        true => format!("queue: nothing was done (exit code {code})\n"),
         false => format!("queue: {} (exit code {code})\n", parts.join(", ")),
     };
     for task in not_done {

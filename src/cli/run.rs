@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::lock::ProjectLock;
 use crate::queue::chain::{Chain, Taken};
+use crate::queue::{SqliteStore, Store as _};
 use crate::session::secrets::RedactingWriter;
 use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
@@ -96,7 +97,7 @@ pub fn start(
     let state = ProjectState::open(state_root, project)?;
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
-    let last = match errand.look_at(errand.last_run(state.dir())?, project)? {
+    let last = match errand.look_at(errand.last_run(state.dir())?, project, state_root)? {
         Before::Nothing => None,
         Before::Run(last) => Some(*last),
         Before::Over(code) => return Ok(code),
@@ -140,6 +141,12 @@ pub fn start(
     ended.map(|ended| ended.code)
 }
 
+/// Has the queue a task in progress for that run?
+fn has_in_hand(state_root: &Path, run_id: Uuid) -> Result<bool> {
+    let Some(mut store) = SqliteStore::open_existing(state_root)? else { return Ok(false) };
+    Ok(store.in_progress()?.iter().any(|task| task.run_id == Some(run_id)))
+}
+
 /// What was found of an earlier run.
 enum Before {
     /// Nothing that matters.
@@ -168,15 +175,21 @@ impl Errand {
     }
 
     /// A run of the queue and one of the task file are not mixed: each takes up its own.
-    fn look_at(&self, last: Option<LastRun>, project: &Path) -> Result<Before> {
+    fn look_at(&self, last: Option<LastRun>, project: &Path, state_root: &Path) -> Result<Before> {
         let Some(last) = last else { return Ok(Before::Nothing) };
         let shown = project.display();
         match self {
-            Errand::TaskFile if last.is_cut_off() && last.is_for_queue() => Err(Error::new(
-                ErrorKind::Locked,
-                format!("the last run of {shown} works for the queue, and was cut off"),
-            )
-            .hint("`longhaul queue run` takes it up again")),
+            Errand::TaskFile
+                if last.is_cut_off()
+                    && last.is_for_queue()
+                    && has_in_hand(state_root, last.run_id())? =>
+            {
+                Err(Error::new(
+                    ErrorKind::Locked,
+                    format!("the last run of {shown} works for the queue, and was cut off"),
+                )
+                .hint("`longhaul queue run` takes it up again"))
+            }
             Errand::Queue { chain, .. } if chain.run_id() == last.run_id() => {
                 match last.exit_code() {
                     Some(code) => Ok(Before::Over(code)),
@@ -188,7 +201,7 @@ impl Errand {
                 format!("a run of {shown} that was cut off waits to be taken up"),
             )
             .hint("`longhaul run` there takes it up; the queue can go on after it")),
-            Errand::Queue { .. } if last.is_cut_off() => {
+            Errand::TaskFile | Errand::Queue { .. } if last.is_cut_off() && last.is_for_queue() => {
                 // None of its tasks is in progress any more.
                 sweep::clear_run(&last.run_id().to_string());
                 Ok(Before::Nothing)

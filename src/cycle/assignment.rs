@@ -115,6 +115,8 @@ impl End {
         let why = outcome.sentence();
         match outcome {
             Outcome::Done => End::Done,
+            // Spent by an earlier run: the next one could do no more.
+            Outcome::Budget { which: Budget::Task } => End::Error { why },
             // Nothing of it was begun, so there is nothing about it that a person
             // has to look at.
             Outcome::NeedsPerson { .. } | Outcome::Budget { .. } | Outcome::NoProgress
@@ -194,6 +196,8 @@ pub struct Assignment {
     pub(super) carried_tokens: u64,
     /// The reply of the live session that was looked at last, by its context.
     pub(super) last_context: Option<u64>,
+    /// A session has answered to it.
+    pub(super) has_reply: bool,
     /// It was told that the task loaded much.
     pub(super) is_load_told: bool,
 }
@@ -221,6 +225,7 @@ impl Assignment {
             mark,
             carried_tokens: 0,
             last_context: None,
+            has_reply: false,
             is_load_told: false,
         }
     }

@@ -64,6 +64,17 @@ fn the_next_task_goes_to_the_live_session() {
 }
 
 #[test]
+fn a_task_that_needs_a_fresh_session_after_all_saves_nothing() {
+    let mut s = queued();
+    s.replies(20_000);
+    is_done(&mut s).is_given(Some("t1"), Some("t2"));
+    let saved = |s: &Story| (s.m.assignments()[1].is_shared, s.m.assignments()[1].saved_tokens);
+    assert_eq!(saved(&s), (true, 20_000));
+    s.arrives(false).is_full().checkpoints().exits().reads_open().weighs(true);
+    assert_eq!((s.launched(), saved(&s)), (2, (true, 0)));
+}
+
+#[test]
 fn the_last_task_is_booked_with_the_bill_of_its_session() {
     let mut s = queued();
     is_done(&mut s).is_given(Some("t1"), None);

@@ -103,7 +103,14 @@ impl Worker {
         let id = child.id().ok_or_else(|| Error::internal("a worker has no process id"))?;
         let raw = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
         let raw = raw.ok_or_else(|| Error::internal("a worker has no process id"))?;
-        let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let handle = match pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(handle) => handle,
+            Err(err) => {
+                // Nobody would hear how it ends.
+                let _ = child.start_kill();
+                return Err(failed(err.into()));
+            }
+        };
         let output = child.stdout.take();
         tokio::spawn(follow(child, output, run_id, tell));
         Ok(Self { project: project.to_owned(), pid: id, handle })

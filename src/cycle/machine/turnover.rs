@@ -217,7 +217,8 @@ impl Machine {
                 task.extra_cache_read_tokens.saturating_add(task.carried_tokens);
             // What a task loads is seen at the first reply: of a fresh session all, of
             // one that was at work what came to it.
-            let is_first = is_fresh || (task.is_shared && task.carried_tokens > 0);
+            let is_first = is_fresh || (task.is_shared && !task.has_reply);
+            task.has_reply = true;
             let loaded = if is_fresh { tokens } else { tokens.saturating_sub(before.unwrap_or(0)) };
             if is_first && loaded > limit && !task.is_load_told {
                 task.is_load_told = true;
@@ -239,6 +240,8 @@ impl Machine {
     pub(super) fn note_fresh_session(&mut self) {
         self.with_assignment(|task| {
             task.sessions += 1;
+            // It loaded one after all.
+            task.saved_tokens = 0;
             task.carried_tokens = 0;
             task.last_context = None;
         });

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Dispatcher, ORPHANS_MS, REFUSED_AGAIN_MS, STARTS_MAX, Told};
 use crate::clock::Timestamp;
+use crate::cycle::assignment::{Assignment, End};
 use crate::cycle::state::Budget;
 use crate::cycle::{Machine, Outcome};
 use crate::error::ErrorKind;
@@ -41,6 +42,9 @@ impl Dispatcher {
                 Err(err) => {
                     self.warn(Some(project), err.render());
                     self.set_aside(project, err.kind().exit_code());
+                    let in_hand = self.store.in_progress()?.into_iter();
+                    let in_hand = in_hand.filter(|task| task.run_id == Some(run_id));
+                    self.taken.extend(in_hand.map(|task| task.id));
                     return Ok(());
                 }
             },
@@ -76,10 +80,8 @@ impl Dispatcher {
                 self.starts.remove(&run_id);
                 // Taken for it, and never put before a session.
                 self.store.unclaim(now, run_id)?;
-                let last = told.machine.assignments().last();
-                let is_of_the_task = last.is_some_and(|task| task.is_declared_blocked);
                 let was_cancelled = self.was_cancelled(&told.machine)?;
-                self.weigh(project, outcome, is_of_the_task, was_cancelled);
+                self.weigh(project, outcome, told.machine.assignments().last(), was_cancelled);
             }
             None => self.on_cut_off(run_id, project, code),
         }
@@ -88,12 +90,16 @@ impl Dispatcher {
 
     /// A worker ended before its run began: it was refused, or shot.
     fn on_not_begun(&mut self, project: &Path, code: u8) {
+        if self.is_out_of_disk(code) {
+            return;
+        }
         let deaths = self.early_deaths.entry(project.to_owned()).or_default();
         *deaths += 1;
         if !is_refusal(code) && *deaths < STARTS_MAX {
             return;
         }
-        let code = if is_refusal(code) { code } else { ErrorKind::Internal.exit_code() };
+        let is_ours = is_refusal(code) || code == ErrorKind::State.exit_code();
+        let code = if is_ours { code } else { ErrorKind::Internal.exit_code() };
         self.warn(Some(project), format!("left alone: its run could not begin (exit code {code})"));
         self.set_aside(project, code);
     }
@@ -103,14 +109,22 @@ impl Dispatcher {
         &mut self,
         project: &Path,
         outcome: &Outcome,
-        is_of_the_task: bool,
+        last: Option<&Assignment>,
         was_cancelled: bool,
     ) {
         let code = outcome.exit_code();
+        let is_of_the_task = last.is_some_and(|task| task.is_declared_blocked);
+        let goes_back =
+            last.is_none_or(|task| matches!(task.end, Some(End::Released { .. }) | None));
         match outcome {
-            Outcome::Done | Outcome::NoProgress => {}
             Outcome::Budget { which: Budget::Quota } => self.halt(code, outcome),
-            Outcome::Budget { .. } => {}
+            // Whatever ended it without any work would end the next one, too, for ever.
+            Outcome::Done | Outcome::NoProgress | Outcome::Budget { .. } if goes_back => {
+                let why = outcome.sentence();
+                self.warn(Some(project), format!("left alone from now on: {why}"));
+                self.set_aside(project, code);
+            }
+            Outcome::Done | Outcome::NoProgress | Outcome::Budget { .. } => {}
             Outcome::NeedsPerson { .. } if is_of_the_task => {}
             Outcome::NeedsPerson { why } => {
                 let why = why.clone();
@@ -162,11 +176,7 @@ impl Dispatcher {
         let starts = self.starts.get(&run_id).copied().unwrap_or(0);
         self.orphans_until_ms = Timestamp::now().boot_ms.saturating_add(ORPHANS_MS);
         match code {
-            Some(code) if code == ErrorKind::Disk.exit_code() => {
-                let text = "nothing more is begun: the disk is full or failing".to_owned();
-                self.warn(None, text);
-                self.halted.get_or_insert(ErrorKind::Disk.exit_code());
-            }
+            Some(code) if self.is_out_of_disk(code) => {}
             Some(code) if is_refusal(code) => {
                 self.warn(Some(project), "its run cannot be taken up now".into());
                 self.set_aside(project, code);
@@ -180,6 +190,16 @@ impl Dispatcher {
         }
         // Whenever the project is looked at again, this comes first.
         self.cut_off.push((run_id, project.to_owned()));
+    }
+
+    /// A full disk stands in the way of all.
+    fn is_out_of_disk(&mut self, code: u8) -> bool {
+        let is_so = code == ErrorKind::Disk.exit_code();
+        if is_so && self.halted.is_none() {
+            self.warn(None, "nothing more is begun: the disk is full or failing".to_owned());
+            self.halted = Some(code);
+        }
+        is_so
     }
 
     pub(super) fn set_aside(&mut self, project: &Path, code: u8) {
@@ -198,6 +218,7 @@ impl Dispatcher {
 
 /// A run that was refused with this code will be refused again.
 fn is_refusal(code: u8) -> bool {
-    use ErrorKind::{Authentication, Locked, NeedsPerson, State, Usage};
-    [NeedsPerson, Authentication, Locked, State, Usage].iter().any(|kind| kind.exit_code() == code)
+    // State is none: the store may have been held by somebody for too long.
+    use ErrorKind::{Authentication, Locked, NeedsPerson, Usage};
+    [NeedsPerson, Authentication, Locked, Usage].iter().any(|kind| kind.exit_code() == code)
 }

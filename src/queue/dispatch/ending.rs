@@ -21,6 +21,9 @@ impl Dispatcher {
                 tally.not_done.push((id, task.state));
             }
         }
+        let blocked = self.store.counts(None)?.blocked;
+        let blocked = blocked.saturating_sub(self.blocked_before);
+        tally.blocked_behind = blocked.saturating_sub(tally.blocked);
         Ok(tally)
     }
 

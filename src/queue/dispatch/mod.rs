@@ -99,6 +99,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Went back to the queue, or are in progress still.
     pub left: u64,
+    /// Became blocked because they wait for one that failed; they were not taken.
+    pub blocked_behind: u64,
     /// Those that did not end done, not all of them if many.
     pub not_done: Vec<(TaskId, TaskState)>,
 }
@@ -128,6 +130,8 @@ pub struct Dispatcher {
     /// What else the exit code must say.
     codes: Vec<u8>,
     taken: BTreeSet<TaskId>,
+    /// Blocked tasks when this process began.
+    blocked_before: u64,
     /// Runs that were told to end because their task was cancelled.
     cancelled: BTreeSet<Uuid>,
     limit: Limit,
@@ -172,6 +176,7 @@ impl Dispatcher {
             halted: None,
             codes: Vec::new(),
             taken: BTreeSet::new(),
+            blocked_before: 0,
             cancelled: BTreeSet::new(),
             limit: Limit::default(),
             asked: BTreeSet::new(),
@@ -194,6 +199,7 @@ impl Dispatcher {
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> crate::Result<(u8, Tally)> {
         self.sync()?;
+        self.blocked_before = self.store.counts(None)?.blocked;
         self.take_up()?;
         loop {
             let done = self.look().and_then(|has_looked| match has_looked {
@@ -288,8 +294,9 @@ impl Dispatcher {
                 }
                 Err(err) => {
                     self.warn(Some(&project), format!("a worker could not be started: {err}"));
-                    self.store.unclaim(Timestamp::now().unix_ms, run_id)?;
-                    self.set_aside(&project, err.kind().exit_code());
+                    // As one that died at once: the run may have begun long ago.
+                    self.unbooked.push((run_id, project, Some(err.kind().exit_code())));
+                    break;
                 }
             }
         }
