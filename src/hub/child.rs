@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +24,10 @@ use crate::queue::QUEUE_LOCK;
 const LOG_FILE: &str = "queue.log";
 /// Where the log was before.
 const OLD_LOG_FILE: &str = "queue.log.1";
+/// Runs in a row that were cut off and begun again.
+const CUT_OFF_MAX: u32 = 3;
+/// Before one that was cut off is begun again.
+const CUT_OFF_PAUSE: Duration = Duration::from_millis(200);
 /// A log of this size begins anew; one older is kept.
 const MAX_LOG_BYTES: u64 = 8 << 20;
 
@@ -47,6 +52,8 @@ struct State {
     /// Somebody asked for a run while one was under way: it may have looked at the
     /// queue for the last time already.
     is_wanted_again: bool,
+    /// Runs that were cut off since one ended by itself.
+    cut_off_in_a_row: u32,
     is_ending: bool,
     last_exit_code: Option<i32>,
 }
@@ -165,17 +172,35 @@ impl Inner {
         if let Err(err) = status {
             tracing::error!(%err, "the run of the queue cannot be waited for");
         }
-        let is_wanted = {
+        let is_cut_off = code.is_some_and(is_cut_off);
+        let (is_wanted, goes_on) = {
             let mut state = self.lock();
             (state.pid, state.leash, state.last_exit_code) = (None, None, code);
+            state.cut_off_in_a_row = if is_cut_off { state.cut_off_in_a_row + 1 } else { 0 };
             // Who ended it by a signal did not want it.
-            std::mem::take(&mut state.is_wanted_again) && code.is_some_and(|code| code < 128)
+            let is_wanted = std::mem::take(&mut state.is_wanted_again);
+            let is_wanted = is_wanted && code.is_some_and(|code| code < 128);
+            (is_wanted, is_cut_off && state.cut_off_in_a_row <= CUT_OFF_MAX)
         };
-        match is_wanted.then(|| self.start()) {
-            Some(Started::Started) => {}
-            _ => drop(self.is_running.send_replace(false)),
+        if goes_on {
+            // Its tasks are in progress, and nobody is at them.
+            tracing::warn!(code, "the run of the queue was cut off; it is begun again");
+            tokio::time::sleep(CUT_OFF_PAUSE).await;
+        }
+        if is_wanted || goes_on {
+            self.start();
+        }
+        if self.lock().pid.is_none() {
+            self.is_running.send_replace(false);
         }
     }
+}
+
+/// Did a run end in a way that no person asks for: shot (by the kernel, when memory ran
+/// out), aborted, at fault?
+fn is_cut_off(code: i32) -> bool {
+    let signals = [Signal::KILL, Signal::ABORT, Signal::SEGV, Signal::BUS, Signal::ILL];
+    signals.iter().any(|signal| code == 128 + signal.as_raw())
 }
 
 /// As a shell would say it.
@@ -270,6 +295,19 @@ mod tests {
             child.ended().await;
             let runs = std::fs::read_to_string(root.path().join("runs")).unwrap();
             assert_eq!(runs, "run\nrun\n");
+        });
+    }
+
+    #[test]
+    fn one_that_was_cut_off_goes_on_a_few_times() {
+        let root = tempfile::tempdir().unwrap();
+        block_on(async {
+            let child = sh("echo run >>runs; kill -9 $$", root.path());
+            assert_eq!(child.start(), Started::Started);
+            child.ended().await;
+            let runs = std::fs::read_to_string(root.path().join("runs")).unwrap();
+            assert_eq!(runs.lines().count(), 1 + CUT_OFF_MAX as usize);
+            assert_eq!(child.last_exit_code(), Some(137));
         });
     }
 
