@@ -34,6 +34,23 @@ pub(super) fn open(root: &Path) -> Result<Connection> {
     Ok(db)
 }
 
+/// Device and inode of a file.
+pub(super) type Identity = (u64, u64);
+
+/// Which file is the queue below `root`; `None`: there is none.
+pub(super) fn identity(root: &Path) -> Option<Identity> {
+    let meta = fs::symlink_metadata(root.join(NAME)).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// What is written to a file without a name is lost when the last process closes it.
+pub(super) fn gone(root: &Path) -> Error {
+    let path = root.join(NAME);
+    let message = format!("the queue {} was removed or replaced while in use", path.display());
+    Error::new(ErrorKind::State, message)
+        .hint("nothing was changed; start again, with the queue that is there now or a new one")
+}
+
 /// A queue that is gone when it is closed.
 pub(super) fn in_memory(root: &Path) -> Result<Connection> {
     let make = || -> rusqlite::Result<Connection> {

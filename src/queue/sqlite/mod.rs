@@ -45,6 +45,8 @@ use crate::{Error, ErrorKind};
 pub struct SqliteStore {
     db: Connection,
     root: PathBuf,
+    /// Which file it is; `None`: it is in memory.
+    file: Option<file::Identity>,
 }
 
 /// What can go wrong within a transaction.
@@ -79,7 +81,7 @@ impl SqliteStore {
     pub fn open(state_root: &Path) -> crate::Result<Self> {
         let root = file::prepare(state_root)?;
         file::create(&root)?;
-        Ok(Self { db: file::open(&root)?, root })
+        Self::open_at(root)
     }
 
     /// Opens the queue below `state_root`; `None` if there never was one. Makes nothing.
@@ -91,8 +93,12 @@ impl SqliteStore {
         if there.is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound) {
             return Ok(None);
         }
-        let root = file::prepare(state_root)?;
-        Ok(Some(Self { db: file::open(&root)?, root }))
+        Self::open_at(file::prepare(state_root)?).map(Some)
+    }
+
+    fn open_at(root: PathBuf) -> crate::Result<Self> {
+        let db = file::open(&root)?;
+        Ok(Self { db, file: file::identity(&root), root })
     }
 
     /// A queue without any tasks, which nobody keeps.
@@ -100,7 +106,7 @@ impl SqliteStore {
     /// # Errors
     /// [`ErrorKind::State`]: there is no room for one.
     pub fn of_nobody(state_root: &Path) -> crate::Result<Self> {
-        Ok(Self { db: file::in_memory(state_root)?, root: state_root.to_owned() })
+        Ok(Self { db: file::in_memory(state_root)?, root: state_root.to_owned(), file: None })
     }
 
     fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Result<T> {
@@ -112,6 +118,9 @@ impl SqliteStore {
         keep: Keep,
         work: impl FnOnce(&Transaction<'_>) -> Outcome<T>,
     ) -> Result<T> {
+        if self.file.is_some() && self.file != file::identity(&self.root) {
+            return Err(file::gone(&self.root).into());
+        }
         let db = &mut self.db;
         let perform = || -> Outcome<T> {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;

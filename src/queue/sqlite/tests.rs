@@ -328,6 +328,20 @@ fn made_up_ids_count_within_the_second() {
 }
 
 #[test]
+fn a_queue_whose_file_was_removed_says_so_and_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    std::fs::remove_file(dir.path().join("queue.db")).unwrap();
+    let refused = |store: &mut SqliteStore| match store.unclaim(1, uuid::Uuid::nil()) {
+        Err(crate::queue::QueueError::Failed(err)) => err.message().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&mut store).contains("was removed or replaced"));
+    SqliteStore::open(dir.path()).unwrap();
+    assert!(refused(&mut store).contains("was removed or replaced"));
+}
+
+#[test]
 fn a_project_that_holds_the_state_is_refused() {
     let Place { root, _keep } = place();
     let mut store = SqliteStore::open(&root).unwrap();
