@@ -845,6 +845,28 @@ fn pages_of_others_are_kept_out_whatever_they_have() {
 }
 
 #[test]
+fn a_connection_is_being_answered_until_the_answer_is_sent() {
+    let lab = lab();
+    for (host, status) in [(LOCAL, 200), ("evil.example", 403)] {
+        let peer = Peer::new("127.0.0.1:9".parse().unwrap(), lab.hub.settings().address);
+        let since = peer.waited_for_since().expect("nothing was asked yet");
+        let request = Request::builder().uri("/api/v1/tasks").header("host", host);
+        let request = request.extension(peer.clone()).body(Body::empty()).unwrap();
+        let mut app = lab.app.clone();
+        let asked = tower_service::Service::call(&mut app, request);
+        let response = lab.runtime.block_on(asked).unwrap();
+        assert_eq!(response.status(), status);
+        // What was sent until now was something else.
+        peer.was_sent();
+        assert_eq!(peer.waited_for_since(), None);
+        drop(response);
+        assert_eq!(peer.waited_for_since(), None);
+        peer.was_sent();
+        assert!(peer.waited_for_since().is_some_and(|now| now > since));
+    }
+}
+
+#[test]
 fn a_store_that_fails_is_said() {
     let lab = lab();
     std::fs::write(lab.root.path().join("state/queue.db"), "no database at all".repeat(1000))
