@@ -361,9 +361,8 @@ async fn cancel_task(hub: &Hub, _: MayChange, mut params: Fields) -> Outcome {
 
 async fn update_task(hub: &Hub, _: MayChange, mut params: Fields) -> Outcome {
     let id = params.task_id()?;
-    let change = desk::change_of(params)?;
-    let edit = move |store: &mut dyn Store, now, id: &TaskId| store.edit(now, id, &change);
-    let task = hub.change(id, edit).await?;
+    let edit = desk::edit_of(params)?;
+    let task = hub.edit(id, edit).await?;
     let message = format!("task {} is changed", task.id);
     Answer::ok(&Changed::of(&task, message))
 }

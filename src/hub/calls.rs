@@ -185,6 +185,7 @@ pub(super) struct TaskChange {
     context: Option<String>,
     #[schema(schema_with = super::openapi::priority)]
     priority: Option<i32>,
+    /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
     #[schema(schema_with = super::openapi::command)]
@@ -210,6 +211,7 @@ struct UpdateParams {
     context: Option<String>,
     #[schema(schema_with = super::openapi::priority)]
     priority: Option<i32>,
+    /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
     #[schema(schema_with = super::openapi::command)]

@@ -15,7 +15,7 @@ use super::desk::{self, MAX_TASKS, Wanted};
 use super::gate::{MayChange, MayRead};
 use super::views::{CountsView, ResultView, TaskView};
 use crate::queue::store::Filter;
-use crate::queue::{Code, Refusal, Store, Task, TaskId};
+use crate::queue::{Code, Refusal, Store, Task};
 
 /// Tasks in an answer if the request does not say how many.
 const DEFAULT_LIMIT: u32 = 100;
@@ -161,15 +161,14 @@ pub(super) async fn change_task(
     Id(id): Id,
     Json(body): Json,
 ) -> Outcome {
-    let change = match body {
-        Value::Object(_) => desk::change_of(Fields::of("the body", Some(body))?)?,
+    let edit = match body {
+        Value::Object(_) => desk::edit_of(Fields::of("the body", Some(body))?)?,
         _ => {
             let message = "the body must be a JSON object";
             return Err(Refusal::new(Code::InvalidParameter, message).into());
         }
     };
-    let edit = move |store: &mut dyn Store, now, id: &TaskId| store.edit(now, id, &change);
-    OneTask::answer(&hub.change(id, edit).await?)
+    OneTask::answer(&hub.edit(id, edit).await?)
 }
 
 /// Cancels a task: at once, or soon if it is in progress

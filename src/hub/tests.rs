@@ -252,6 +252,22 @@ fn a_new_batch_is_one_that_was_not_there() {
     assert_eq!(tasks[0]["batch_id"], tasks[1]["batch_id"]);
     assert_eq!((&tasks[1]["batch_position"], &tasks[2]["batch_id"]), (&json!(2), &Value::Null));
     assert_ne!(tasks[0]["batch_id"], two);
+    // Also where a task is changed.
+    let mut seen = vec![json!(one), json!(two), tasks[0]["batch_id"].clone()];
+    let id = tasks[2]["task_id"].as_str().unwrap();
+    for changed in [
+        lab.act("update_task", json!({"task_id": id, "batch_id": "new"})).done(200),
+        lab.ask("PATCH", &format!("/api/v1/tasks/{id}"), Some(&json!({"batch": "new"}))).done(200)
+            ["task"]
+            .clone(),
+    ] {
+        assert!(changed["batch_id"].as_str().unwrap().starts_with("batch_2"), "{changed}");
+        assert!(!seen.contains(&changed["batch_id"]), "{changed}");
+        seen.push(changed["batch_id"].clone());
+    }
+    // Nowhere is it the name of one.
+    lab.get("/api/v1/tasks?batch_id=new").refused(400, "invalid_id");
+    lab.act("get_all_results", json!({"batch_id": "new"})).refused(400, "invalid_id");
 }
 
 #[test]
