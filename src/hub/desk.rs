@@ -306,16 +306,9 @@ fn total_of(store: &mut dyn Store, filter: &Filter) -> Result<u64, QueueError> {
         return store.count_tasks(filter);
     }
     let counts = store.counts(filter.project.as_deref())?;
-    let of = |state: TaskState| match state {
-        TaskState::Queued => counts.queued,
-        TaskState::InProgress => counts.in_progress,
-        TaskState::Done => counts.done,
-        TaskState::Error => counts.error,
-        TaskState::Cancelled => counts.cancelled,
-        TaskState::Blocked => counts.blocked,
-    };
     let states = if filter.states.is_empty() { &TaskState::ALL[..] } else { &filter.states };
-    Ok(TaskState::ALL.into_iter().filter(|state| states.contains(state)).map(of).sum())
+    let wanted = TaskState::ALL.into_iter().filter(|state| states.contains(state));
+    Ok(wanted.map(|state| counts.of(state)).sum())
 }
 
 /// What is to be changed of a task.

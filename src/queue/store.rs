@@ -216,6 +216,20 @@ pub struct Counts {
     pub blocked: u64,
 }
 
+impl Counts {
+    /// How many are in this state.
+    pub fn of(&self, state: TaskState) -> u64 {
+        match state {
+            TaskState::Queued => self.queued,
+            TaskState::InProgress => self.in_progress,
+            TaskState::Done => self.done,
+            TaskState::Error => self.error,
+            TaskState::Cancelled => self.cancelled,
+            TaskState::Blocked => self.blocked,
+        }
+    }
+}
+
 /// What is to be changed of a task; `None` stays as it is, an inner `None` goes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
