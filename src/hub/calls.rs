@@ -81,7 +81,7 @@ struct TaskParams {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResultsParams {
-    /// The real path of a project.
+    /// The folder of a project; a relative path begins at that of the hub.
     project: Option<String>,
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
@@ -132,7 +132,7 @@ pub(super) struct TaskDraft {
     /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
-    /// The folder to work in; default is the project of the hub.
+    /// The folder to work in; a relative path begins at that of the hub, the default.
     project: Option<String>,
     #[schema(schema_with = super::openapi::command)]
     verify: Option<String>,
@@ -160,7 +160,7 @@ struct AssignParams {
     /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
-    /// The folder to work in; default is the project of the hub.
+    /// The folder to work in; a relative path begins at that of the hub, the default.
     project: Option<String>,
     #[schema(schema_with = super::openapi::command)]
     verify: Option<String>,
@@ -253,7 +253,7 @@ pub(super) struct TasksQuery {
     /// Of these states, with commas between them.
     #[param(schema_with = super::openapi::states)]
     state: Option<String>,
-    /// Of this project.
+    /// Of this project: its folder; a relative path begins at that of the hub.
     #[param(nullable = false)]
     project: Option<String>,
     /// Of this batch.
@@ -271,7 +271,7 @@ pub(super) struct TasksQuery {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResultsQuery {
-    /// Of this project.
+    /// Of this project: its folder; a relative path begins at that of the hub.
     #[param(nullable = false)]
     project: Option<String>,
     /// Of this batch.

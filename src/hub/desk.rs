@@ -2,7 +2,7 @@
 //! on a thread for blocking work: neither a slow disk nor a large answer holds up
 //! other connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -162,8 +162,10 @@ impl Hub {
     }
 
     /// Tasks, and how many there are of the kind.
-    pub(super) async fn tasks(&self, filter: Filter) -> Outcome<Page<Task>> {
+    pub(super) async fn tasks(&self, mut filter: Filter) -> Outcome<Page<Task>> {
+        let own = self.settings().default_project.clone();
         self.with_store(move |store| {
+            filter.project = filter.project.map(|given| real(&own, &given));
             let items = gather(filter.limit, filter.offset, task_bytes, |limit, offset| {
                 store.list(&Filter { limit, offset, ..filter.clone() })
             })?;
@@ -186,8 +188,10 @@ impl Hub {
     }
 
     /// Results, the newest last, and how many there are of the kind.
-    pub(super) async fn results(&self, filter: ResultFilter) -> Outcome<Page<ResultView>> {
+    pub(super) async fn results(&self, mut filter: ResultFilter) -> Outcome<Page<ResultView>> {
+        let own = self.settings().default_project.clone();
         self.with_store(move |store| {
+            filter.project = filter.project.map(|given| real(&own, &given));
             // The store gives the newest last.
             let newest_first = |limit, offset| {
                 let mut part = store.results(&ResultFilter { limit, offset, ..filter.clone() })?;
@@ -239,6 +243,13 @@ impl Hub {
         };
         Ok((started, open))
     }
+}
+
+/// The path by which the store knows a project; a relative one begins at the hub's `own`.
+/// One that nobody knows has no tasks. Looks at the disk.
+fn real(own: &Path, given: &Path) -> PathBuf {
+    let path = own.join(given);
+    path.canonicalize().unwrap_or(path)
 }
 
 /// Loads up to `limit` from `offset` on, as long as they fit into an answer.
@@ -415,6 +426,7 @@ pub(super) fn states_of(text: &str) -> Result<Vec<TaskState>, Refusal> {
 
 /// The part of a list that is wanted, and of which project and batch.
 pub(super) struct Wanted {
+    /// As it was given.
     pub project: Option<PathBuf>,
     pub batch_id: Option<BatchId>,
     pub limit: u32,
@@ -422,14 +434,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Takes it out of the parameters; a batch or project that nobody knows has no tasks.
+    /// Takes it out of the parameters.
     pub fn of(fields: &mut Fields, default_limit: u32) -> Result<Self, Refusal> {
         let project = fields.path("project")?;
         let batch_id = fields.text("batch_id")?.map(|id| BatchId::parse(&id)).transpose()?;
         let limit = fields.number("limit", MAX_LIMIT)?.unwrap_or(default_limit);
         let offset = fields.number("offset", u32::MAX)?.unwrap_or(0);
-        // The store knows projects by their real paths, and none by a relative one.
-        let project = project.map(|path| path.canonicalize().unwrap_or(path));
         Ok(Self { project, batch_id, limit, offset })
     }
 }

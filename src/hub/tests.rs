@@ -325,6 +325,16 @@ fn a_relative_project_begins_at_the_hubs_own() {
     let id = lab.assign(json!({"description": "x", "project": "part"}))["task_id"].clone();
     let task = lab.get(&format!("/api/v1/tasks/{}", id.as_str().unwrap())).done(200);
     assert!(task["task"]["project"].as_str().unwrap().ends_with("/project/part"), "{task}");
+    lab.work_off(now_unix_ms(), SpellEnd::Done);
+    lab.assign(json!({"description": "y"}));
+    for (asked, tasks, results) in
+        [(".", 1, 0), ("part", 1, 1), ("part/../part", 1, 1), ("..", 0, 0), ("src", 0, 0)]
+    {
+        let list = lab.get(&format!("/api/v1/tasks?project={asked}")).done(200);
+        assert_eq!(list["total"], tasks, "{asked}");
+        let list = lab.act("get_all_results", json!({"project": asked})).done(200);
+        assert_eq!(list["total"], results, "{asked}");
+    }
 }
 
 #[test]
