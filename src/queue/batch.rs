@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::refusal::{Code, QueueError, Refusal};
-use super::store::{Filter, Store};
+use super::store::Store;
 use super::task::{BatchId, NEW_BATCH};
 
 /// So many batches may be begun in one second, each named for one of the next.
@@ -37,8 +37,8 @@ impl NewBatch {
         Ok(())
     }
 
-    /// Its id, which no task's batch had before: two that begin within one second are
-    /// not the same one.
+    /// Its id, which no batch had before: two that begin within one second are not the
+    /// same one.
     ///
     /// # Errors
     /// `invalid_parameter`: too many began just now. Or the store failed.
@@ -49,8 +49,7 @@ impl NewBatch {
         for ahead in 0..MAX_AHEAD {
             let at = self.now_unix_ms.saturating_add(1_000 * i64::from(ahead));
             let id = BatchId::generate(at, &self.zone);
-            let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
-            if store.list(&filter)?.is_empty() {
+            if !store.has_batch(&id)? {
                 self.id = Some(id.clone());
                 return Ok(id);
             }
@@ -63,6 +62,7 @@ impl NewBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::store::{Change, Filter};
     use crate::queue::{Draft, NewTask, SqliteStore};
 
     /// 2025-11-07, 12:00:00 UTC.
@@ -109,6 +109,19 @@ mod tests {
             next.name(&mut lab.store, &mut other).unwrap();
             assert_eq!(other, before);
         }
+    }
+
+    #[test]
+    fn a_batch_that_all_have_left_is_not_there_anew() {
+        let mut lab = Lab::new();
+        let mut call = NewBatch::new(NOON_UNIX_MS, TimeZone::UTC);
+        let first = lab.begin(&mut call).unwrap();
+        let left = lab.store.list(&Filter { limit: 1, ..Filter::default() }).unwrap();
+        let alone = Change { batch_id: Some(None), ..Change::default() };
+        lab.store.edit(NOON_UNIX_MS, &left[0].id, &alone).unwrap();
+        assert!(lab.store.has_batch(&BatchId::parse(&first).unwrap()).unwrap());
+        let mut next = NewBatch::new(NOON_UNIX_MS, TimeZone::UTC);
+        assert_ne!(lab.begin(&mut next).unwrap(), first);
     }
 
     #[test]

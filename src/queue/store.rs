@@ -141,6 +141,13 @@ pub trait Store: Send {
     /// How many tasks satisfy the filter, its limit and offset aside.
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64>;
 
+    /// Was there ever a batch of that id? One that all its tasks were moved out of still
+    /// belongs to its project.
+    fn has_batch(&mut self, id: &BatchId) -> Result<bool> {
+        let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
+        Ok(!self.list(&filter)?.is_empty())
+    }
+
     /// How many results satisfy the filter, its limit and offset aside.
     fn count_results(&mut self, filter: &ResultFilter) -> Result<u64>;
 
