@@ -813,6 +813,43 @@ fn changes_need_the_token_and_reading_does_not() {
 }
 
 #[test]
+fn whatever_is_wrong_the_task_that_is_meant_is_named() {
+    let lab = lab();
+    let call = |tool: &str, action: &str, more: Value| {
+        let mut call = json!({ "tool_name": tool, "action": action, "params": {"task_id": "a"} });
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("POST", "/execute_task", call.to_string())
+    };
+    let requests = [
+        call("claude_assistant", "assign_task", json!({})),
+        call("claude_assistant", "cancel_task", json!({})),
+        call("claude_assistant", "get_task_result", json!({"wish": 1})),
+        call("claude_assistant", "get_task_result", json!({})),
+        call("claude_assistant", "dance", json!({})),
+        call("nobody", "cancel_task", json!({})),
+        ("PATCH", "/api/v1/tasks/a", r#"{"priority": "now"}"#.into()),
+        ("PATCH", "/api/v1/tasks/a", "[]".into()),
+        ("PATCH", "/api/v1/tasks/a", "{".into()),
+        ("DELETE", "/api/v1/tasks/a", String::new()),
+        ("POST", "/api/v1/tasks/a/cancel", String::new()),
+        ("POST", "/api/v1/tasks/a/retry", String::new()),
+        ("GET", "/api/v1/tasks/a", String::new()),
+        ("GET", "/api/v1/tasks/a/result", String::new()),
+    ];
+    for (method, path, body) in requests {
+        for token in [None, Some(lab.bearer())] {
+            let mut request = lab.request(method, path).header("content-type", "application/json");
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let said = lab.send("127.0.0.1:9", request.body(Body::from(body.clone())).unwrap());
+            assert_eq!(said.body["status"], "error", "{method} {path} {body}");
+            assert_eq!(said.body["task_id"], "a", "{method} {path} {body}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn the_token_can_be_waived_for_this_machine_alone() {
     let lab = lab_with(|settings| {
         settings.allow_unauthenticated_loopback = true;
