@@ -111,7 +111,7 @@ pub(super) struct ArchiveParams {
     /// Those older than this, such as `7d` or `12h`; default is `queue.archive_after`.
     #[schema(pattern = "^[0-9]{1,4}[dhms]$")]
     older_than: Option<String>,
-    /// But for so many newest of each project; default is `queue.keep_recent`.
+    /// But for the newest so many; default is `queue.keep_recent`.
     #[schema(minimum = 0, maximum = 1_000_000)]
     keep_recent: Option<u32>,
 }

@@ -298,6 +298,10 @@ fn the_queue_is_begun_once_and_says_so() {
 #[test]
 fn work_begins_at_once_where_it_is_wanted() {
     let lab = lab_with(|settings| settings.auto_execute = true);
+    lab.ask("POST", "/api/v1/tasks", Some(&json!({"description": "x"}))).done(201);
+    assert!(!lab.runner.is_running(), "that is for the action alone");
+    let wish = json!({"description": "x", "auto_execute": true});
+    lab.ask("POST", "/api/v1/tasks", Some(&wish)).refused(400, "unknown_parameter");
     let answer = lab.assign(json!({"description": "x", "auto_execute": false}));
     assert_eq!((&answer["execution"], lab.runner.is_running()), (&Value::Null, false));
     let answer = lab.assign(json!({"description": "x"}));
