@@ -74,6 +74,10 @@ pub trait Store: Send {
     /// How many there are in each state.
     fn counts(&mut self, project: Option<&Path>) -> Result<Counts>;
 
+    /// Was there ever a batch of that id? One that all its tasks were moved out of still
+    /// belongs to its project.
+    fn has_batch(&mut self, id: &BatchId) -> Result<bool>;
+
     /// Changes a task that is queued, or blocked (which it remains).
     ///
     /// # Errors
@@ -140,13 +144,6 @@ pub trait Store: Send {
 
     /// How many tasks satisfy the filter, its limit and offset aside.
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64>;
-
-    /// Was there ever a batch of that id? One that all its tasks were moved out of still
-    /// belongs to its project.
-    fn has_batch(&mut self, id: &BatchId) -> Result<bool> {
-        let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
-        Ok(!self.list(&filter)?.is_empty())
-    }
 
     /// How many results satisfy the filter, its limit and offset aside.
     fn count_results(&mut self, filter: &ResultFilter) -> Result<u64>;
