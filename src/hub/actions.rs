@@ -4,6 +4,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::answer::{Answer, ErrorAnswer, Failure, Outcome, SuccessWord};
@@ -121,12 +122,21 @@ pub(super) async fn execute_task(
     credentials: Credentials,
     Json(body): Json,
 ) -> Outcome {
+    let params = body.get("params");
+    let task_id = params.and_then(|params| params["task_id"].as_str());
+    let task_id = task_id.filter(|id| TaskId::parse(id).is_ok()).map(str::to_owned);
+    // Whatever is wrong with a request, it was about that task.
+    act(&hub, credentials, body).await.map_err(|failure| match task_id {
+        Some(id) => failure.about(id),
+        None => failure,
+    })
+}
+
+async fn act(hub: &Hub, credentials: Credentials, body: Value) -> Outcome {
     let mut call = Fields::of("the body", Some(body))?;
     let tool = call.needed_text("tool_name")?;
     let action = call.needed_text("action")?;
     let params = call.value("params");
-    let task_id = params.as_ref().and_then(|params| params["task_id"].as_str());
-    let task_id = task_id.filter(|id| TaskId::parse(id).is_ok()).map(str::to_owned);
     call.end()?;
     if tool != TOOL {
         let message = format!("the tool {} is unknown; there is {TOOL}", shown(&tool));
@@ -134,38 +144,32 @@ pub(super) async fn execute_task(
     }
     let action = ALIASES.iter().find(|(alias, _)| *alias == action).map_or(&*action, |(_, a)| a);
     let may_change = || credentials.may_change();
-    let params = |what| Fields::of(what, params);
-    const WHAT: &str = "the parameter `params`";
-    let done = match action {
-        "assign_task" => assign_task(&hub, may_change()?, params(WHAT)?).await,
-        "execute_queue" => execute_queue(&hub, may_change()?, params(WHAT)?).await,
+    let params = || Fields::of("the parameter `params`", params);
+    match action {
+        "assign_task" => assign_task(hub, may_change()?, params()?).await,
+        "execute_queue" => execute_queue(hub, may_change()?, params()?).await,
         "get_task_result" => {
             credentials.may_read()?;
-            get_task_result(&hub, params(WHAT)?).await
+            get_task_result(hub, params()?).await
         }
         "get_all_results" => {
             credentials.may_read()?;
-            get_all_results(&hub, params(WHAT)?).await
+            get_all_results(hub, params()?).await
         }
         "get_recent_tasks" => {
             credentials.may_read()?;
-            get_recent_tasks(&hub, params(WHAT)?).await
+            get_recent_tasks(hub, params()?).await
         }
-        "cancel_task" => cancel_task(&hub, may_change()?, params(WHAT)?).await,
-        "update_task" => update_task(&hub, may_change()?, params(WHAT)?).await,
-        "archive" => archive(&hub, may_change()?, params(WHAT)?).await,
+        "cancel_task" => cancel_task(hub, may_change()?, params()?).await,
+        "update_task" => update_task(hub, may_change()?, params()?).await,
+        "archive" => archive(hub, may_change()?, params()?).await,
         other => {
             let names: Vec<&str> = ACTIONS.iter().map(|(name, ..)| *name).collect();
             let message =
                 format!("the action {} is unknown; there are {}", shown(other), names.join(", "));
             Err(Failure::new(StatusCode::BAD_REQUEST, "unknown_action", message))
         }
-    };
-    // Whatever is wrong with a request, it was about that task.
-    done.map_err(|failure| match task_id {
-        Some(id) => failure.about(id),
-        None => failure,
-    })
+    }
 }
 
 fn shown(name: &str) -> String {
@@ -361,9 +365,8 @@ async fn cancel_task(hub: &Hub, _: MayChange, mut params: Fields) -> Outcome {
 
 async fn update_task(hub: &Hub, _: MayChange, mut params: Fields) -> Outcome {
     let id = params.task_id()?;
-    let change = desk::change_of(params)?;
-    let edit = move |store: &mut dyn Store, now, id: &TaskId| store.edit(now, id, &change);
-    let task = hub.change(id, edit).await?;
+    let edit = desk::edit_of(params)?;
+    let task = hub.edit(id, edit).await?;
     let message = format!("task {} is changed", task.id);
     Answer::ok(&Changed::of(&task, message))
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Hub;
 use super::answer::{Failure, Outcome};
-use crate::queue::{Code, Draft, Refusal, TaskId};
+use crate::queue::{Code, Draft, Refusal, TaskId, draft};
 
 /// A JSON body.
 pub(super) struct Json(pub Value);
@@ -55,9 +55,43 @@ fn value(is_json: bool, bytes: &[u8]) -> Outcome<Value> {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Failure::new(status, "unsupported_media_type", message));
     }
+    if weight_bytes(bytes) > MAX_WEIGHT_BYTES {
+        let message = "the body holds too many values; send fewer in each of several requests";
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
+    }
     let malformed =
         |e| Refusal::new(Code::MalformedJson, format!("the body is no JSON: {e}")).into();
     serde_json::from_slice(bytes).map_err(malformed)
+}
+
+/// Most that the values of a body may take in memory, bytes: two megabytes of `{"":0}`
+/// would be two hundred.
+const MAX_WEIGHT_BYTES: usize = 24 << 20;
+
+/// About what the values of this JSON take in memory besides their texts: rather too much.
+fn weight_bytes(json: &[u8]) -> usize {
+    let (mut total, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        total += match byte {
+            _ if std::mem::take(&mut is_escaped) => 0,
+            b'\\' if is_text => {
+                is_escaped = true;
+                0
+            }
+            // A text begins and ends.
+            b'"' => {
+                is_text = !is_text;
+                16
+            }
+            _ if is_text => 0,
+            // A map of one entry has room for eleven.
+            b'{' => 640,
+            b'[' => 128,
+            b',' => 96,
+            _ => 0,
+        };
+    }
+    total
 }
 
 /// Whatever the charset: JSON is UTF-8.
@@ -205,8 +239,11 @@ impl Fields {
     }
 
     /// What is left, as a task somebody wrote down.
-    pub fn draft(self) -> Result<Draft, Refusal> {
-        read_fields(self.fields)
+    pub fn draft(mut self) -> Result<Draft, Refusal> {
+        // It may be large, and is a text from here on: nobody keeps two of it.
+        let context = self.fields.remove("context").map(draft::context_of).transpose()?;
+        let context = context.flatten().map(Value::String);
+        Ok(Draft { context, ..read_fields(self.fields)? })
     }
 
     /// Their names.
@@ -310,6 +347,28 @@ mod tests {
         assert_eq!((left.code, left.message.contains('\u{1b}')), (Code::UnknownParameter, false));
         assert!(Fields::of("params", Some(json!([]))).is_err());
         assert!(Fields::of("params", Some(Value::Null)).unwrap().end().is_ok());
+    }
+
+    #[test]
+    fn a_body_is_weighed_before_it_is_read() {
+        assert_eq!(weight_bytes(br#"["a\"{[,", {"b": 1}]"#), 128 + 32 + 96 + 640 + 32);
+        let nested = |depth: usize, what: &str| {
+            let inner = vec![what; 400_000].join(",");
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"description": "x", "context": {open}{inner}{close}}}"#)
+        };
+        for body in [nested(1, "0"), nested(100, "0"), nested(1, "{}"), nested(1, r#"{"":0}"#)] {
+            let failure = value(true, body.as_bytes()).unwrap_err();
+            let code = (failure.status, failure.code);
+            assert_eq!(code, (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+        }
+        // A large text is no weight, nor are as many tasks as there may be.
+        let text = serde_json::json!({ "description": "[{,\"\\".repeat(100_000) });
+        assert_eq!(weight_bytes(text.to_string().as_bytes()), 640 + 4 * 16);
+        let task = r#"{"description": "x", "context": {"a": [1, 2], "b": {"c": "d"}}, "after": "a",
+            "batch_id": "b", "priority": 5, "verify": "make", "model": "m", "budget_usd": 1.5}"#;
+        let tasks = format!("[{}]", vec![task; 1_000].join(","));
+        value(true, tasks.as_bytes()).unwrap();
     }
 
     #[test]

@@ -81,7 +81,7 @@ struct TaskParams {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResultsParams {
-    /// The real path of a project.
+    /// The folder of a project; a relative path begins at that of the hub.
     project: Option<String>,
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
@@ -111,7 +111,7 @@ pub(super) struct ArchiveParams {
     /// Those older than this, such as `7d` or `12h`; default is `queue.archive_after`.
     #[schema(pattern = "^[0-9]{1,4}[dhms]$")]
     older_than: Option<String>,
-    /// But for so many newest of each project; default is `queue.keep_recent`.
+    /// But for the newest so many; default is `queue.keep_recent`.
     #[schema(minimum = 0, maximum = 1_000_000)]
     keep_recent: Option<u32>,
 }
@@ -132,7 +132,7 @@ pub(super) struct TaskDraft {
     /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
-    /// The folder to work in; default is the project of the hub.
+    /// The folder to work in; a relative path begins at that of the hub, the default.
     project: Option<String>,
     #[schema(schema_with = super::openapi::command)]
     verify: Option<String>,
@@ -160,7 +160,7 @@ struct AssignParams {
     /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
-    /// The folder to work in; default is the project of the hub.
+    /// The folder to work in; a relative path begins at that of the hub, the default.
     project: Option<String>,
     #[schema(schema_with = super::openapi::command)]
     verify: Option<String>,
@@ -185,6 +185,7 @@ pub(super) struct TaskChange {
     context: Option<String>,
     #[schema(schema_with = super::openapi::priority)]
     priority: Option<i32>,
+    /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
     #[schema(schema_with = super::openapi::command)]
@@ -210,6 +211,7 @@ struct UpdateParams {
     context: Option<String>,
     #[schema(schema_with = super::openapi::priority)]
     priority: Option<i32>,
+    /// `new`: a batch that is not there yet.
     #[schema(schema_with = super::openapi::optional_id)]
     batch_id: Option<String>,
     #[schema(schema_with = super::openapi::command)]
@@ -251,7 +253,7 @@ pub(super) struct TasksQuery {
     /// Of these states, with commas between them.
     #[param(schema_with = super::openapi::states)]
     state: Option<String>,
-    /// Of this project.
+    /// Of this project: its folder; a relative path begins at that of the hub.
     #[param(nullable = false)]
     project: Option<String>,
     /// Of this batch.
@@ -269,7 +271,7 @@ pub(super) struct TasksQuery {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResultsQuery {
-    /// Of this project.
+    /// Of this project: its folder; a relative path begins at that of the hub.
     #[param(nullable = false)]
     project: Option<String>,
     /// Of this batch.

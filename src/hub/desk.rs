@@ -2,7 +2,7 @@
 //! on a thread for blocking work: neither a slow disk nor a large answer holds up
 //! other connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -14,12 +14,12 @@ use crate::clock::Timestamp;
 use crate::queue::draft::{self, OneOrMany};
 use crate::queue::files::{self, Cutoff, Reduction};
 use crate::queue::store::{Change, Counts, Filter, ResultFilter};
+use crate::queue::task::NEW_BATCH;
 use crate::queue::{
-    BatchId, Code, Draft, Priority, QueueError, Refusal, Store, Task, TaskId, TaskResult, TaskState,
+    BatchId, Code, Draft, NewBatch, Priority, QueueError, Refusal, Store, Task, TaskId, TaskResult,
+    TaskState,
 };
 
-/// Stands for a batch that is not there yet.
-const NEW_BATCH: &str = "new";
 /// Most tasks or results in one answer.
 pub(super) const MAX_LIMIT: u32 = 1_000;
 /// Most tasks in one request.
@@ -89,17 +89,10 @@ impl Hub {
         let are_many = drafts.len() > 1;
         let accept = move |store: &mut dyn Store| {
             let now = Timestamp::now().unix_ms;
-            let mut batch = None;
+            let mut batch = NewBatch::new(now, zone);
             let mut tasks = Vec::with_capacity(drafts.len());
             for (index, mut draft) in drafts.into_iter().enumerate() {
-                if draft.batch_id.as_deref() == Some(NEW_BATCH) {
-                    let id = match batch.take() {
-                        Some(id) => id,
-                        None => unused_batch(store, now, &zone)?,
-                    };
-                    draft.batch_id = Some(id.to_string());
-                    batch = Some(id);
-                }
+                batch.name(store, &mut draft.batch_id)?;
                 // Where this program was started is nothing to those who ask.
                 draft.project = draft.project.map(|given| project.join(given));
                 tasks.push(draft.check(&project).map_err(|refusal| refusal.at(index))?);
@@ -155,9 +148,24 @@ impl Hub {
             .map_err(|failure| failure.of_task(name))
     }
 
+    /// Changes what a task says.
+    pub(super) async fn edit(&self, id: TaskId, edit: Edit) -> Outcome<Task> {
+        let zone = self.settings().zone.clone();
+        self.change(id, move |store, now, id| {
+            let Edit { mut change, begins_batch } = edit;
+            if begins_batch {
+                change.batch_id = Some(Some(NewBatch::new(now, zone).id(store)?));
+            }
+            store.edit(now, id, &change)
+        })
+        .await
+    }
+
     /// Tasks, and how many there are of the kind.
-    pub(super) async fn tasks(&self, filter: Filter) -> Outcome<Page<Task>> {
+    pub(super) async fn tasks(&self, mut filter: Filter) -> Outcome<Page<Task>> {
+        let own = self.settings().default_project.clone();
         self.with_store(move |store| {
+            filter.project = filter.project.map(|given| real(&own, &given));
             let items = gather(filter.limit, filter.offset, task_bytes, |limit, offset| {
                 store.list(&Filter { limit, offset, ..filter.clone() })
             })?;
@@ -180,8 +188,10 @@ impl Hub {
     }
 
     /// Results, the newest last, and how many there are of the kind.
-    pub(super) async fn results(&self, filter: ResultFilter) -> Outcome<Page<ResultView>> {
+    pub(super) async fn results(&self, mut filter: ResultFilter) -> Outcome<Page<ResultView>> {
+        let own = self.settings().default_project.clone();
         self.with_store(move |store| {
+            filter.project = filter.project.map(|given| real(&own, &given));
             // The store gives the newest last.
             let newest_first = |limit, offset| {
                 let mut part = store.results(&ResultFilter { limit, offset, ..filter.clone() })?;
@@ -233,6 +243,13 @@ impl Hub {
         };
         Ok((started, open))
     }
+}
+
+/// The path by which the store knows a project; a relative one begins at the hub's `own`.
+/// One that nobody knows has no tasks. Looks at the disk.
+fn real(own: &Path, given: &Path) -> PathBuf {
+    let path = own.join(given);
+    path.canonicalize().unwrap_or(path)
 }
 
 /// Loads up to `limit` from `offset` on, as long as they fit into an answer.
@@ -294,60 +311,43 @@ fn age_ms(text: &str) -> Result<u64, Refusal> {
     })
 }
 
-/// A name for a batch that no batch has: two that begin within one second are not
-/// the same one.
-fn unused_batch(
-    store: &mut dyn Store,
-    now_unix_ms: i64,
-    zone: &jiff::tz::TimeZone,
-) -> Result<BatchId, QueueError> {
-    let mut at = now_unix_ms;
-    loop {
-        let id = BatchId::generate(at, zone);
-        let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
-        if store.list(&filter)?.is_empty() {
-            return Ok(id);
-        }
-        at = at.saturating_add(1_000);
-    }
-}
-
 /// How many tasks satisfy the filter, its limit and offset aside.
 fn total_of(store: &mut dyn Store, filter: &Filter) -> Result<u64, QueueError> {
     if filter.batch_id.is_some() {
         return store.count_tasks(filter);
     }
     let counts = store.counts(filter.project.as_deref())?;
-    let of = |state: TaskState| match state {
-        TaskState::Queued => counts.queued,
-        TaskState::InProgress => counts.in_progress,
-        TaskState::Done => counts.done,
-        TaskState::Error => counts.error,
-        TaskState::Cancelled => counts.cancelled,
-        TaskState::Blocked => counts.blocked,
-    };
     let states = if filter.states.is_empty() { &TaskState::ALL[..] } else { &filter.states };
-    Ok(TaskState::ALL.into_iter().filter(|state| states.contains(state)).map(of).sum())
+    let wanted = TaskState::ALL.into_iter().filter(|state| states.contains(state));
+    Ok(wanted.map(|state| counts.of(state)).sum())
+}
+
+/// What is to be changed of a task.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Edit {
+    change: Change,
+    /// It moves to a batch that is not there yet.
+    begins_batch: bool,
 }
 
 /// What is to be changed of a task, from the parameters of a request: a field that
 /// is not named stays as it is, `null` takes it away.
-pub(super) fn change_of(mut fields: Fields) -> Result<Change, Refusal> {
+pub(super) fn edit_of(mut fields: Fields) -> Result<Edit, Refusal> {
     let names: Vec<String> = fields.names().cloned().collect();
-    let mut change = Change::default();
+    let mut edit = Edit::default();
     for name in &names {
         let value = fields.value(name).unwrap_or_default();
-        set(&mut change, name, value)?;
+        set(&mut edit, name, value)?;
     }
-    if change == Change::default() {
+    if edit == Edit::default() {
         let message = "there is nothing to change: name at least one of description, context, \
                        priority, batch_id, verify, after, model, budget_usd";
         return Err(Refusal::new(Code::MissingParameter, message));
     }
-    Ok(change)
+    Ok(edit)
 }
 
-fn set(change: &mut Change, name: &str, value: Value) -> Result<(), Refusal> {
+fn set(Edit { change, begins_batch }: &mut Edit, name: &str, value: Value) -> Result<(), Refusal> {
     let wrong = |what: &str| {
         Refusal::new(Code::InvalidParameter, format!("the parameter `{name}` must be {what}"))
     };
@@ -368,7 +368,10 @@ fn set(change: &mut Change, name: &str, value: Value) -> Result<(), Refusal> {
             })?)
         }
         "batch_id" | "batch" => {
-            change.batch_id = Some(text(value)?.map(|id| BatchId::parse(&id)).transpose()?);
+            let given = text(value)?;
+            *begins_batch = given.as_deref() == Some(NEW_BATCH);
+            let id = given.filter(|_| !*begins_batch);
+            change.batch_id = Some(id.map(|id| BatchId::parse(&id)).transpose()?);
         }
         "verify" | "verify_command" => {
             change.verify = Some(text(value)?.map(draft::verify_of).transpose()?.flatten());
@@ -423,6 +426,7 @@ pub(super) fn states_of(text: &str) -> Result<Vec<TaskState>, Refusal> {
 
 /// The part of a list that is wanted, and of which project and batch.
 pub(super) struct Wanted {
+    /// As it was given.
     pub project: Option<PathBuf>,
     pub batch_id: Option<BatchId>,
     pub limit: u32,
@@ -430,14 +434,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Takes it out of the parameters; a batch or project that nobody knows has no tasks.
+    /// Takes it out of the parameters.
     pub fn of(fields: &mut Fields, default_limit: u32) -> Result<Self, Refusal> {
         let project = fields.path("project")?;
         let batch_id = fields.text("batch_id")?.map(|id| BatchId::parse(&id)).transpose()?;
         let limit = fields.number("limit", MAX_LIMIT)?.unwrap_or(default_limit);
         let offset = fields.number("offset", u32::MAX)?.unwrap_or(0);
-        // The store knows projects by their real paths, and none by a relative one.
-        let project = project.map(|path| path.canonicalize().unwrap_or(path));
         Ok(Self { project, batch_id, limit, offset })
     }
 }

@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -53,7 +52,6 @@ struct Guest {
 /// Serves `app` to whoever comes, without end.
 pub async fn serve(listener: TcpListener, app: Router, limits: Limits) -> Infallible {
     let mut tasks = JoinSet::new();
-    // In the order in which they came.
     let mut guests: Vec<Guest> = Vec::new();
     loop {
         let accepted = tokio::select! {
@@ -83,12 +81,13 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits) -> Infall
     }
 }
 
-/// Ends the oldest connection that is only waited for; is there one?
+/// Ends the connection that has been waited for the longest; is there one?
 fn make_room(guests: &mut Vec<Guest>) -> bool {
-    let idle = guests.iter().position(|guest| !guest.peer.is_served.load(Ordering::Relaxed));
-    match idle {
-        Some(oldest) => {
-            guests.remove(oldest).task.abort();
+    let waits = guests.iter().enumerate();
+    let waits = waits.filter_map(|(at, guest)| Some((guest.peer.waited_for_since()?, at)));
+    match waits.min() {
+        Some((_, at)) => {
+            guests.swap_remove(at).task.abort();
             true
         }
         None => false,
@@ -98,6 +97,7 @@ fn make_room(guests: &mut Vec<Guest>) -> bool {
 async fn converse(stream: TcpStream, peer: Peer, app: Router, limits: Limits) {
     let _ = stream.set_nodelay(true);
     let remote: SocketAddr = peer.remote;
+    let stream = TokioIo::new(Patient::new(stream, peer.clone(), limits.stall));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (app, peer) = (app.clone(), peer.clone());
         async move {
@@ -107,7 +107,6 @@ async fn converse(stream: TcpStream, peer: Peer, app: Router, limits: Limits) {
             tower_service::Service::call(&mut { app }, request).await
         }
     });
-    let stream = TokioIo::new(Patient::new(stream, limits.stall));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -122,14 +121,15 @@ async fn converse(stream: TcpStream, peer: Peer, app: Router, limits: Limits) {
 /// A stream whose writes fail once nothing was taken for some time.
 struct Patient {
     stream: TcpStream,
+    peer: Peer,
     stall: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, stall: Duration) -> Self {
-        Self { stream, stall, waiting: None }
+    fn new(stream: TcpStream, peer: Peer, stall: Duration) -> Self {
+        Self { stream, peer, stall, waiting: None }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -179,6 +179,10 @@ impl AsyncWrite for Patient {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = poll {
+            // The server flushes the stream when it holds nothing back itself.
+            self.peer.was_sent();
+        }
         self.watch(cx, poll)
     }
 
@@ -190,6 +194,7 @@ impl AsyncWrite for Patient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse;
     use axum::routing::get;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -262,16 +267,61 @@ mod tests {
     }
 
     #[test]
+    fn the_one_waited_for_longest_makes_room_and_not_the_oldest() {
+        run(async {
+            let work = |axum::Extension(peer): axum::Extension<Peer>| async move {
+                peer.answer().with("hello".into_response())
+            };
+            let app = Router::new().route("/", get(work));
+            let address = open(app, Limits { connections: 2, head: LONG, stall: LONG }).await;
+            let mut oldest = TcpStream::connect(address).await.unwrap();
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            oldest.write_all(REQUEST).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"hello") {
+                assert_ne!(oldest.read_buf(&mut answer).await.unwrap(), 0);
+            }
+            let _late = TcpStream::connect(address).await.unwrap();
+            assert_eq!(said(&mut silent).await, "");
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            oldest.write_all(request).await.unwrap();
+            assert!(said(&mut oldest).await.ends_with("hello"));
+        });
+    }
+
+    #[test]
+    fn an_answer_is_sent_whole_whoever_comes_meanwhile() {
+        const BYTES: usize = 64 << 20;
+        run(async {
+            let work = |axum::Extension(peer): axum::Extension<Peer>| async move {
+                // Taken by the server in one piece, long before it can be sent.
+                peer.answer().with(Body::from(vec![b'x'; BYTES]).into_response())
+            };
+            let app = Router::new().route("/", get(work));
+            let address = open(app, Limits { connections: 1, head: LONG, stall: LONG }).await;
+            let mut taker = TcpStream::connect(address).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            taker.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            taker.read_buf(&mut answer).await.unwrap();
+            let mut late = TcpStream::connect(address).await.unwrap();
+            let all = taker.read_to_end(&mut answer).await;
+            assert!(all.is_ok() && answer.len() > BYTES, "{all:?} {}", answer.len());
+            assert_eq!(said(&mut late).await, "", "it was turned away");
+        });
+    }
+
+    #[test]
     fn one_that_is_being_answered_is_not_shown_out() {
         run(async {
             let gate = Arc::new(Semaphore::new(0));
             let (inside, held) = (Arc::new(Semaphore::new(0)), Arc::clone(&gate));
             let entered = Arc::clone(&inside);
             let work = move |axum::Extension(peer): axum::Extension<Peer>| async move {
-                peer.is_served.store(true, Ordering::Relaxed);
+                let answering = peer.answer();
                 entered.add_permits(1);
                 let _ = held.acquire().await;
-                "hello"
+                answering.with("hello".into_response())
             };
             let app = Router::new().route("/", get(work));
             let limits = Limits { connections: 1, head: LONG, stall: LONG };

@@ -6,8 +6,6 @@
 //! Origin headers, so these are looked at in any case.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -20,44 +18,11 @@ use http_body_util::BodyExt;
 
 use super::Hub;
 use super::answer::{Failure, Outcome};
+use super::peer::Peer;
 
 /// A body that is too large is read so far, so that its sender comes to read the
 /// answer.
 const MAX_DISCARDED_BYTES: u64 = 64 << 20;
-
-/// Who is at the other end of a connection; an extension of each request.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Where it is.
-    pub remote: SocketAddr,
-    /// Where it found us.
-    pub local: SocketAddr,
-    /// Is a request of its being answered (rather than waited for)?
-    pub is_served: Arc<AtomicBool>,
-}
-
-impl Peer {
-    /// A connection from `remote` to `local`.
-    pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, is_served: Arc::default() }
-    }
-}
-
-/// Sets the flag until dropped, however the request ends.
-struct Served(Arc<AtomicBool>);
-
-impl Served {
-    fn begin(flag: &Arc<AtomicBool>) -> Self {
-        flag.store(true, Ordering::Relaxed);
-        Self(Arc::clone(flag))
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
 
 /// Every request comes through here.
 pub(super) async fn pass(State(hub): State<Hub>, request: Request, next: Next) -> Response {
@@ -68,12 +33,12 @@ pub(super) async fn pass(State(hub): State<Hub>, request: Request, next: Next) -
     // Read in any case: a client that is still sending when it is refused may never
     // see why.
     let bytes = whole(&hub, &parts.headers, body).await;
-    let bytes = match check_names(&parts.headers, &parts.uri, peer.local).and(bytes) {
-        Ok(bytes) => bytes,
-        Err(failure) => return failure.into_response(),
+    let answering = peer.answer();
+    let response = match check_names(&parts.headers, &parts.uri, peer.local).and(bytes) {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(failure) => failure.into_response(),
     };
-    let _served = Served::begin(&peer.is_served);
-    next.run(Request::from_parts(parts, Body::from(bytes))).await
+    answering.with(response)
 }
 
 /// The body, if it is small enough and comes in time.

@@ -9,6 +9,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `door` | connections: how many at once, how long each may take |
+//! | `peer` | who is at the other end of one, and whose turn it is |
 //! | `gate` | who may ask: Host, Origin, token; how large a body may be |
 //! | `token` | the secret of the hub, and where it is kept |
 //! | `ask` | from a request to values: JSON, query, path |
@@ -41,6 +42,7 @@ mod desk;
 pub mod door;
 mod gate;
 mod openapi;
+mod peer;
 mod rest;
 mod token;
 mod views;
@@ -49,8 +51,8 @@ mod views;
 mod tests;
 
 pub use child::QueueChild;
-pub use gate::Peer;
 pub use openapi::{document, router};
+pub use peer::Peer;
 pub use token::{TOKEN_FILE, Token};
 
 /// What came of the wish that the queue be worked off.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Hub;
 use super::actions::{self, ArchivedAnswer, Executed};
-use super::answer::{Answer, ErrorAnswer, Outcome, SuccessWord};
+use super::answer::{Answer, ErrorAnswer, Failure, Outcome, SuccessWord};
 use super::ask::{Asked, Fields, Id, Json, MaybeJson};
 use super::calls::{ArchiveParams, ResultsQuery, TaskChange, TaskDrafts, TaskPath, TasksQuery};
 use super::desk::{self, MAX_TASKS, Wanted};
@@ -33,6 +33,11 @@ impl OneTask {
         let (status, task) = (SuccessWord::Success, TaskView::from(task));
         Answer::ok(&Self { status, task_id: task.task_id.clone(), task })
     }
+}
+
+/// Whatever is wrong with a request, it was about this task.
+fn about<T>(id: &TaskId, outcome: Outcome<T>) -> Outcome<T> {
+    outcome.map_err(|failure| failure.about(id.as_str()))
 }
 
 /// Tasks in the order they would be run.
@@ -138,7 +143,8 @@ pub(super) async fn add_tasks(State(hub): State<Hub>, _: MayChange, Json(body): 
         (status = 404, description = "No task has that id", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn get_task(State(hub): State<Hub>, _: MayRead, Id(id): Id) -> Outcome {
+pub(super) async fn get_task(State(hub): State<Hub>, Id(id): Id, may: Outcome<MayRead>) -> Outcome {
+    about(&id, may)?;
     OneTask::answer(&hub.task(id).await?)
 }
 
@@ -157,19 +163,17 @@ pub(super) async fn get_task(State(hub): State<Hub>, _: MayRead, Id(id): Id) -> 
 )]
 pub(super) async fn change_task(
     State(hub): State<Hub>,
-    _: MayChange,
     Id(id): Id,
-    Json(body): Json,
+    may: Outcome<MayChange>,
+    body: Outcome<Json>,
 ) -> Outcome {
-    let change = match body {
-        Value::Object(_) => desk::change_of(Fields::of("the body", Some(body))?)?,
-        _ => {
-            let message = "the body must be a JSON object";
-            return Err(Refusal::new(Code::InvalidParameter, message).into());
-        }
+    about(&id, may)?;
+    let edit = match about(&id, body)?.0 {
+        body @ Value::Object(_) => Fields::of("the body", Some(body)).and_then(desk::edit_of),
+        _ => Err(Refusal::new(Code::InvalidParameter, "the body must be a JSON object")),
     };
-    let edit = move |store: &mut dyn Store, now, id: &TaskId| store.edit(now, id, &change);
-    OneTask::answer(&hub.change(id, edit).await?)
+    let edit = about(&id, edit.map_err(Failure::from))?;
+    OneTask::answer(&hub.edit(id, edit).await?)
 }
 
 /// Cancels a task: at once, or soon if it is in progress
@@ -183,8 +187,8 @@ pub(super) async fn change_task(
         (status = 409, description = "It is over", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn delete_task(state: State<Hub>, may: MayChange, id: Id) -> Outcome {
-    cancel_task(state, may, id).await
+pub(super) async fn delete_task(state: State<Hub>, id: Id, may: Outcome<MayChange>) -> Outcome {
+    cancel_task(state, id, may).await
 }
 
 /// Cancels a task: at once, or soon if it is in progress
@@ -198,7 +202,12 @@ pub(super) async fn delete_task(state: State<Hub>, may: MayChange, id: Id) -> Ou
         (status = 409, description = "It is over", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn cancel_task(State(hub): State<Hub>, _: MayChange, Id(id): Id) -> Outcome {
+pub(super) async fn cancel_task(
+    State(hub): State<Hub>,
+    Id(id): Id,
+    may: Outcome<MayChange>,
+) -> Outcome {
+    about(&id, may)?;
     let task = hub.change(id, |store: &mut dyn Store, now, id| store.cancel(now, id)).await?;
     OneTask::answer(&task)
 }
@@ -214,7 +223,12 @@ pub(super) async fn cancel_task(State(hub): State<Hub>, _: MayChange, Id(id): Id
         (status = 409, description = "It is not over, or is done, or waits for one that did not end done", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn retry_task(State(hub): State<Hub>, _: MayChange, Id(id): Id) -> Outcome {
+pub(super) async fn retry_task(
+    State(hub): State<Hub>,
+    Id(id): Id,
+    may: Outcome<MayChange>,
+) -> Outcome {
+    about(&id, may)?;
     let task = hub.change(id, |store: &mut dyn Store, now, id| store.retry(now, id)).await?;
     OneTask::answer(&task)
 }
@@ -237,7 +251,12 @@ pub(super) struct OneResult {
         (status = 404, description = "No task has that id", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn get_result(State(hub): State<Hub>, _: MayRead, Id(id): Id) -> Outcome {
+pub(super) async fn get_result(
+    State(hub): State<Hub>,
+    Id(id): Id,
+    may: Outcome<MayRead>,
+) -> Outcome {
+    about(&id, may)?;
     let result = hub.result(id).await?;
     let task_id = result.task_id.clone();
     Answer::ok(&OneResult { status: SuccessWord::Success, task_id, result })

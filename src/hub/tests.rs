@@ -252,6 +252,22 @@ fn a_new_batch_is_one_that_was_not_there() {
     assert_eq!(tasks[0]["batch_id"], tasks[1]["batch_id"]);
     assert_eq!((&tasks[1]["batch_position"], &tasks[2]["batch_id"]), (&json!(2), &Value::Null));
     assert_ne!(tasks[0]["batch_id"], two);
+    // Also where a task is changed.
+    let mut seen = vec![json!(one), json!(two), tasks[0]["batch_id"].clone()];
+    let id = tasks[2]["task_id"].as_str().unwrap();
+    for changed in [
+        lab.act("update_task", json!({"task_id": id, "batch_id": "new"})).done(200),
+        lab.ask("PATCH", &format!("/api/v1/tasks/{id}"), Some(&json!({"batch": "new"}))).done(200)
+            ["task"]
+            .clone(),
+    ] {
+        assert!(changed["batch_id"].as_str().unwrap().starts_with("batch_2"), "{changed}");
+        assert!(!seen.contains(&changed["batch_id"]), "{changed}");
+        seen.push(changed["batch_id"].clone());
+    }
+    // Nowhere is it the name of one.
+    lab.get("/api/v1/tasks?batch_id=new").refused(400, "invalid_id");
+    lab.act("get_all_results", json!({"batch_id": "new"})).refused(400, "invalid_id");
 }
 
 #[test]
@@ -282,6 +298,10 @@ fn the_queue_is_begun_once_and_says_so() {
 #[test]
 fn work_begins_at_once_where_it_is_wanted() {
     let lab = lab_with(|settings| settings.auto_execute = true);
+    lab.ask("POST", "/api/v1/tasks", Some(&json!({"description": "x"}))).done(201);
+    assert!(!lab.runner.is_running(), "that is for the action alone");
+    let wish = json!({"description": "x", "auto_execute": true});
+    lab.ask("POST", "/api/v1/tasks", Some(&wish)).refused(400, "unknown_parameter");
     let answer = lab.assign(json!({"description": "x", "auto_execute": false}));
     assert_eq!((&answer["execution"], lab.runner.is_running()), (&Value::Null, false));
     let answer = lab.assign(json!({"description": "x"}));
@@ -309,6 +329,16 @@ fn a_relative_project_begins_at_the_hubs_own() {
     let id = lab.assign(json!({"description": "x", "project": "part"}))["task_id"].clone();
     let task = lab.get(&format!("/api/v1/tasks/{}", id.as_str().unwrap())).done(200);
     assert!(task["task"]["project"].as_str().unwrap().ends_with("/project/part"), "{task}");
+    lab.work_off(now_unix_ms(), SpellEnd::Done);
+    lab.assign(json!({"description": "y"}));
+    for (asked, tasks, results) in
+        [(".", 1, 0), ("part", 1, 1), ("part/../part", 1, 1), ("..", 0, 0), ("src", 0, 0)]
+    {
+        let list = lab.get(&format!("/api/v1/tasks?project={asked}")).done(200);
+        assert_eq!(list["total"], tasks, "{asked}");
+        let list = lab.act("get_all_results", json!({"project": asked})).done(200);
+        assert_eq!(list["total"], results, "{asked}");
+    }
 }
 
 #[test]
@@ -787,6 +817,43 @@ fn changes_need_the_token_and_reading_does_not() {
 }
 
 #[test]
+fn whatever_is_wrong_the_task_that_is_meant_is_named() {
+    let lab = lab();
+    let call = |tool: &str, action: &str, more: Value| {
+        let mut call = json!({ "tool_name": tool, "action": action, "params": {"task_id": "a"} });
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("POST", "/execute_task", call.to_string())
+    };
+    let requests = [
+        call("claude_assistant", "assign_task", json!({})),
+        call("claude_assistant", "cancel_task", json!({})),
+        call("claude_assistant", "get_task_result", json!({"wish": 1})),
+        call("claude_assistant", "get_task_result", json!({})),
+        call("claude_assistant", "dance", json!({})),
+        call("nobody", "cancel_task", json!({})),
+        ("PATCH", "/api/v1/tasks/a", r#"{"priority": "now"}"#.into()),
+        ("PATCH", "/api/v1/tasks/a", "[]".into()),
+        ("PATCH", "/api/v1/tasks/a", "{".into()),
+        ("DELETE", "/api/v1/tasks/a", String::new()),
+        ("POST", "/api/v1/tasks/a/cancel", String::new()),
+        ("POST", "/api/v1/tasks/a/retry", String::new()),
+        ("GET", "/api/v1/tasks/a", String::new()),
+        ("GET", "/api/v1/tasks/a/result", String::new()),
+    ];
+    for (method, path, body) in requests {
+        for token in [None, Some(lab.bearer())] {
+            let mut request = lab.request(method, path).header("content-type", "application/json");
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let said = lab.send("127.0.0.1:9", request.body(Body::from(body.clone())).unwrap());
+            assert_eq!(said.body["status"], "error", "{method} {path} {body}");
+            assert_eq!(said.body["task_id"], "a", "{method} {path} {body}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn the_token_can_be_waived_for_this_machine_alone() {
     let lab = lab_with(|settings| {
         settings.allow_unauthenticated_loopback = true;
@@ -841,6 +908,28 @@ fn pages_of_others_are_kept_out_whatever_they_have() {
         send("http://evil.example:5001/healthz", &[("host", LOCAL)])
             .refused(403, "host_not_allowed");
         send("http://localhost:5001/healthz", &[("host", LOCAL)]).done(200);
+    }
+}
+
+#[test]
+fn a_connection_is_being_answered_until_the_answer_is_sent() {
+    let lab = lab();
+    for (host, status) in [(LOCAL, 200), ("evil.example", 403)] {
+        let peer = Peer::new("127.0.0.1:9".parse().unwrap(), lab.hub.settings().address);
+        let since = peer.waited_for_since().expect("nothing was asked yet");
+        let request = Request::builder().uri("/api/v1/tasks").header("host", host);
+        let request = request.extension(peer.clone()).body(Body::empty()).unwrap();
+        let mut app = lab.app.clone();
+        let asked = tower_service::Service::call(&mut app, request);
+        let response = lab.runtime.block_on(asked).unwrap();
+        assert_eq!(response.status(), status);
+        // What was sent until now was something else.
+        peer.was_sent();
+        assert_eq!(peer.waited_for_since(), None);
+        drop(response);
+        assert_eq!(peer.waited_for_since(), None);
+        peer.was_sent();
+        assert!(peer.waited_for_since().is_some_and(|now| now > since));
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `dispatch` | which task goes to which worker, and what becomes of it |
 //! | `worker` | one worker, as its dispatcher sees it |
 //! | `task` | a task, its states, its result; ids, priorities |
+//! | `batch` | the ids of batches that are not there yet |
 //! | `draft` | a task as somebody wrote it down, and what makes it acceptable |
 //! | `refusal` | why something was not done, in words and in a code |
 //! | `faces` | those of the projects that are being worked on |
@@ -38,6 +39,7 @@ pub const FILE_NAMES: [&str; 4] = [
     "execute_queue.lock",
 ];
 
+pub mod batch;
 pub mod chain;
 pub mod dispatch;
 pub mod draft;
@@ -53,6 +55,7 @@ pub mod store;
 pub mod task;
 pub mod worker;
 
+pub use batch::NewBatch;
 pub use draft::Draft;
 pub use refusal::{Code, QueueError, Refusal};
 pub use sqlite::SqliteStore;

@@ -398,6 +398,10 @@ impl Store for Model {
         Ok(counts)
     }
 
+    fn has_batch(&mut self, id: &BatchId) -> Result<bool> {
+        Ok(self.batches.contains_key(id))
+    }
+
     fn edit(&mut self, now_unix_ms: i64, id: &TaskId, change: &Change) -> Result<Task> {
         self.write(|model| {
             let at = model.known(id)?;

@@ -74,6 +74,10 @@ pub trait Store: Send {
     /// How many there are in each state.
     fn counts(&mut self, project: Option<&Path>) -> Result<Counts>;
 
+    /// Was there ever a batch of that id? One that all its tasks were moved out of still
+    /// belongs to its project.
+    fn has_batch(&mut self, id: &BatchId) -> Result<bool>;
+
     /// Changes a task that is queued, or blocked (which it remains).
     ///
     /// # Errors
@@ -214,6 +218,20 @@ pub struct Counts {
     pub cancelled: u64,
     /// Blocked.
     pub blocked: u64,
+}
+
+impl Counts {
+    /// How many are in this state.
+    pub fn of(&self, state: TaskState) -> u64 {
+        match state {
+            TaskState::Queued => self.queued,
+            TaskState::InProgress => self.in_progress,
+            TaskState::Done => self.done,
+            TaskState::Error => self.error,
+            TaskState::Cancelled => self.cancelled,
+            TaskState::Blocked => self.blocked,
+        }
+    }
 }
 
 /// What is to be changed of a task; `None` stays as it is, an inner `None` goes.

@@ -17,6 +17,10 @@ pub const MAX_ID_BYTES: usize = 128;
 #[serde(transparent)]
 pub struct TaskId(String);
 
+/// Stands where a batch's id is wanted for one that is not there yet. No batch is called
+/// so; [`super::NewBatch`] makes an id up.
+pub const NEW_BATCH: &str = "new";
+
 /// Names a batch; as a task's id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -62,8 +66,23 @@ impl BatchId {
     /// The id that `text` names.
     ///
     /// # Errors
-    /// [`Code::InvalidId`].
+    /// [`Code::InvalidId`]; so also for [`NEW_BATCH`], which is no id.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == NEW_BATCH {
+            let message = format!(
+                "the batch id must be one here: {NEW_BATCH} asks `longhaul task` and the hub to \
+                 make one up where a task is added or changed"
+            );
+            return Err(Refusal::new(Code::InvalidId, message));
+        }
+        Self::stored(text)
+    }
+
+    /// The id of a batch that is there. One of long ago may be called [`NEW_BATCH`].
+    ///
+    /// # Errors
+    /// [`Code::InvalidId`].
+    pub fn stored(text: &str) -> Result<Self, Refusal> {
         check_id("the batch id", text).map(|()| Self(text.to_owned()))
     }
 
@@ -97,10 +116,11 @@ impl<'de> Deserialize<'de> for TaskId {
     }
 }
 
+/// As it is kept in results.
 impl<'de> Deserialize<'de> for BatchId {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        Self::stored(&text).map_err(serde::de::Error::custom)
     }
 }
 

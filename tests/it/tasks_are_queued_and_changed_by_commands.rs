@@ -156,6 +156,41 @@ fn lines_are_added_all_or_none_and_the_bad_one_is_named() {
 }
 
 #[test]
+fn the_word_new_is_one_batch_of_its_own_in_each_call() {
+    let lab = Lab::new(finisher());
+    let lines = "{\"id\":\"a\",\"description\":\"A\",\"batch_id\":\"new\"}\n\
+                 {\"id\":\"b\",\"description\":\"B\",\"batch_id\":\"other\"}\n\
+                 {\"id\":\"c\",\"description\":\"C\"}\n\
+                 {\"id\":\"d\",\"description\":\"D\",\"batch\":\"new\"}\n";
+    let said = add_lines(&lab, lines, &["--json"]);
+    let batches_of = |said: &Finished| -> Vec<Value> {
+        let added: Value = serde_json::from_str(&said.stdout).unwrap();
+        added.as_array().unwrap().iter().map(|task| task["batch_id"].clone()).collect()
+    };
+    let batches = batches_of(&said);
+    let first = batches[0].clone();
+    assert!(first.as_str().unwrap().starts_with("batch_2"), "{first}");
+    assert_eq!(batches, [first.clone(), json!("other"), Value::Null, first.clone()]);
+    // The option speaks for the lines that do not say, and means the same batch.
+    let lines = lines.replace("\"id\":\"", "\"id\":\"2");
+    let batches = batches_of(&add_lines(&lab, &lines, &["--json", "--batch=new"]));
+    let second = batches[0].clone();
+    assert_ne!(second, first);
+    assert_eq!(batches, [second.clone(), json!("other"), second.clone(), second.clone()]);
+    let edited = json(&lab, &["edit", "c", "--batch=new"])["batch_id"].clone();
+    assert!(edited != first && edited != second, "{edited}");
+    let said = task(&lab, &["list", "--batch=new"]);
+    assert_eq!(said.code(), 64, "{said:#?}");
+    assert!(said.stderr.contains("asks `longhaul task` and the hub to make one up"), "{said:#?}");
+    // A file of tasks has ids, not wishes.
+    let file = lab.root().join("queue.json");
+    fs::write(&file, r#"{"e": {"description": "E", "batch_id": "new"}}"#).unwrap();
+    let said = task(&lab, &["import", file.to_str().unwrap()]);
+    assert_eq!(said.code(), 64, "{said:#?}");
+    assert!(said.stderr.contains("asks `longhaul task` and the hub to make one up"), "{said:#?}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let lab = Lab::new(finisher());
     done(&lab, &["add", "A", "--id=a", "--batch=night"]);

@@ -1,9 +1,8 @@
 //! `longhaul task add`: one task from the options, or many as JSON lines.
 
 use std::io::{self, BufRead, Read};
-use std::path::Path;
 
-use super::options::TaskOptions;
+use super::options::{self, TaskOptions};
 use super::{TaskView, now_unix_ms, open, print_json, usage};
 use crate::cli::print::print;
 use crate::cli::target::TargetArgs;
@@ -52,9 +51,14 @@ pub fn add(mut args: AddArgs) -> Result<()> {
         return Err(Error::usage("--id is for one task; give each line an \"id\" of its own"));
     }
     let mut store = open()?;
-    args.options.name_batch(&mut store)?;
+    let mut batch = options::new_batch();
+    let mut check = |mut draft: Draft| {
+        args.options.fill(&mut draft)?;
+        batch.name(&mut store, &mut draft.batch_id)?;
+        Ok(draft.check(&project)?)
+    };
     if is_stream {
-        let (tasks, lines) = read_lines(&mut io::stdin().lock(), &args.options, &project)?;
+        let (tasks, lines) = read_lines(&mut io::stdin().lock(), &mut check)?;
         let added = store.add(now_unix_ms(), tasks).map_err(|err| on_line(err, &lines))?;
         return print_added(&added, args.json, true);
     }
@@ -63,21 +67,15 @@ pub fn add(mut args: AddArgs) -> Result<()> {
         description: args.description.take().or(args.description_option.take()),
         ..Draft::default()
     };
-    let task = checked(draft, &args.options, &project).map_err(usage)?;
+    let task = check(draft).map_err(|err| said(err, usage))?;
     let added = store.add(now_unix_ms(), vec![task])?;
     print_added(&added, args.json, false)
-}
-
-fn checked(mut draft: Draft, options: &TaskOptions, project: &Path) -> Result<NewTask, Refusal> {
-    options.fill(&mut draft)?;
-    draft.check(project)
 }
 
 /// The tasks, and on which lines they stand.
 fn read_lines(
     input: &mut impl BufRead,
-    options: &TaskOptions,
-    project: &Path,
+    check: &mut impl FnMut(Draft) -> Result<NewTask, QueueError>,
 ) -> Result<(Vec<NewTask>, Vec<usize>)> {
     let (mut tasks, mut lines) = (Vec::new(), Vec::new());
     let refuse = |line: usize, refusal: Refusal| nothing_added(refusal.of(format!("line {line}")));
@@ -102,8 +100,8 @@ fn read_lines(
             let message = format!("more than {LINES_MAX} tasks at once");
             return Err(refuse(line, Refusal::new(Code::TooLong, message)));
         }
-        let task = parsed(&bytes).and_then(|draft| checked(draft, options, project));
-        tasks.push(task.map_err(|refusal| refuse(line, refusal))?);
+        let task = parsed(&bytes).map_err(QueueError::from).and_then(&mut *check);
+        tasks.push(task.map_err(|err| said(err, |refusal| refuse(line, refusal)))?);
         lines.push(line);
     }
     if tasks.is_empty() {
@@ -137,11 +135,15 @@ fn malformed(err: &serde_json::Error) -> Refusal {
 
 /// The store counts tasks; the person counts lines.
 fn on_line(err: QueueError, lines: &[usize]) -> Error {
+    said(err, |refusal| match refusal.index.and_then(|index| lines.get(index)) {
+        Some(line) => nothing_added(refusal.of(format!("line {line}"))),
+        None => nothing_added(refusal),
+    })
+}
+
+fn said(err: QueueError, refused: impl FnOnce(Refusal) -> Error) -> Error {
     match err {
-        QueueError::Refused(refusal) => match refusal.index.and_then(|index| lines.get(index)) {
-            Some(line) => nothing_added(refusal.of(format!("line {line}"))),
-            None => nothing_added(refusal),
-        },
+        QueueError::Refused(refusal) => refused(refusal),
         QueueError::Failed(err) => err,
     }
 }
@@ -176,7 +178,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<(Vec<NewTask>, Vec<usize>)> {
-        read_lines(&mut text.as_bytes(), &TaskOptions::default(), Path::new("/"))
+        let mut check = |draft: Draft| Ok(draft.check("/".as_ref())?);
+        read_lines(&mut text.as_bytes(), &mut check)
     }
 
     #[test]

@@ -95,15 +95,7 @@ fn present(store: &mut impl Store, filter: &Filter) -> Result<Vec<Task>> {
 
 /// How much of the whole was shown.
 fn footer(tasks: &[Task], filter: &Filter, counts: &Counts) -> String {
-    let of = |state| match state {
-        TaskState::Queued => counts.queued,
-        TaskState::InProgress => counts.in_progress,
-        TaskState::Done => counts.done,
-        TaskState::Error => counts.error,
-        TaskState::Cancelled => counts.cancelled,
-        TaskState::Blocked => counts.blocked,
-    };
-    let total: u64 = TaskState::ALL.into_iter().map(of).sum();
+    let total: u64 = TaskState::ALL.into_iter().map(|state| counts.of(state)).sum();
     if let Some(batch) = &filter.batch_id {
         let is_cut = tasks.len() as u64 >= u64::from(filter.limit);
         let more = if is_cut { "; there may be more (--limit)" } else { "" };
@@ -112,7 +104,7 @@ fn footer(tasks: &[Task], filter: &Filter, counts: &Counts) -> String {
     }
     let mut parts: Vec<String> = Vec::new();
     for state in TaskState::ALL {
-        let n = of(state);
+        let n = counts.of(state);
         if n > 0 {
             let word = state.as_str().replace('_', " ");
             let ready = if state == TaskState::Queued && counts.ready < n {

@@ -1,10 +1,9 @@
 //! The options that say what a task is: the same for adding and editing.
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use super::now_unix_ms;
 use crate::queue::draft::{self, Draft, OneOrMany};
-use crate::queue::store::{Change, Filter};
-use crate::queue::{BatchId, Code, Priority, Refusal, SqliteStore, Store};
+use crate::queue::store::Change;
+use crate::queue::{BatchId, Code, NewBatch, Priority, QueueError, Refusal, Store};
 
 /// What a task is.
 #[derive(Debug, Default, clap::Args)]
@@ -16,7 +15,7 @@ pub struct TaskOptions {
     #[arg(long, value_name = "WORD|NUMBER", allow_hyphen_values = true)]
     pub priority: Option<String>,
     /// Tasks of one batch are done in the order they were added, in one chain of
-    /// sessions; `new` makes up an id
+    /// sessions; `new` makes up the id of a batch that is not there yet
     #[arg(long, alias = "batch-id", value_name = "ID|new")]
     pub batch: Option<String>,
     /// A command that must exit 0 before done counts
@@ -89,23 +88,8 @@ impl TaskOptions {
     }
 
     /// Makes up a batch id where one is asked for.
-    pub fn name_batch(&mut self, store: &mut SqliteStore) -> Result<()> {
-        if self.batch.as_deref() != Some("new") {
-            return Ok(());
-        }
-        let zone = jiff::tz::TimeZone::system();
-        let mut unix_ms = Timestamp::now().unix_ms;
-        // Another one of this second would be taken for the same batch.
-        for _ in 0..MADE_UP_MAX {
-            let id = BatchId::generate(unix_ms, &zone);
-            let filter = Filter { batch_id: Some(id.clone()), limit: 1, ..Filter::default() };
-            if store.list(&filter)?.is_empty() {
-                self.batch = Some(id.as_str().to_owned());
-                return Ok(());
-            }
-            unix_ms += 1_000;
-        }
-        Err(Error::usage("too many batches were begun just now; give this one an id of your own"))
+    pub fn name_batch(&mut self, store: &mut dyn Store) -> Result<(), QueueError> {
+        new_batch().name(store, &mut self.batch)
     }
 
     fn after_ids(&self) -> Vec<String> {
@@ -114,8 +98,10 @@ impl TaskOptions {
     }
 }
 
-/// So many batches may be begun in one second, each named for one of the next.
-const MADE_UP_MAX: usize = 1_000;
+/// The batch that this command begins, if it is asked to.
+pub fn new_batch() -> NewBatch {
+    NewBatch::new(now_unix_ms(), jiff::tz::TimeZone::system())
+}
 
 fn dollars(text: &str) -> Result<f64, Refusal> {
     text.trim().trim_start_matches('$').parse().map_err(|_| {

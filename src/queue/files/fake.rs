@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use crate::queue::refusal::{Code, QueueError, Refusal};
 use crate::queue::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
-use crate::queue::task::{NewTask, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens};
+use crate::queue::task::{
+    BatchId, NewTask, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens,
+};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fake {
@@ -191,6 +193,10 @@ impl Store for Fake {
             in_progress: count(TaskState::InProgress),
             ..Counts::default()
         })
+    }
+
+    fn has_batch(&mut self, _: &BatchId) -> Result<bool> {
+        unimplemented!("the files begin no batch")
     }
 
     fn edit(&mut self, now: i64, id: &TaskId, change: &Change) -> Result<Task> {

@@ -214,6 +214,12 @@ fn project_no(db: &Connection, path: &Path) -> Outcome<i64> {
     Ok(db.last_insert_rowid())
 }
 
+/// See [`crate::queue::Store::has_batch`].
+pub(super) fn has_batch(db: &Connection, id: &BatchId) -> Outcome<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?1)";
+    Ok(db.query_row(sql, [id.as_str()], |row| row.get(0))?)
+}
+
 /// The number of a batch, which is made if it is new.
 fn batch_no(db: &Connection, id: &BatchId, project: i64) -> Outcome<i64> {
     let sql = "SELECT b.no, b.project, p.path FROM batches b JOIN projects p ON p.no = b.project

@@ -310,6 +310,7 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
         seen.push(shown(store.counts(Some(Path::new(path)))));
     }
     for id in BATCHES {
+        seen.push(shown(store.has_batch(&BatchId::parse(id).unwrap())));
         filters.push(Filter {
             batch_id: BatchId::parse(id).ok(),
             project: (id == "a").then(|| project(0)),

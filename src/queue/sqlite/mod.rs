@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 use super::refusal::{QueueError, Refusal};
 use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
-use super::task::{NewTask, Task, TaskId, TaskResult};
+use super::task::{BatchId, NewTask, Task, TaskId, TaskResult};
 use crate::{Error, ErrorKind};
 
 /// The queue below a state directory.
@@ -247,6 +247,10 @@ impl Store for SqliteStore {
 
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
         self.read(|tx| lists::count_tasks(tx, filter))
+    }
+
+    fn has_batch(&mut self, id: &BatchId) -> Result<bool> {
+        self.read(|tx| accept::has_batch(tx, id))
     }
 
     fn count_results(&mut self, filter: &ResultFilter) -> Result<u64> {

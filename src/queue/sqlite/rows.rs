@@ -82,7 +82,7 @@ fn read(row: &Row<'_>) -> Outcome<Found> {
         priority: Priority::parse(&priority).map_err(|_| odd("the priority"))?,
         batch_id: batch_id
             .as_deref()
-            .map(BatchId::parse)
+            .map(BatchId::stored)
             .transpose()
             .map_err(|_| odd("the batch"))?,
         batch_position: row.get(5)?,
