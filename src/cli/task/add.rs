@@ -12,6 +12,8 @@ use crate::queue::{Code, Draft, NewTask, Refusal, Store, Task, TaskState};
 
 /// A line with the longest texts, every character of them escaped, is shorter.
 const LINE_MAX_BYTES: u64 = 2 << 20;
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Most tasks at once; all of them are held in memory.
 const LINES_MAX: usize = 200_000;
 
@@ -92,6 +94,9 @@ fn read_lines(
         if count as u64 > LINE_MAX_BYTES {
             let message = format!("it has more than {LINE_MAX_BYTES} bytes");
             return Err(refuse(line, Refusal::new(Code::TooLong, message)));
+        }
+        if line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
         }
         if bytes.trim_ascii().is_empty() {
             continue;
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn lines_are_counted_as_the_person_counts_them() {
         let (tasks, lines) =
-            read("\n{\"description\":\"a\"}\r\n  \n{\"id\":\"b\",\"description\":\"b\"}").unwrap();
+            read("\u{feff}\n{\"description\":\"a\"}\r\n  \n{\"id\":\"b\",\"description\":\"b\"}").unwrap();
         assert_eq!((tasks.len(), lines), (2, vec![2, 4]));
         for (text, words) in [
             ("{\"description\":\"a\"}\n{", "line 2: it is not valid JSON"),
