@@ -121,8 +121,7 @@ impl Faces {
         }
         let cutoff = Cutoff { age_ms: queue.archive_after_ms, keep_recent: queue.keep_recent };
         let folder = queue.files.as_deref();
-        let done =
-            files::archive(store, &[project], folder, &self.state_root, now_unix_ms, cutoff)?;
+        let done = files::archive(store, project, folder, &self.state_root, now_unix_ms, cutoff)?;
         let moved = crate::text::count(done.moved, "result was", "results were");
         Ok((done.moved > 0).then(|| format!("{moved} archived; {}", done.sentence())))
     }

@@ -624,13 +624,12 @@ impl Store for Model {
         Ok(self.results(&all)?.len() as u64)
     }
 
-    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
-        let mut newer: BTreeMap<PathBuf, u32> = BTreeMap::new();
-        let mut moved = 0;
-        for stored in self.results.iter_mut().rev() {
-            let newer = newer.entry(stored.result.project.clone()).or_default();
-            let is_old = stored.ended_unix_ms < before_unix_ms && *newer >= keep_recent;
-            *newer += 1;
+    fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
+        let (mut newer, mut moved) = (0, 0);
+        let of_project = self.results.iter_mut().filter(|s| s.result.project == project);
+        for stored in of_project.rev() {
+            let is_old = stored.ended_unix_ms < before_unix_ms && newer >= keep_recent;
+            newer += 1;
             if is_old && !stored.is_archived {
                 stored.is_archived = true;
                 moved += 1;

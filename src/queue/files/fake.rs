@@ -304,7 +304,8 @@ impl Store for Fake {
         Ok(self.results(&all)?.len() as u64)
     }
 
-    fn archive(&mut self, before: i64, keep_recent: u32) -> Result<u64> {
+    fn archive(&mut self, project: &Path, before: i64, keep_recent: u32) -> Result<u64> {
+        assert!(self.results.iter().all(|(result, ..)| result.project == project), "one project");
         self.tick()?;
         self.change();
         let old = self.results.len().saturating_sub(keep_recent as usize);

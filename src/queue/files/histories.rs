@@ -277,7 +277,7 @@ impl History {
                 }
             }
             _ => {
-                self.lab.store.archive(now, 3).unwrap();
+                self.lab.store.archive(&self.lab.project, now, 3).unwrap();
             }
         }
     }

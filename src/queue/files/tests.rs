@@ -554,7 +554,7 @@ fn only_so_many_are_shown_and_the_omitted_are_not_removed() {
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 500);
     let text = fs::read_to_string(lab.path(RESULTS)).unwrap();
     assert!(text.rfind("\"t609\"") > text.rfind("\"t608\""), "the newest last");
-    lab.store.archive(NOW + 605, 10).unwrap();
+    lab.store.archive(&lab.project, NOW + 605, 10).unwrap();
     lab.sync_well();
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
     let archive = lab.json(ARCHIVE);
@@ -720,9 +720,8 @@ fn archiving_shows_what_it_saves() {
     }
     lab.add("open", "work");
     let cutoff = Cutoff { age_ms: 7 * 86_400_000, keep_recent: 10 };
-    let projects: [&Path; 1] = [&lab.project];
     let folder = Some(Path::new("data"));
-    let found = archive(&mut lab.store, &projects, folder, &lab.state, NOW, cutoff).unwrap();
+    let found = archive(&mut lab.store, &lab.project, folder, &lab.state, NOW, cutoff).unwrap();
     assert_eq!(found.moved, 20);
     let size = |name: &str| fs::read(lab.path(name)).unwrap();
     let after = [size(QUEUE), size(RESULTS)].concat();
@@ -732,6 +731,6 @@ fn archiving_shows_what_it_saves() {
     assert!(found.before.estimated_tokens >= found.before.bytes / 4);
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
     assert_eq!(lab.json(ARCHIVE)["results"].as_object().unwrap().len(), 20);
-    let again = archive(&mut lab.store, &projects, None, &lab.state, NOW, cutoff).unwrap();
+    let again = archive(&mut lab.store, &lab.project, None, &lab.state, NOW, cutoff).unwrap();
     assert_eq!(again, Reduction::default());
 }

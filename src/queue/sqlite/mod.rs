@@ -244,8 +244,8 @@ impl Store for SqliteStore {
         self.read(|tx| lists::count_results(tx, filter))
     }
 
-    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
-        self.write(|tx| lists::archive(tx, before_unix_ms, keep_recent))
+    fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
+        self.write(|tx| lists::archive(tx, project, before_unix_ms, keep_recent))
     }
 
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64> {

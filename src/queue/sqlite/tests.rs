@@ -382,3 +382,21 @@ fn a_run_that_takes_a_task_up_again_is_booked_again() {
     assert_eq!(store.settle(6, &second).unwrap(), Some(result));
     assert_eq!(store.spent_since(0).unwrap(), 0.5);
 }
+
+#[test]
+fn a_project_s_archive_leaves_the_results_of_others_where_they_are() {
+    let place = place();
+    let mut store = SqliteStore::open(&place.root).unwrap();
+    for (name, project) in [("a", "/p"), ("b", "/q"), ("c", "/q")] {
+        store.add(5, vec![NewTask { project: project.into(), ..task(name) }]).unwrap();
+        store.cancel(6, &id(name)).unwrap();
+    }
+    assert_eq!(store.archive(Path::new("/nobody"), 100, 0).unwrap(), 0);
+    assert_eq!(store.archive(Path::new("/p"), 100, 0).unwrap(), 1);
+    let mut left = |project: &str| {
+        let project = Some(project.into());
+        let filter = ResultFilter { project, archived: Some(false), ..Default::default() };
+        store.count_results(&filter).unwrap()
+    };
+    assert_eq!((left("/p"), left("/q")), (0, 2));
+}
