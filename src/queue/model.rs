@@ -614,6 +614,16 @@ impl Store for Model {
         Ok(self.tasks.iter().rev().take(limit as usize).map(|entry| entry.task.clone()).collect())
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        let mut projects: Vec<PathBuf> = Vec::new();
+        for entry in &self.tasks {
+            if !projects.contains(&entry.task.project) {
+                projects.push(entry.task.project.clone());
+            }
+        }
+        Ok(projects)
+    }
+
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
         let all = Filter { limit: u32::MAX, offset: 0, ..filter.clone() };
         Ok(self.list(&all)?.len() as u64)

@@ -138,6 +138,9 @@ pub trait Store: Send {
     /// The tasks accepted last, the newest first.
     fn recent(&mut self, limit: u32) -> Result<Vec<Task>>;
 
+    /// The projects of all tasks, in the order of their first.
+    fn projects(&mut self) -> Result<Vec<PathBuf>>;
+
     /// How many tasks satisfy the filter, its limit and offset aside.
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64>;
 

@@ -295,6 +295,10 @@ impl Store for Fake {
         unimplemented!("the files ask for the list")
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        unimplemented!("the files are those of one project")
+    }
+
     fn count_tasks(&mut self, _: &Filter) -> Result<u64> {
         unimplemented!("the files ask for the counts")
     }

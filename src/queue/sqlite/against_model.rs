@@ -331,6 +331,7 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
     ];
     seen.extend(results.iter().map(|filter| shown(store.results(filter))));
     seen.push(shown(store.counts(None)));
+    seen.push(shown(store.projects()));
     seen.push(shown(store.in_progress()));
     seen.push(shown(store.spent_since(now - 200)));
     // The lists have all of them; these are for the ways to one.

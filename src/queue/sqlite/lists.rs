@@ -1,6 +1,6 @@
 //! Many at once: tasks, counts, results, and the archive.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -72,6 +72,13 @@ fn owner(db: &Connection, filter: &Filter) -> Outcome<Option<(&'static str, Opti
 pub(super) fn recent(db: &rusqlite::Transaction<'_>, limit: u32) -> Outcome<Vec<Task>> {
     let seqs = rows::numbers(db, "SELECT seq FROM tasks ORDER BY seq DESC LIMIT ?1", [limit])?;
     rows::all(db, seqs)
+}
+
+/// See [`crate::queue::Store::projects`].
+pub(super) fn projects(db: &rusqlite::Transaction<'_>) -> Outcome<Vec<PathBuf>> {
+    let mut statement = db.prepare("SELECT path FROM projects ORDER BY no")?;
+    let paths = statement.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+    Ok(paths.collect::<Result<_, _>>()?)
 }
 
 /// See [`crate::queue::Store::count_tasks`].

@@ -236,6 +236,10 @@ impl Store for SqliteStore {
         self.read(|tx| lists::recent(tx, limit))
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        self.read(lists::projects)
+    }
+
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
         self.read(|tx| lists::count_tasks(tx, filter))
     }
