@@ -312,7 +312,7 @@ impl History {
             None => fs::remove_file(self.seen()).unwrap(),
         }
         let new = fs::read(&path).unwrap();
-        let beside = path.with_file_name(format!(".{QUEUE}.0.tmp"));
+        let beside = path.with_file_name(format!(".{QUEUE}.{:032x}.tmp", 10));
         match crash {
             Crash::AtCall(_) | Crash::AfterTheFile => {}
             Crash::BeforeTheFile => fs::write(&path, old).unwrap(),

@@ -298,12 +298,12 @@ impl Folder {
         }
     }
 
-    /// What a crash between two steps of [`Folder::replace`] left behind.
+    /// What a crash between two steps of [`Folder::replace`] left behind. Temporary files
+    /// of others are not ours.
     pub(super) fn leftovers(&self, name: &str) -> io::Result<Vec<String>> {
-        let prefix = format!(".{name}.");
         let names = rustix::fs::Dir::read_from(&self.fd)?.filter_map(Result::ok);
         let names = names.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        Ok(names.filter(|found| found.starts_with(&prefix) && found.ends_with(".tmp")).collect())
+        Ok(names.filter(|found| is_temporary_name(found, name)).collect())
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<(), ReadProblem> {
@@ -375,6 +375,13 @@ impl FreeName {
 
 fn temporary_name(name: &str) -> String {
     format!(".{name}.{}.tmp", uuid::Uuid::new_v4().simple())
+}
+
+fn is_temporary_name(found: &str, name: &str) -> bool {
+    let middle =
+        || found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp");
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    middle().is_some_and(|id| id.len() == 32 && id.bytes().all(is_hex))
 }
 
 fn not_a_folder() -> ReadProblem {

@@ -652,13 +652,28 @@ fn what_a_death_left_beside_the_file_is_taken_and_removed() {
     lab.sync_well();
     let mut theirs = lab.json(QUEUE);
     theirs["tasks"]["b"] = json!({"description": "do b"});
-    let beside = lab.path(&format!(".{QUEUE}.0.tmp"));
+    let beside = lab.path(&format!(".{QUEUE}.{:032x}.tmp", 10));
     fs::write(&beside, theirs.to_string()).unwrap();
-    let half = lab.path(&format!(".{RESULTS}.0.tmp"));
+    let half = lab.path(&format!(".{RESULTS}.{:032x}.tmp", 11));
     fs::write(&half, "{").unwrap();
     lab.add("c", "do c");
     assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
     assert!(!beside.exists() && !half.exists());
+}
+
+#[test]
+fn the_temporary_files_of_others_are_theirs() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let names = ["ab12", "0123456789ABCDEF0123456789abcdef", "x", ""];
+    let paths = names.map(|name| lab.path(&format!(".{QUEUE}.{name}.tmp")));
+    for path in &paths {
+        fs::write(path, r#"{"tasks": {"#).unwrap();
+    }
+    lab.add("b", "do b");
+    lab.sync_well();
+    assert!(paths.iter().all(|path| path.exists()));
 }
 
 #[test]
