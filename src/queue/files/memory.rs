@@ -78,6 +78,20 @@ pub(super) struct Unsettled {
     pub(super) since: crate::clock::Timestamp,
 }
 
+/// An old version of the queue file that stays beside it as long as somebody has it
+/// open for writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Its name in the folder.
+    pub(super) name: String,
+    /// Of what was taken over from it so far.
+    pub(super) digest: String,
+    /// The version that had stood there.
+    pub(super) revision: Option<u64>,
+    /// Since when, Unix milliseconds.
+    pub(super) since_unix_ms: i64,
+}
+
 /// What was found at the end of the last look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LastLook {
@@ -90,6 +104,8 @@ pub(super) struct LastLook {
     pub(super) results: SeenFile,
     pub(super) archive: SeenFile,
     pub(super) unsettled: Option<Unsettled>,
+    #[serde(default)]
+    pub(super) kept: Vec<Kept>,
 }
 
 /// The memory of one project, held by one process at a time.

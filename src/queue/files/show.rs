@@ -60,14 +60,17 @@ impl Sync<'_> {
             Some(pending) => pending,
             None => self.new_version(&tasks, omitted)?,
         };
-        match folder.replace(QUEUE, &bytes, file) {
-            Ok(Replaced::Yes) => {
+        match folder.replace_but_keep(QUEUE, &bytes, file) {
+            Ok((Replaced::Yes, old)) => {
+                if let Some((name, digest)) = old.zip(standing) {
+                    self.keep(name, digest, known);
+                }
                 self.memory.last.revision = Some(revision);
                 Self::look(folder, QUEUE, &mut self.memory.last.queue);
                 self.synced.has_written = true;
                 Ok(Shown::Yes)
             }
-            Ok(Replaced::Changed) => Ok(Shown::Changed),
+            Ok((Replaced::Changed, _)) => Ok(Shown::Changed),
             Err(err) => {
                 self.cannot(&format!("write {QUEUE}"), err);
                 Ok(Shown::Failed)

@@ -7,9 +7,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::judge::{self, BaseEntry, Known, Verdict};
-use super::memory::Unsettled;
+use super::memory::{Kept, Unsettled};
 use super::place::{Folder, QUEUE, Seen};
 use super::shape::{self, Theirs};
+use super::writer::Writer;
 use super::{Patience, Sync};
 use crate::clock::Timestamp;
 use crate::queue::refusal::{Code, QueueError, Refusal};
@@ -17,7 +18,9 @@ use crate::queue::store::{Keep, Result};
 use crate::queue::task::{NewTask, TaskId};
 
 /// A file that was left alone this long is not being written.
-const AT_REST_MS: i64 = 2_000;
+pub(super) const AT_REST_MS: i64 = 2_000;
+/// Who has the file open and wrote nothing for so long is not writing it.
+const HELD_OPEN_MS: i64 = 60_000;
 /// Between two looks at one that cannot be understood.
 const SETTLE_MS: u64 = 300;
 /// Reasons that are told in one sentence; all are in the file put aside.
@@ -119,12 +122,22 @@ impl Sync<'_> {
         Ok(self.put_entries_aside(folder, rejected, other))
     }
 
-    /// As [`Sync::take_over`], for what a crash left beside the file; false if it
-    /// must be kept.
-    pub(super) fn take_leftover(&mut self, folder: &Folder, file: &Seen) -> Result<bool> {
+    /// As [`Sync::take_over`], for what lies beside the file. Of a file that was `kept`
+    /// it is known that somebody else wrote there. False if it must not go yet.
+    pub(super) fn take_leftover(
+        &mut self,
+        folder: &Folder,
+        file: &Seen,
+        kept: Option<&Kept>,
+    ) -> Result<bool> {
         let digest = shape::digest(&file.bytes);
         let is_ours = |base: &super::memory::Base| base.digest == digest;
         match Theirs::parse(&file.bytes) {
+            Err(why) if kept.is_some() => {
+                let told =
+                    format!("what was written to an old version cannot be understood ({why})");
+                Ok(self.put_file_aside(folder, file, &why, &told) == Taken::All)
+            }
             // Ours, half written: what is put there by exchange was whole.
             Err(_) => Ok(true),
             Ok(_) if self.memory.candidates().iter().any(is_ours) => Ok(true),
@@ -132,7 +145,9 @@ impl Sync<'_> {
                 let why = "it is of another queue";
                 Ok(self.put_file_aside(folder, file, why, why) == Taken::All)
             }
-            Ok(theirs) => {
+            Ok(mut theirs) => {
+                // What was shown since is not missing there.
+                theirs.revision = theirs.revision.or(kept.and_then(|kept| kept.revision));
                 let rejected = self.take_entries(&theirs)?;
                 let aside = self.put_entries_aside(folder, rejected, BTreeMap::new());
                 Ok(aside == Taken::All)
@@ -158,6 +173,17 @@ impl Sync<'_> {
     fn settle(&mut self, folder: &Folder, file: &Seen, digest: String) -> Result<Taken> {
         let now = Timestamp::now();
         let age_ms = now.unix_ms.saturating_sub(file.print.changed_unix_ms());
+        let is_held = || folder.writer(QUEUE) == Writer::Some;
+        if age_ms < HELD_OPEN_MS && is_held() {
+            if self.patience == Patience::Later {
+                return Ok(Taken::Unsettled);
+            }
+            pause();
+            return Ok(match folder.read(QUEUE) {
+                Ok(Some(again)) if again == *file && is_held() => Taken::Unsettled,
+                _ => Taken::Again,
+            });
+        }
         if age_ms >= AT_REST_MS {
             return Ok(Taken::All);
         }
@@ -175,7 +201,7 @@ impl Sync<'_> {
             self.memory.last.unsettled = last.filter(is_same_as(&first)).or(Some(first));
             return Ok(Taken::Unsettled);
         }
-        std::thread::sleep(std::time::Duration::from_millis(SETTLE_MS));
+        pause();
         match folder.read(QUEUE) {
             Ok(Some(again)) if again == *file => Ok(Taken::All),
             _ => Ok(Taken::Again),
@@ -385,6 +411,10 @@ impl Sync<'_> {
             }
         }
     }
+}
+
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(SETTLE_MS));
 }
 
 fn is_same_as(first: &Unsettled) -> impl Fn(&Unsettled) -> bool {

@@ -1,6 +1,7 @@
 //! What the files show, each kind of edit, each bad thing that can stand there.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -674,6 +675,98 @@ fn the_temporary_files_of_others_are_theirs() {
     lab.add("b", "do b");
     lab.sync_well();
     assert!(paths.iter().all(|path| path.exists()));
+}
+
+/// Opens the queue file as an editor does that writes in the same place.
+fn open_in_place(lab: &Lab) -> (fs::File, Value) {
+    let file = fs::File::options().read(true).write(true).open(lab.path(QUEUE)).unwrap();
+    (file, lab.json(QUEUE))
+}
+
+fn temporary_files(lab: &Lab) -> usize {
+    let names = fs::read_dir(lab.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().ends_with(".tmp")).count()
+}
+
+#[test]
+fn who_has_an_old_version_open_is_waited_for() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let (mut file, mut text) = open_in_place(&lab);
+    lab.add("b", "do b");
+    lab.sync_well();
+    lab.add("c", "do c");
+    assert_eq!(lab.sync_well().taken.count(), 0);
+    assert_eq!((lab.ids().len(), temporary_files(&lab)), (3, 1));
+    text["tasks"]["mine"] = json!({"description": "my edit"});
+    // Written from scratch, it takes away what stood in that version alone.
+    text.as_object_mut().unwrap().remove("revision");
+    file.set_len(0).unwrap();
+    file.write_all(b"{").unwrap();
+    assert_eq!(lab.sync_well().taken.count(), 0, "half of it");
+    file.write_all(&text.to_string().as_bytes()[1..]).unwrap();
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task mine added"]);
+    assert_eq!(temporary_files(&lab), 1, "he may go on");
+    text["tasks"].as_object_mut().unwrap().remove("a");
+    file.set_len(0).unwrap();
+    file.rewind().unwrap();
+    file.write_all(text.to_string().as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task a cancelled"]);
+    assert_eq!(
+        (lab.ids(), temporary_files(&lab)),
+        (vec!["b".into(), "c".into(), "mine".into()], 0)
+    );
+}
+
+#[test]
+fn who_closes_an_old_version_without_a_word_leaves_nothing_behind() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lab.script(|file| file["tasks"]["a"]["description"] = json!("their words"));
+    let (file, _) = open_in_place(&lab);
+    lab.sync_well();
+    lab.store.finish("a", TaskState::Done, NOW);
+    assert_eq!(lab.sync_well().notes.count(), 0);
+    assert_eq!(temporary_files(&lab), 1);
+    drop(file);
+    let synced = lab.sync_well();
+    assert_eq!((synced.taken.count() + synced.notes.count(), temporary_files(&lab)), (0, 0));
+}
+
+#[test]
+fn nonsense_in_an_old_version_is_put_aside() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let (mut file, _) = open_in_place(&lab);
+    lab.add("b", "do b");
+    lab.sync_well();
+    file.write_all(b"nonsense").unwrap();
+    drop(file);
+    let synced = lab.sync();
+    assert!(lab.rejected(&synced)["text"].as_str().unwrap().starts_with("nonsense"));
+    assert_eq!((lab.ids().len(), temporary_files(&lab)), (2, 0));
+}
+
+#[test]
+fn what_is_being_written_is_not_judged_by_how_long_it_takes() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let mut text = lab.json(QUEUE);
+    text["tasks"]["b"] = json!({"description": "do b"});
+    // As a shell does for `(a slow command) > file`.
+    let mut file = fs::File::create(lab.path(QUEUE)).unwrap();
+    for patience in [Patience::Wait, Patience::Later, Patience::Wait] {
+        let synced = lab.try_sync(patience).unwrap();
+        assert!(synced.is_unsettled && synced.problems.is_empty(), "{synced:?}");
+    }
+    file.write_all(text.to_string().as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
 }
 
 #[test]
