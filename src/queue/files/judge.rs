@@ -322,7 +322,7 @@ fn change_of(fields: &Map<String, Value>, open: &[&str]) -> Result<Change, Refus
                 change.description = Some(text);
             }
             "context" => {
-                change.context = Some(value.cloned().map(draft::context_of).transpose()?.flatten());
+                change.context = Some(value.map(draft::context_in).transpose()?.flatten());
             }
             "priority" => {
                 change.priority = Some(value.map(priority_in).transpose()?.unwrap_or_default());

@@ -46,7 +46,8 @@ pub(super) enum Taken {
 struct Rejected {
     task_id: String,
     reasons: Vec<Reason>,
-    entry: Value,
+    /// In one line: indenting what is nested deeply makes a hundred times of it.
+    entry: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +72,7 @@ struct Aside {
     entries: Vec<Rejected>,
     /// Beside `tasks`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    other: BTreeMap<String, Value>,
+    other: BTreeMap<String, Box<RawValue>>,
     /// The whole file, if it could not be understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -118,7 +119,7 @@ impl Sync<'_> {
         }
         let rejected = self.take_entries(&theirs)?;
         let other = theirs.unknown.into_iter();
-        let other = other.map(|(key, raw)| (key, value_of(&raw))).collect();
+        let other = other.map(|(key, raw)| (key, in_one_line(&raw))).collect();
         Ok(self.put_entries_aside(folder, rejected, other))
     }
 
@@ -245,7 +246,7 @@ impl Sync<'_> {
         for (id, raw) in &theirs.entries {
             let mut reject = |reasons: &[Refusal]| {
                 let reasons = reasons.iter().map(Reason::from).collect();
-                rejected.push(Rejected { task_id: id.clone(), reasons, entry: value_of(raw) });
+                rejected.push(Rejected { task_id: id.clone(), reasons, entry: in_one_line(raw) });
             };
             if times[id.as_str()] > 1 {
                 let message = "the id stands in the file more than once";
@@ -350,7 +351,7 @@ impl Sync<'_> {
                 Ok(task) => self.synced.taken.push(format!("task {} added", task.id)),
                 Err(refusal) => {
                     let reasons = vec![Reason::from(&refusal)];
-                    rejected.push(Rejected { task_id, reasons, entry: value_of(entry) });
+                    rejected.push(Rejected { task_id, reasons, entry: in_one_line(entry) });
                 }
             }
         }
@@ -371,7 +372,7 @@ impl Sync<'_> {
         &mut self,
         folder: &Folder,
         entries: Vec<Rejected>,
-        other: BTreeMap<String, Value>,
+        other: BTreeMap<String, Box<RawValue>>,
     ) -> Taken {
         if entries.is_empty() && other.is_empty() {
             return Taken::All;
@@ -421,9 +422,11 @@ fn is_same_as(first: &Unsettled) -> impl Fn(&Unsettled) -> bool {
     |last| last.digest == first.digest
 }
 
-fn value_of(raw: &RawValue) -> Value {
+fn in_one_line(raw: &RawValue) -> Box<RawValue> {
+    let value: serde_json::Result<Value> = serde_json::from_str(raw.get());
     // What is nested too deeply is kept as its text.
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::String(raw.get().to_owned()))
+    let value = value.unwrap_or_else(|_| Value::String(raw.get().to_owned()));
+    serde_json::value::to_raw_value(&value).unwrap_or_else(|_| raw.to_owned())
 }
 
 /// The reasons in one sentence.

@@ -376,6 +376,22 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
 }
 
 #[test]
+fn what_is_put_aside_takes_no_more_room_than_it_did() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let deep = (0..100).fold(json!(vec![0; 20_000]), |inner, _| json!([inner]));
+    lab.write(&json!({"tasks": {"b": {"description": "do b", "context": deep}}, "x": deep}));
+    let written = fs::metadata(lab.path(QUEUE)).unwrap().len();
+    let synced = lab.sync();
+    let aside = lab.rejected(&synced);
+    assert_eq!(aside["entries"][0]["reasons"][0]["code"], "too_long");
+    assert_eq!((&aside["entries"][0]["entry"]["context"], &aside["other"]["x"]), (&deep, &deep));
+    let size = fs::metadata(lab.project.join(&synced.put_aside[0])).unwrap().len();
+    assert!(size < written + 1_000, "{size} bytes of {written}");
+}
+
+#[test]
 fn a_malformed_file_is_put_aside_as_a_whole() {
     let mut lab = Lab::new();
     lab.add("a", "do a");
