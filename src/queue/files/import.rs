@@ -198,7 +198,7 @@ impl Plan {
             id,
             description: text("description")?,
             context: entry.context.clone()?.map(Value::String),
-            priority: get("priority").map(priority_of).transpose()?,
+            priority: get("priority").map(Priority::of_json).transpose()?,
             batch_id: text("batch_id")?.filter(|text| !text.trim().is_empty()),
             after,
             model: text("model")?,
@@ -206,13 +206,6 @@ impl Plan {
             ..Draft::default()
         };
         draft.check(project)
-    }
-}
-
-fn priority_of(value: &Value) -> Result<Priority, Refusal> {
-    match value {
-        Value::String(word) => Priority::parse(word),
-        other => Priority::parse(&other.to_string()),
     }
 }
 

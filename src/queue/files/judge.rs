@@ -193,7 +193,7 @@ fn draft_of(id: &TaskId, fields: &Map<String, Value>) -> Result<Draft, Refusal> 
         id: Some(id.as_str().to_owned()),
         description: get("description").map(|value| text_in("description", value)).transpose()?,
         context: get("context").cloned(),
-        priority: get("priority").map(priority_in).transpose()?,
+        priority: get("priority").map(Priority::of_json).transpose()?,
         batch_id: get("batch_id")
             .map(|value| text_in("batch_id", value))
             .transpose()?
@@ -206,14 +206,6 @@ fn text_in(field: &str, value: &Value) -> Result<String, Refusal> {
     match value {
         Value::String(text) => Ok(text.clone()),
         _ => Err(refuse(Code::InvalidParameter, format!("{field} must be a text"))),
-    }
-}
-
-fn priority_in(value: &Value) -> Result<Priority, Refusal> {
-    match value {
-        Value::String(word) => Priority::parse(word),
-        Value::Number(number) => Priority::parse(&number.to_string()),
-        other => Priority::parse(&other.to_string()),
     }
 }
 
@@ -325,7 +317,8 @@ fn change_of(fields: &Map<String, Value>, open: &[&str]) -> Result<Change, Refus
                 change.context = Some(value.map(draft::context_in).transpose()?.flatten());
             }
             "priority" => {
-                change.priority = Some(value.map(priority_in).transpose()?.unwrap_or_default());
+                change.priority =
+                    Some(value.map(Priority::of_json).transpose()?.unwrap_or_default());
             }
             _ => {
                 let text = value.map(|value| text_in("batch_id", value)).transpose()?;

@@ -307,7 +307,7 @@ pub(super) fn marks_of(task: &Task) -> Marks {
 fn canonical(name: &str, value: &Value) -> Option<String> {
     let written = match (name, value) {
         ("priority", Value::Null) => return Some(Priority::default().to_string()),
-        ("priority", given) => match Priority::deserialize(given) {
+        ("priority", given) => match Priority::of_json(given) {
             Ok(priority) => priority.to_string(),
             Err(_) => given.to_string(),
         },

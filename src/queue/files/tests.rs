@@ -236,7 +236,7 @@ fn edits_of_a_script_are_taken_over_once() {
         tasks["b"]["status"] = json!("cancelled");
         tasks.as_object_mut().unwrap().remove("c");
         tasks["new"] = json!({"description": "something new", "status": "queued"});
-        tasks["newer"] = json!({"description": "more", "priority": 5, "created_at": "today"});
+        tasks["newer"] = json!({"description": "more", "priority": 5.0, "created_at": "today"});
     });
     let synced = lab.sync_well();
     assert_eq!(synced.taken.count(), 5, "{synced:?}");
