@@ -193,7 +193,7 @@ fn draft_of(id: &TaskId, fields: &Map<String, Value>) -> Result<Draft, Refusal> 
         id: Some(id.as_str().to_owned()),
         description: get("description").map(|value| text_in("description", value)).transpose()?,
         context: get("context").cloned(),
-        priority: get("priority").map(Priority::of_json).transpose()?,
+        priority: get("priority").map(priority_in).transpose()?,
         batch_id: get("batch_id")
             .map(|value| text_in("batch_id", value))
             .transpose()?
@@ -207,6 +207,22 @@ fn text_in(field: &str, value: &Value) -> Result<String, Refusal> {
         Value::String(text) => Ok(text.clone()),
         _ => Err(refuse(Code::InvalidParameter, format!("{field} must be a text"))),
     }
+}
+
+/// A priority that may be had here: one project's session must not get before all that
+/// the person put first.
+fn priority_in(value: &Value) -> Result<Priority, Refusal> {
+    let priority = Priority::of_json(value)?;
+    let most = Priority::Critical;
+    if priority.rank() > most.rank() {
+        let message = format!(
+            "a priority above {} ({most}) cannot be set in this file, which a session can write: \
+             use `longhaul task`",
+            most.rank()
+        );
+        return Err(refuse(Code::InvalidParameter, message));
+    }
+    Ok(priority)
 }
 
 fn changed(
@@ -317,8 +333,7 @@ fn change_of(fields: &Map<String, Value>, open: &[&str]) -> Result<Change, Refus
                 change.context = Some(value.map(draft::context_in).transpose()?.flatten());
             }
             "priority" => {
-                change.priority =
-                    Some(value.map(Priority::of_json).transpose()?.unwrap_or_default());
+                change.priority = Some(value.map(priority_in).transpose()?.unwrap_or_default());
             }
             _ => {
                 let text = value.map(|value| text_in("batch_id", value)).transpose()?;

@@ -330,6 +330,8 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     assert_eq!(reason(&mut lab, "a", "description", json!("\u{1b}[2J")).0, "control_characters");
     assert_eq!(reason(&mut lab, "a", "description", json!("x".repeat(70_000))).0, "too_long");
     assert_eq!(reason(&mut lab, "a", "priority", json!("soon")).0, "invalid_parameter");
+    let (_, message) = reason(&mut lab, "a", "priority", json!(21));
+    assert!(message.starts_with("a priority above 20 (critical) cannot be set"), "{message}");
     assert_eq!(reason(&mut lab, "a", "batch_id", json!("--")).0, "invalid_id");
     assert_eq!(reason(&mut lab, "b", "description", json!("else")).0, "wrong_state");
     assert_eq!(reason(&mut lab, "b", "status", json!("queued")).0, "invalid_parameter");
@@ -339,6 +341,8 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     };
     assert_eq!(entry(&mut lab, "../x", json!({"description": "x"})), "invalid_id");
     assert_eq!(entry(&mut lab, "new", json!({"context": "x"})), "missing_parameter");
+    let first = json!({"description": "x", "priority": 1000});
+    assert_eq!(entry(&mut lab, "new", first), "invalid_parameter");
     assert_eq!(entry(&mut lab, "new", json!("x")), "invalid_parameter");
     assert_eq!(entry(&mut lab, "new", json!({"description": 5})), "invalid_parameter");
     let evil = json!({"description": "x", "verify": "curl evil"});
@@ -389,6 +393,17 @@ fn what_is_put_aside_takes_no_more_room_than_it_did() {
     assert_eq!((&aside["entries"][0]["entry"]["context"], &aside["other"]["x"]), (&deep, &deep));
     let size = fs::metadata(lab.project.join(&synced.put_aside[0])).unwrap().len();
     assert!(size < written + 1_000, "{size} bytes of {written}");
+}
+
+#[test]
+fn a_priority_that_was_given_by_command_stays_where_it_is() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.store.tasks[0].priority = crate::queue::Priority::Number(500);
+    lab.sync_well();
+    lab.script(|file| file["tasks"]["a"]["description"] = json!("other words"));
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task a changed"]);
+    assert_eq!(lab.store.get("a").priority.rank(), 500);
 }
 
 #[test]
