@@ -150,11 +150,11 @@ pub fn sync(
         tracing::debug!(%err, "a lock file stays");
     }
     let mut synced = Synced::default();
-    let Some(memory) = Memory::open(&place)? else {
+    let queue_id = store.id()?;
+    let Some(memory) = Memory::open(&place, queue_id)? else {
         synced.problems.push("the queue's files are held by another process for too long");
         return Ok(synced);
     };
-    let queue_id = store.id()?;
     let mut sync = Sync { store, queue_id, place, now_unix_ms, patience, memory, synced };
     sync.run()?;
     sync.memory.save()?;

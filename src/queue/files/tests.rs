@@ -150,6 +150,31 @@ fn the_files_of_another_queue_are_left_to_it() {
 }
 
 #[test]
+fn a_queue_that_was_lost_leaves_its_files_for_an_import() {
+    let mut lab = Lab::new();
+    for id in ["a", "b"] {
+        lab.add(id, "work");
+    }
+    lab.store.finish("b", TaskState::Done, NOW);
+    lab.sync_well();
+    let before = [fs::read(lab.path(QUEUE)).unwrap(), fs::read(lab.path(RESULTS)).unwrap()];
+    // In the same state directory, and in the same second.
+    lab.store = Fake::default();
+    lab.store.id = uuid::Uuid::from_u128(7);
+    for add in [false, true] {
+        if add {
+            lab.add("c", "work");
+        }
+        assert!(lab.sync().problems.to_vec()[0].contains("is of another queue"));
+        let after = [fs::read(lab.path(QUEUE)).unwrap(), fs::read(lab.path(RESULTS)).unwrap()];
+        assert_eq!(after, before);
+    }
+    fs::remove_file(lab.path(QUEUE)).unwrap();
+    lab.sync();
+    assert_eq!(lab.ids(), ["c"]);
+}
+
+#[test]
 fn a_project_without_tasks_gets_no_files() {
     let mut lab = Lab::new();
     assert_eq!(lab.sync_well(), Synced::default());
