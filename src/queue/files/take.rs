@@ -301,7 +301,7 @@ impl Sync<'_> {
         let Ok(id) = TaskId::parse(id) else {
             return Ok(());
         };
-        let task = self.store.task(&id)?;
+        let task = self.store.task(&id)?.filter(|task| task.project == self.place.project);
         let verdict = judge::judge_removed(&id, base, task.as_ref());
         if let Err(refusals) = self.follow(&id, verdict)? {
             for refusal in refusals {

@@ -175,6 +175,17 @@ fn a_queue_that_was_lost_leaves_its_files_for_an_import() {
 }
 
 #[test]
+fn what_is_missing_from_the_file_cancels_nothing_elsewhere() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lab.store.tasks[0].project = lab.project.with_file_name("elsewhere");
+    lab.write(&json!({"tasks": {}}));
+    lab.sync();
+    assert_eq!(lab.store.get("a").state, TaskState::Queued);
+}
+
+#[test]
 fn a_project_without_tasks_gets_no_files() {
     let mut lab = Lab::new();
     assert_eq!(lab.sync_well(), Synced::default());
