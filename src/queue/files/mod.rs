@@ -37,7 +37,7 @@ mod histories;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use uuid::Uuid;
 
@@ -123,14 +123,10 @@ pub struct Synced {
     /// What could not be taken over or written, and why. The same again each time
     /// as long as it lasts, but for edits that were put aside.
     pub problems: Lines,
-    /// Where something was put aside, relative to the project.
-    pub put_aside: Vec<PathBuf>,
-    /// Was any of the files written?
-    pub has_written: bool,
     /// The files are another queue's, and were left to it.
-    pub is_foreign: bool,
+    is_foreign: bool,
     /// The queue file may be half written: look again.
-    pub is_unsettled: bool,
+    is_unsettled: bool,
 }
 
 /// Takes over what somebody changed in the queue file, and writes the files anew if

@@ -67,7 +67,6 @@ impl Sync<'_> {
                 }
                 self.memory.last.revision = Some(revision);
                 Self::look(folder, QUEUE, &mut self.memory.last.queue);
-                self.synced.has_written = true;
                 Ok(Shown::Yes)
             }
             Ok((Replaced::Changed, _)) => Ok(Shown::Changed),
@@ -208,7 +207,6 @@ impl Sync<'_> {
                     to.display()
                 );
                 self.synced.problems.push(line);
-                self.synced.put_aside.push(to);
                 true
             }
             Err(err) => {
@@ -248,7 +246,6 @@ impl Sync<'_> {
             Ok(Replaced::Yes) => {
                 seen.digests.drain(..seen.digests.len() - 1);
                 Self::look(folder, name, seen);
-                self.synced.has_written = true;
                 true
             }
             // Next time.

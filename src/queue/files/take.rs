@@ -399,7 +399,6 @@ impl Sync<'_> {
             Ok(to) => {
                 let line = format!("{}: {told} was put aside in {}", path.display(), to.display());
                 self.synced.problems.push(line);
-                self.synced.put_aside.push(to);
                 Taken::All
             }
             Err(err) => {
