@@ -222,9 +222,9 @@ impl Hub {
         let cutoff = Cutoff { age_ms, keep_recent };
         let Settings { default_project, files, state_root, .. } = self.settings().clone();
         self.change_store(move |store| {
-            let (projects, now) = ([&*default_project], Timestamp::now().unix_ms);
+            let (project, now) = (&*default_project, Timestamp::now().unix_ms);
             let folder = files.as_deref();
-            let done = files::archive(store, &projects, folder, &state_root, now, cutoff)?;
+            let done = files::archive(store, project, folder, &state_root, now, cutoff)?;
             Ok(Archived { done, keep_recent })
         })
         .await

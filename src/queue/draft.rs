@@ -133,13 +133,53 @@ pub fn description_of(text: String) -> Result<String, Refusal> {
 /// # Errors
 /// Too long, or with control characters.
 pub fn context_of(value: serde_json::Value) -> Result<Option<String>, Refusal> {
-    let text = match value {
-        serde_json::Value::Null => return Ok(None),
-        serde_json::Value::String(text) => text,
-        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
-    };
+    match value {
+        serde_json::Value::String(text) => context_of_text(text),
+        other => context_in(&other),
+    }
+}
+
+/// As [`context_of`].
+///
+/// # Errors
+/// As [`context_of`].
+pub fn context_in(value: &serde_json::Value) -> Result<Option<String>, Refusal> {
+    match value {
+        serde_json::Value::Null => Ok(None),
+        serde_json::Value::String(text) => context_of_text(text.clone()),
+        other => context_of_text(bounded_json(other)?),
+    }
+}
+
+fn context_of_text(text: String) -> Result<Option<String>, Refusal> {
     let text = text_of("context", text, MAX_TEXT_BYTES)?;
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
+}
+
+/// JSON for people, as long as it is no longer than a context may be: what is nested
+/// deeply takes a hundred times its bytes for being indented.
+fn bounded_json(value: &serde_json::Value) -> Result<String, Refusal> {
+    struct Bounded(Vec<u8>);
+    impl std::io::Write for Bounded {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut text = Bounded(Vec::new());
+    let written = serde_json::to_writer_pretty(&mut text, value).ok();
+    written.and_then(|()| String::from_utf8(text.0).ok()).ok_or_else(|| {
+        let message =
+            format!("the context has, as indented JSON, more than {MAX_TEXT_BYTES} bytes");
+        Refusal::new(Code::TooLong, message)
+    })
 }
 
 /// What a verify command must be. Blank is none.
@@ -213,4 +253,33 @@ pub fn project_of(given: &Path) -> Result<PathBuf, Refusal> {
         return Err(refuse("has a name that is not UTF-8".into()));
     }
     Ok(real)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn nested(depth: usize, inner: Value) -> Value {
+        (0..depth).fold(inner, |inner, _| json!([inner]))
+    }
+
+    #[test]
+    fn a_context_of_json_is_kept_as_its_text_as_far_as_there_is_room() {
+        let text = |value: Value| context_of(value).unwrap().unwrap();
+        assert_eq!(text(json!({"a": [1]})), "{\n  \"a\": [\n    1\n  ]\n}");
+        let just = json!(["x".repeat(MAX_TEXT_BYTES - "[\n  \"\"\n]".len())]);
+        assert_eq!(text(just.clone()).len(), MAX_TEXT_BYTES);
+        assert_eq!(context_in(&just), context_of(just));
+        let more = json!(["x".repeat(MAX_TEXT_BYTES - "[\n  \"\"\n]".len() + 1)]);
+        // A few kilobytes that would be megabytes.
+        let deep = nested(100, Value::Array(vec![json!(0); 5_000]));
+        assert!(deep.to_string().len() < MAX_TEXT_BYTES);
+        for long in [more, deep] {
+            let refusal = context_of(long).unwrap_err();
+            assert_eq!(refusal.code, Code::TooLong);
+            assert!(refusal.message.contains("as indented JSON, more than 65536"), "not counted");
+        }
+    }
 }

@@ -618,6 +618,16 @@ impl Store for Model {
         Ok(self.tasks.iter().rev().take(limit as usize).map(|entry| entry.task.clone()).collect())
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        let mut projects: Vec<PathBuf> = Vec::new();
+        for entry in &self.tasks {
+            if !projects.contains(&entry.task.project) {
+                projects.push(entry.task.project.clone());
+            }
+        }
+        Ok(projects)
+    }
+
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
         let all = Filter { limit: u32::MAX, offset: 0, ..filter.clone() };
         Ok(self.list(&all)?.len() as u64)
@@ -628,13 +638,12 @@ impl Store for Model {
         Ok(self.results(&all)?.len() as u64)
     }
 
-    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
-        let mut newer: BTreeMap<PathBuf, u32> = BTreeMap::new();
-        let mut moved = 0;
-        for stored in self.results.iter_mut().rev() {
-            let newer = newer.entry(stored.result.project.clone()).or_default();
-            let is_old = stored.ended_unix_ms < before_unix_ms && *newer >= keep_recent;
-            *newer += 1;
+    fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
+        let (mut newer, mut moved) = (0, 0);
+        let of_project = self.results.iter_mut().filter(|s| s.result.project == project);
+        for stored in of_project.rev() {
+            let is_old = stored.ended_unix_ms < before_unix_ms && newer >= keep_recent;
+            newer += 1;
             if is_old && !stored.is_archived {
                 stored.is_archived = true;
                 moved += 1;

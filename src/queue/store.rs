@@ -142,15 +142,19 @@ pub trait Store: Send {
     /// The tasks accepted last, the newest first.
     fn recent(&mut self, limit: u32) -> Result<Vec<Task>>;
 
+    /// The projects of all tasks, in the order of their first.
+    fn projects(&mut self) -> Result<Vec<PathBuf>>;
+
     /// How many tasks satisfy the filter, its limit and offset aside.
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64>;
 
     /// How many results satisfy the filter, its limit and offset aside.
     fn count_results(&mut self, filter: &ResultFilter) -> Result<u64>;
 
-    /// Moves results that ended before `before_unix_ms` to the archive, but for the
-    /// newest `keep_recent` of each project. Gives how many were moved.
-    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64>;
+    /// Moves results of one project that ended before `before_unix_ms` to the archive,
+    /// but for its newest `keep_recent`. Gives how many were moved. (How long results
+    /// stay is for each project to say.)
+    fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64>;
 
     /// Dollars that all results and spells that ended since then cost.
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;

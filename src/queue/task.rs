@@ -189,13 +189,36 @@ impl Priority {
         let word = Self::WORDS.into_iter().find(|p| p.word() == Some(lower.as_str()));
         match (word, lower.parse::<i32>()) {
             (Some(priority), _) => Ok(priority),
-            (None, Ok(number)) if number.abs() <= MAX_PRIORITY => Ok(Priority::Number(number)),
+            (None, Ok(number)) if (-MAX_PRIORITY..=MAX_PRIORITY).contains(&number) => {
+                Ok(Priority::Number(number))
+            }
             (None, _) => {
                 let message = format!(
                     "the priority {} is none of low, normal, medium, high, urgent, critical, nor a \
                      number from -{MAX_PRIORITY} to {MAX_PRIORITY}",
                     crate::text::quoted(text)
                 );
+                Err(Refusal::new(Code::InvalidParameter, message))
+            }
+        }
+    }
+}
+
+impl Priority {
+    /// The priority that a value of JSON names, wherever it stands. 5.0 and "5" are 5.
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameter`].
+    pub fn of_json(value: &serde_json::Value) -> Result<Self, Refusal> {
+        match value {
+            serde_json::Value::String(word) => Self::parse(word),
+            serde_json::Value::Number(number) if number.is_f64() => {
+                // The text of 5.0 is "5" then.
+                Self::parse(&number.as_f64().unwrap_or(f64::NAN).to_string())
+            }
+            serde_json::Value::Number(number) => Self::parse(&number.to_string()),
+            _ => {
+                let message = "the priority must be a word or a number";
                 Err(Refusal::new(Code::InvalidParameter, message))
             }
         }
@@ -223,22 +246,8 @@ impl Serialize for Priority {
 
 impl<'de> Deserialize<'de> for Priority {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Number(i64),
-            // 5.0 is the same number as 5; its text is "5".
-            Float(f64),
-            Word(String),
-            Other(serde::de::IgnoredAny),
-        }
-        let text = match Given::deserialize(from)? {
-            Given::Number(number) => number.to_string(),
-            Given::Float(number) => number.to_string(),
-            Given::Word(word) => word,
-            Given::Other(_) => String::from("given"),
-        };
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        let value = serde_json::Value::deserialize(from)?;
+        Self::of_json(&value).map_err(serde::de::Error::custom)
     }
 }
 
@@ -456,4 +465,37 @@ pub struct TaskResult {
     pub project: PathBuf,
     /// The runs that worked on it.
     pub runs: Vec<Uuid>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_priority_is_a_word_or_a_whole_number_in_bounds() {
+        for value in [json!(5), json!(5.0), json!("5"), json!(" 5 ")] {
+            assert_eq!(Priority::of_json(&value).unwrap(), Priority::Number(5), "{value}");
+            assert_eq!(serde_json::from_value::<Priority>(value).unwrap(), Priority::Number(5));
+        }
+        assert_eq!(Priority::of_json(&json!("Urgent")).unwrap(), Priority::Urgent);
+        let bad = [
+            json!(5.5),
+            json!(1001),
+            json!(-1001),
+            json!(i32::MIN),
+            json!(i64::MIN),
+            json!(u64::MAX),
+            json!(1e300),
+            json!("soon"),
+            json!(""),
+            json!([5]),
+            json!(null),
+        ];
+        for value in bad {
+            let refusal = Priority::of_json(&value).unwrap_err();
+            assert_eq!(refusal.code, Code::InvalidParameter, "{value}");
+        }
+    }
 }

@@ -98,7 +98,7 @@ pub fn archive(args: &ArchiveArgs) -> Result<()> {
     let state_root = state_dir::locate(|name| std::env::var_os(name))?;
     let done = files::archive(
         &mut store,
-        &[&project],
+        &project,
         config.queue.files.as_deref(),
         &state_root,
         now_unix_ms(),
@@ -115,7 +115,7 @@ pub fn archive(args: &ArchiveArgs) -> Result<()> {
         });
     }
     let mut out = format!(
-        "moved {} older than {} to the archive; the newest {keep_recent} of each project stay\n",
+        "moved {} older than {} to the archive; the newest {keep_recent} stay\n",
         text::count(done.moved, "result", "results"),
         text::about(age_ms)
     );

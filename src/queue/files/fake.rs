@@ -301,6 +301,10 @@ impl Store for Fake {
         unimplemented!("the files ask for the list")
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        unimplemented!("the files are those of one project")
+    }
+
     fn count_tasks(&mut self, _: &Filter) -> Result<u64> {
         unimplemented!("the files ask for the counts")
     }
@@ -310,7 +314,8 @@ impl Store for Fake {
         Ok(self.results(&all)?.len() as u64)
     }
 
-    fn archive(&mut self, before: i64, keep_recent: u32) -> Result<u64> {
+    fn archive(&mut self, project: &Path, before: i64, keep_recent: u32) -> Result<u64> {
+        assert!(self.results.iter().all(|(result, ..)| result.project == project), "one project");
         self.tick()?;
         self.change();
         let old = self.results.len().saturating_sub(keep_recent as usize);

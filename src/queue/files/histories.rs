@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -27,6 +29,10 @@ enum Op {
     TheyCopy,
     /// The copy comes back, with a new task in it.
     TheyWriteTheCopy,
+    /// Somebody opens the file and reads it.
+    TheyOpen,
+    /// He writes what he read, and a new task, in the same place, and closes it.
+    TheyWriteInPlace,
     WeAdd,
     WeEdit(usize),
     WeStart(usize),
@@ -77,6 +83,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::TheyDropTheNumber),
         1 => Just(Op::TheyCopy),
         2 => Just(Op::TheyWriteTheCopy),
+        2 => Just(Op::TheyOpen),
+        2 => Just(Op::TheyWriteInPlace),
         1 => Just(Op::WeAdd),
         2 => n.clone().prop_map(Op::WeEdit),
         2 => n.clone().prop_map(Op::WeStart),
@@ -108,6 +116,7 @@ struct History {
     /// what is gone from it may never have stood there.
     is_doubtful: bool,
     copy: Option<Value>,
+    open: Option<(fs::File, Value)>,
 }
 
 impl History {
@@ -120,6 +129,7 @@ impl History {
             pending: Vec::new(),
             is_doubtful: false,
             copy: None,
+            open: None,
         }
     }
 
@@ -222,13 +232,33 @@ impl History {
                     fs::write(self.lab.path(QUEUE), file.to_string()).unwrap();
                 }
             }
+            Op::TheyOpen => {
+                // One without the number cannot be told from a new file.
+                let path = self.lab.path(QUEUE);
+                let file = fs::File::options().read(true).write(true).open(path).ok();
+                let read = self.file().filter(|file| file.get("revision").is_some());
+                self.open = file.zip(read);
+            }
+            Op::TheyWriteInPlace => {
+                let Some((mut file, mut text)) = self.open.take() else { return };
+                let standing = fs::metadata(self.lab.path(QUEUE)).map(|file| file.ino()).ok();
+                if standing == Some(file.metadata().unwrap().ino()) {
+                    // What another of them wrote there meanwhile is overwritten.
+                    self.pending.clear();
+                }
+                self.they_add(&mut text);
+                file.set_len(0).unwrap();
+                file.write_all(text.to_string().as_bytes()).unwrap();
+            }
             Op::TheyTear => {
+                self.open = None;
                 if let Ok(text) = fs::read(self.lab.path(QUEUE)) {
                     self.pending.clear();
                     fs::write(self.lab.path(QUEUE), &text[..text.len() / 2]).unwrap();
                 }
             }
             _ => {
+                self.open = None;
                 self.pending.clear();
                 let _ = fs::remove_file(self.lab.path(QUEUE));
             }
@@ -277,7 +307,7 @@ impl History {
                 }
             }
             _ => {
-                self.lab.store.archive(now, 3).unwrap();
+                self.lab.store.archive(&self.lab.project, now, 3).unwrap();
             }
         }
     }
@@ -312,7 +342,7 @@ impl History {
             None => fs::remove_file(self.seen()).unwrap(),
         }
         let new = fs::read(&path).unwrap();
-        let beside = path.with_file_name(format!(".{QUEUE}.0.tmp"));
+        let beside = path.with_file_name(format!(".{QUEUE}.{:032x}.tmp", 10));
         match crash {
             Crash::AtCall(_) | Crash::AfterTheFile => {}
             Crash::BeforeTheFile => fs::write(&path, old).unwrap(),
@@ -396,6 +426,7 @@ impl History {
     }
 
     fn end(&mut self) {
+        self.open = None;
         self.sync();
         self.sync();
         if self.lab.store.tasks.is_empty() {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::shape::{self, Entries};
-use crate::queue::draft::{Draft, OneOrMany};
+use crate::queue::draft::{self, Draft, OneOrMany};
 use crate::queue::refusal::{Code, Refusal};
 use crate::queue::task::{MAX_ID_BYTES, NewTask, Priority, TaskId};
 
@@ -57,7 +57,10 @@ pub struct Plan {
 struct Found {
     id: Option<String>,
     which: String,
+    /// Without the values of those that are not taken.
     fields: Map<String, Value>,
+    /// One of its fields, as it will be or why it cannot be.
+    context: Result<Option<String>, Refusal>,
 }
 
 /// Reads a file. With `rename`, ids that cannot be one are made valid.
@@ -194,8 +197,8 @@ impl Plan {
         let draft = Draft {
             id,
             description: text("description")?,
-            context: get("context").cloned(),
-            priority: get("priority").map(priority_of).transpose()?,
+            context: entry.context.clone()?.map(Value::String),
+            priority: get("priority").map(Priority::of_json).transpose()?,
             batch_id: text("batch_id")?.filter(|text| !text.trim().is_empty()),
             after,
             model: text("model")?,
@@ -203,13 +206,6 @@ impl Plan {
             ..Draft::default()
         };
         draft.check(project)
-    }
-}
-
-fn priority_of(value: &Value) -> Result<Priority, Refusal> {
-    match value {
-        Value::String(word) => Priority::parse(word),
-        other => Priority::parse(&other.to_string()),
     }
 }
 
@@ -294,6 +290,19 @@ fn fields_of(which: &str, raw: &RawValue) -> Result<Map<String, Value>, Bad> {
     shape::fields(raw).map_err(|message| bad(which, Code::InvalidParameter, message))
 }
 
+/// An entry that takes no more room than a task: JSON as a value in memory has up to
+/// thirty times the bytes of its text.
+fn found(id: Option<String>, which: String, mut fields: Map<String, Value>) -> Found {
+    let context = fields.get("context").map_or(Ok(None), draft::context_in);
+    for (name, value) in &mut fields {
+        let is_nested = matches!(value, Value::Array(_) | Value::Object(_));
+        if is_nested && (name == "context" || !TAKEN.contains(&name.as_str())) {
+            *value = Value::Null;
+        }
+    }
+    Found { id, which, fields, context }
+}
+
 fn inner_id(which: &str, fields: &Map<String, Value>) -> Result<Option<String>, Bad> {
     let mut id: Option<&String> = None;
     for name in ID_NAMES {
@@ -313,7 +322,7 @@ fn with_key(key: &str, raw: &RawValue) -> Result<Found, Bad> {
         Some(id) if id != key => {
             Err(bad(key, Code::InvalidId, "it has another id inside than outside"))
         }
-        _ => Ok(Found { id: Some(key.to_owned()), which: key.to_owned(), fields }),
+        _ => Ok(found(Some(key.to_owned()), key.to_owned(), fields)),
     }
 }
 
@@ -321,7 +330,8 @@ fn in_a_row(n: usize, raw: &RawValue) -> Result<Found, Bad> {
     let place = format!("number {}", n + 1);
     let fields = fields_of(&place, raw)?;
     let id = inner_id(&place, &fields)?;
-    Ok(Found { which: id.clone().unwrap_or(place), id, fields })
+    let which = id.clone().unwrap_or(place);
+    Ok(found(id, which, fields))
 }
 
 #[cfg(test)]
@@ -403,6 +413,19 @@ mod tests {
         assert_eq!((&a.verify, &a.batch_id, a.budget_usd), (&None, &None, Some(2.0)));
         assert_eq!(a.after[0].as_str(), "b");
         assert_ne!(a.project, Path::new("/"));
+    }
+
+    #[test]
+    fn an_overlong_context_is_refused_where_it_would_be_taken() {
+        let long = json!([["x".repeat(crate::queue::draft::MAX_TEXT_BYTES)]]);
+        let plan = plan_of(
+            &json!({"a": {"description": "x", "context": long}, "d": {"status": "done",
+                "context": long}, "b": {"description": "x", "notes": long, "context": [1]}}),
+            false,
+        );
+        assert_eq!(reasons(&plan), [("a", "too_long")]);
+        assert_eq!(plan.tasks[0].context.as_deref(), Some("[\n  1\n]"));
+        assert_eq!((plan.kept_out["notes"], plan.finished["done"]), (1, 1));
     }
 
     #[test]

@@ -209,12 +209,20 @@ fn text_in(field: &str, value: &Value) -> Result<String, Refusal> {
     }
 }
 
+/// A priority that may be had here: one project's session must not get before all that
+/// the person put first.
 fn priority_in(value: &Value) -> Result<Priority, Refusal> {
-    match value {
-        Value::String(word) => Priority::parse(word),
-        Value::Number(number) => Priority::parse(&number.to_string()),
-        other => Priority::parse(&other.to_string()),
+    let priority = Priority::of_json(value)?;
+    let most = Priority::Critical;
+    if priority.rank() > most.rank() {
+        let message = format!(
+            "a priority above {} ({most}) cannot be set in this file, which a session can write: \
+             use `longhaul task`",
+            most.rank()
+        );
+        return Err(refuse(Code::InvalidParameter, message));
     }
+    Ok(priority)
 }
 
 fn changed(
@@ -322,7 +330,7 @@ fn change_of(fields: &Map<String, Value>, open: &[&str]) -> Result<Change, Refus
                 change.description = Some(text);
             }
             "context" => {
-                change.context = Some(value.cloned().map(draft::context_of).transpose()?.flatten());
+                change.context = Some(value.map(draft::context_in).transpose()?.flatten());
             }
             "priority" => {
                 change.priority = Some(value.map(priority_in).transpose()?.unwrap_or_default());

@@ -1,5 +1,5 @@
 //! What longhaul remembers of the files it wrote into a project, out of the reach
-//! of a session: below the state directory, in `queue-files/<project>/<folder>/`.
+//! of a session: below the state directory, in `queue-files/<project>/<folder and queue>/`.
 //!
 //! Each version of the queue file carries a number, and what stood in it is written
 //! down before it appears in the project. So an edit is always compared with the
@@ -14,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use super::Place;
 use super::judge::BaseEntry;
@@ -78,6 +79,20 @@ pub(super) struct Unsettled {
     pub(super) since: crate::clock::Timestamp,
 }
 
+/// An old version of the queue file that stays beside it as long as somebody has it
+/// open for writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Its name in the folder.
+    pub(super) name: String,
+    /// Of what was taken over from it so far.
+    pub(super) digest: String,
+    /// The version that had stood there.
+    pub(super) revision: Option<u64>,
+    /// Since when, Unix milliseconds.
+    pub(super) since_unix_ms: i64,
+}
+
 /// What was found at the end of the last look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LastLook {
@@ -90,6 +105,8 @@ pub(super) struct LastLook {
     pub(super) results: SeenFile,
     pub(super) archive: SeenFile,
     pub(super) unsettled: Option<Unsettled>,
+    #[serde(default)]
+    pub(super) kept: Vec<Kept>,
 }
 
 /// The memory of one project, held by one process at a time.
@@ -101,13 +118,15 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Opens the memory of a project's folder; `None`: another process is at it and does not
-    /// come to an end.
-    pub(super) fn open(place: &Place<'_>) -> Result<Option<Self>> {
+    /// Opens what a queue remembers of a project's folder; `None`: another process is at
+    /// it and does not come to an end.
+    pub(super) fn open(place: &Place<'_>, queue_id: Uuid) -> Result<Option<Self>> {
         let name = ProjectState::dir_of(place.state_root, place.project);
         let name = name.file_name().expect("it ends with the name of the project");
-        // What stood in one folder says nothing of the files in another.
-        let mut of_folder = digest(place.folder.as_os_str().as_bytes());
+        // What stood in one folder says nothing of the files in another; nor does what the
+        // queue showed there that was lost, or put out of the way, and begun anew.
+        let key = [queue_id.as_bytes(), place.folder.as_os_str().as_bytes()].concat();
+        let mut of_folder = digest(&key);
         of_folder.truncate(FOLDER_CHARS);
         let dir = place.state_root.join("queue-files").join(name).join(of_folder);
         let cannot = |err: io::Error| {

@@ -9,6 +9,8 @@
 //! | `judge` | what a changed entry asks for, and whether it may be had; pure |
 //! | `memory` | what longhaul wrote there before |
 //! | `take` | from the queue file into the store |
+//! | `leftover` | what else lies beside the queue file and may hold an edit |
+//! | `writer` | whether somebody has a file open for writing |
 //! | `show` | from the store into the files |
 //! | `reduction` | archiving, and what it saves |
 //! | `import` | a queue that the seed's own programs left |
@@ -18,6 +20,7 @@
 
 pub mod import;
 mod judge;
+mod leftover;
 pub mod lockfile;
 mod memory;
 mod place;
@@ -25,6 +28,7 @@ pub mod reduction;
 mod shape;
 mod show;
 mod take;
+mod writer;
 
 #[cfg(test)]
 mod fake;
@@ -33,7 +37,7 @@ mod histories;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use uuid::Uuid;
 
@@ -119,14 +123,10 @@ pub struct Synced {
     /// What could not be taken over or written, and why. The same again each time
     /// as long as it lasts, but for edits that were put aside.
     pub problems: Lines,
-    /// Where something was put aside, relative to the project.
-    pub put_aside: Vec<PathBuf>,
-    /// Was any of the files written?
-    pub has_written: bool,
     /// The files are another queue's, and were left to it.
-    pub is_foreign: bool,
+    is_foreign: bool,
     /// The queue file may be half written: look again.
-    pub is_unsettled: bool,
+    is_unsettled: bool,
 }
 
 /// Takes over what somebody changed in the queue file, and writes the files anew if
@@ -146,11 +146,11 @@ pub fn sync(
         tracing::debug!(%err, "a lock file stays");
     }
     let mut synced = Synced::default();
-    let Some(memory) = Memory::open(&place)? else {
+    let queue_id = store.id()?;
+    let Some(memory) = Memory::open(&place, queue_id)? else {
         synced.problems.push("the queue's files are held by another process for too long");
         return Ok(synced);
     };
-    let queue_id = store.id()?;
     let mut sync = Sync { store, queue_id, place, now_unix_ms, patience, memory, synced };
     sync.run()?;
     sync.memory.save()?;
@@ -231,6 +231,11 @@ impl Sync<'_> {
                 take::Taken::All => {}
                 take::Taken::Unsettled => {
                     self.synced.is_unsettled = true;
+                    if self.patience == Patience::Wait {
+                        let path = folder.name(QUEUE);
+                        let note = "is being written just now, and looked at the next time";
+                        self.synced.notes.push(format!("{} {note}", path.display()));
+                    }
                     return Ok(false);
                 }
                 take::Taken::Again => continue,
@@ -250,47 +255,15 @@ impl Sync<'_> {
         Ok(false)
     }
 
-    /// A file that longhaul was about to put in the place of the queue file when it
-    /// died, or somebody's that it had just taken from there.
-    fn leftovers(&mut self, folder: &Folder) -> Result<bool> {
-        let names = match folder.leftovers(QUEUE) {
-            Ok(names) => names,
-            Err(err) => {
-                self.cannot("look through the folder", err);
-                return Ok(false);
-            }
-        };
-        for name in names {
-            if let Ok(Some(file)) = folder.read(&name)
-                && !self.take_leftover(folder, &file)?
-            {
-                return Ok(false);
-            }
-            self.remove(folder, &name);
-        }
-        for name in [RESULTS, ARCHIVE] {
-            // Ours alone.
-            for name in folder.leftovers(name).unwrap_or_default() {
-                self.remove(folder, &name);
-            }
-        }
-        Ok(true)
-    }
-
-    fn remove(&mut self, folder: &Folder, name: &str) {
-        if let Err(err) = folder.remove(name) {
-            self.cannot("remove a temporary file", err);
-        }
-    }
-
     /// Is everything as it was left?
     fn is_as_left(&self, folder: Option<&Folder>) -> bool {
         let last = &self.memory.last;
         let files = [(QUEUE, &last.queue), (RESULTS, &last.results), (ARCHIVE, &last.archive)];
-        files.into_iter().all(|(name, seen)| {
-            let now = folder.map_or(Ok(None), |folder| folder.print(name));
-            now.is_ok_and(|now| now == seen.print) && is_trusted(seen)
-        })
+        last.kept.is_empty()
+            && files.into_iter().all(|(name, seen)| {
+                let now = folder.map_or(Ok(None), |folder| folder.print(name));
+                now.is_ok_and(|now| now == seen.print) && is_trusted(seen)
+            })
     }
 
     fn cannot_read(&mut self, name: Option<&str>, problem: &ReadProblem) {

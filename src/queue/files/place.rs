@@ -3,13 +3,14 @@
 //! nothing is read without a limit, and what stands in the way is never removed.
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::writer::{self, Writer};
 use crate::devdocs::beneath;
 use crate::devdocs::read::{ReadProblem, kind_of};
 
@@ -89,6 +90,17 @@ pub(super) enum Replaced {
     /// It holds the new bytes.
     Yes,
     /// Somebody changed it in the meantime; it was left as it is.
+    Changed,
+}
+
+/// How a file got its place.
+#[derive(Debug, PartialEq, Eq)]
+enum Put {
+    /// What stood there has the temporary name now.
+    Exchanged,
+    /// Nothing stood there, or it is gone.
+    Renamed,
+    /// It did not.
     Changed,
 }
 
@@ -178,14 +190,42 @@ impl Folder {
         bytes: &[u8],
         expected: Option<&Seen>,
     ) -> io::Result<Replaced> {
+        let (replaced, old) = self.replace_but_keep(name, bytes, expected)?;
+        if let Some(old) = old {
+            self.remove(&old)?;
+        }
+        Ok(replaced)
+    }
+
+    /// As [`Folder::replace`], but the old file stays beside the new one if somebody has
+    /// it open and can still write to it; with its name there.
+    pub(super) fn replace_but_keep(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        expected: Option<&Seen>,
+    ) -> io::Result<(Replaced, Option<String>)> {
         let mode = expected.map_or(FILE_MODE, |seen| Mode::from_raw_mode(seen.mode));
         let temporary = temporary_name(name);
         self.fill(&temporary, bytes, Some(mode), Durable::No)?;
-        let result = self.put_in_place(&temporary, name, expected);
-        if !matches!(result, Ok(Replaced::Yes)) {
+        let put = self.put_in_place(&temporary, name, expected);
+        if matches!(put, Ok(Put::Exchanged)) && self.writer(&temporary) != Writer::None {
+            return Ok((Replaced::Yes, Some(temporary)));
+        }
+        if !matches!(put, Ok(Put::Renamed)) {
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
-        Ok(result?)
+        let replaced = if put? == Put::Changed { Replaced::Changed } else { Replaced::Yes };
+        Ok((replaced, None))
+    }
+
+    /// Who writes to a file in the folder?
+    pub(super) fn writer(&self, name: &str) -> Writer {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | PLAIN;
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(file) => writer::of(file.as_fd()),
+            Err(_) => Writer::Unknown,
+        }
     }
 
     fn put_in_place(
@@ -193,20 +233,20 @@ impl Folder {
         temporary: &str,
         name: &str,
         expected: Option<&Seen>,
-    ) -> Result<Replaced, Errno> {
+    ) -> Result<Put, Errno> {
         let rename = |flags| rustix::fs::renameat_with(&self.fd, temporary, &self.fd, name, flags);
         let stat = |name: &str| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         let Some(expected) = expected else {
             return match rename(RenameFlags::NOREPLACE) {
-                Ok(()) => Ok(Replaced::Yes),
-                Err(Errno::EXIST) => Ok(Replaced::Changed),
+                Ok(()) => Ok(Put::Renamed),
+                Err(Errno::EXIST) => Ok(Put::Changed),
                 // A file system that does not know the flag.
                 Err(Errno::INVAL | Errno::NOSYS) => match stat(name) {
                     Err(Errno::NOENT) => {
                         rename(RenameFlags::empty())?;
-                        Ok(Replaced::Yes)
+                        Ok(Put::Renamed)
                     }
-                    _ => Ok(Replaced::Changed),
+                    _ => Ok(Put::Changed),
                 },
                 Err(err) => Err(err),
             };
@@ -215,23 +255,23 @@ impl Folder {
             stat.is_ok_and(|stat| Print::of(&stat).is_same_content(&expected.print))
         };
         if !is_expected(stat(name)) {
-            return Ok(Replaced::Changed);
+            return Ok(Put::Changed);
         }
         // Exchanged rather than replaced: what somebody wrote since the look above
         // is in our hands then, and is put back.
         match rename(RenameFlags::EXCHANGE) {
-            Ok(()) if is_expected(stat(temporary)) => {
-                rustix::fs::unlinkat(&self.fd, temporary, AtFlags::empty())?;
-            }
+            Ok(()) if is_expected(stat(temporary)) => Ok(Put::Exchanged),
             Ok(()) => {
                 rename(RenameFlags::EXCHANGE)?;
-                return Ok(Replaced::Changed);
+                Ok(Put::Changed)
             }
-            Err(Errno::NOENT) => return Ok(Replaced::Changed),
-            Err(Errno::INVAL | Errno::NOSYS) => rename(RenameFlags::empty())?,
-            Err(err) => return Err(err),
+            Err(Errno::NOENT) => Ok(Put::Changed),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rename(RenameFlags::empty())?;
+                Ok(Put::Renamed)
+            }
+            Err(err) => Err(err),
         }
-        Ok(Replaced::Yes)
     }
 
     /// Sets `bytes` down beside `name` as `<stem>.rejected-<time>.json`, durably.
@@ -298,12 +338,12 @@ impl Folder {
         }
     }
 
-    /// What a crash between two steps of [`Folder::replace`] left behind.
+    /// What a crash between two steps of [`Folder::replace`] left behind, and what
+    /// [`Folder::replace_but_keep`] kept. Temporary files of others are not ours.
     pub(super) fn leftovers(&self, name: &str) -> io::Result<Vec<String>> {
-        let prefix = format!(".{name}.");
         let names = rustix::fs::Dir::read_from(&self.fd)?.filter_map(Result::ok);
         let names = names.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        Ok(names.filter(|found| found.starts_with(&prefix) && found.ends_with(".tmp")).collect())
+        Ok(names.filter(|found| is_temporary_name(found, name)).collect())
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<(), ReadProblem> {
@@ -375,6 +415,13 @@ impl FreeName {
 
 fn temporary_name(name: &str) -> String {
     format!(".{name}.{}.tmp", uuid::Uuid::new_v4().simple())
+}
+
+fn is_temporary_name(found: &str, name: &str) -> bool {
+    let middle =
+        || found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp");
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    middle().is_some_and(|id| id.len() == 32 && id.bytes().all(is_hex))
 }
 
 fn not_a_folder() -> ReadProblem {

@@ -57,9 +57,9 @@ impl Size {
 /// What was archived, and what that saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reduction {
-    /// Results that were moved to the archive, of all projects.
+    /// Results that were moved to the archive.
     pub moved: u64,
-    /// Queue and results of the given projects before.
+    /// The project's queue and results before.
     pub before: Size,
     /// The same afterwards.
     pub after: Size,
@@ -88,40 +88,35 @@ impl Reduction {
 pub struct Cutoff {
     /// Results older than this, milliseconds (`queue.archive_after`).
     pub age_ms: u64,
-    /// But for the newest so many of each project (`queue.keep_recent`).
+    /// But for the newest so many (`queue.keep_recent`).
     pub keep_recent: u32,
 }
 
-/// Moves old results to the archive and writes the files of `projects` anew.
+/// Moves old results of a project to the archive and writes its files, if it has any,
+/// anew.
 ///
 /// # Errors
 /// As [`sync`].
 pub fn archive(
     store: &mut dyn Store,
-    projects: &[&Path],
+    project: &Path,
     folder: Option<&Path>,
     state_root: &Path,
     now_unix_ms: i64,
     cutoff: Cutoff,
 ) -> Result<Reduction> {
-    let places: Vec<Place<'_>> = match folder {
-        Some(folder) => {
-            projects.iter().map(|project| Place { project, folder, state_root }).collect()
-        }
-        None => Vec::new(),
-    };
+    let place = folder.map(|folder| Place { project, folder, state_root });
     let mut reduction = Reduction::default();
-    // What is still to be taken over or shown is no merit of the archive.
-    for place in &places {
+    let mut measure = |store: &mut dyn Store| -> Result<Size> {
+        let Some(place) = &place else { return Ok(Size::default()) };
         reduction.synced.push(sync(store, *place, now_unix_ms, Patience::Wait)?);
-        reduction.before = reduction.before.plus(Size::of(place));
-    }
+        Ok(Size::of(place))
+    };
+    // What is still to be taken over or shown is no merit of the archive.
+    let before = measure(store)?;
     let age_ms = i64::try_from(cutoff.age_ms).unwrap_or(i64::MAX);
     let before_unix_ms = now_unix_ms.saturating_sub(age_ms);
-    reduction.moved = store.archive(before_unix_ms, cutoff.keep_recent)?;
-    for place in &places {
-        reduction.synced.push(sync(store, *place, now_unix_ms, Patience::Wait)?);
-        reduction.after = reduction.after.plus(Size::of(place));
-    }
-    Ok(reduction)
+    let moved = store.archive(project, before_unix_ms, cutoff.keep_recent)?;
+    let after = measure(store)?;
+    Ok(Reduction { moved, before, after, ..reduction })
 }

@@ -307,13 +307,13 @@ pub(super) fn marks_of(task: &Task) -> Marks {
 fn canonical(name: &str, value: &Value) -> Option<String> {
     let written = match (name, value) {
         ("priority", Value::Null) => return Some(Priority::default().to_string()),
-        ("priority", given) => match Priority::deserialize(given) {
+        ("priority", given) => match Priority::of_json(given) {
             Ok(priority) => priority.to_string(),
             Err(_) => given.to_string(),
         },
-        ("context", given) => draft::context_of(given.clone())
-            .unwrap_or_else(|_| Some(given.to_string()))
-            .unwrap_or_default(),
+        ("context", given) => {
+            draft::context_in(given).unwrap_or_else(|_| Some(given.to_string())).unwrap_or_default()
+        }
         (_, Value::Null) => return None,
         (_, Value::String(text)) => text.replace("\r\n", "\n").replace('\r', "\n"),
         (_, Value::Number(number)) => match number.as_f64() {

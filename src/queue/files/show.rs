@@ -60,14 +60,16 @@ impl Sync<'_> {
             Some(pending) => pending,
             None => self.new_version(&tasks, omitted)?,
         };
-        match folder.replace(QUEUE, &bytes, file) {
-            Ok(Replaced::Yes) => {
+        match folder.replace_but_keep(QUEUE, &bytes, file) {
+            Ok((Replaced::Yes, old)) => {
+                if let Some((name, digest)) = old.zip(standing) {
+                    self.keep(name, digest, known);
+                }
                 self.memory.last.revision = Some(revision);
                 Self::look(folder, QUEUE, &mut self.memory.last.queue);
-                self.synced.has_written = true;
                 Ok(Shown::Yes)
             }
-            Ok(Replaced::Changed) => Ok(Shown::Changed),
+            Ok((Replaced::Changed, _)) => Ok(Shown::Changed),
             Err(err) => {
                 self.cannot(&format!("write {QUEUE}"), err);
                 Ok(Shown::Failed)
@@ -205,7 +207,6 @@ impl Sync<'_> {
                     to.display()
                 );
                 self.synced.problems.push(line);
-                self.synced.put_aside.push(to);
                 true
             }
             Err(err) => {
@@ -245,7 +246,6 @@ impl Sync<'_> {
             Ok(Replaced::Yes) => {
                 seen.digests.drain(..seen.digests.len() - 1);
                 Self::look(folder, name, seen);
-                self.synced.has_written = true;
                 true
             }
             // Next time.

@@ -7,9 +7,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::judge::{self, BaseEntry, Known, Verdict};
-use super::memory::Unsettled;
+use super::memory::{Kept, Unsettled};
 use super::place::{Folder, QUEUE, Seen};
 use super::shape::{self, Theirs};
+use super::writer::Writer;
 use super::{Patience, Sync};
 use crate::clock::Timestamp;
 use crate::queue::refusal::{Code, QueueError, Refusal};
@@ -17,7 +18,9 @@ use crate::queue::store::{Keep, Result};
 use crate::queue::task::{NewTask, TaskId};
 
 /// A file that was left alone this long is not being written.
-const AT_REST_MS: i64 = 2_000;
+pub(super) const AT_REST_MS: i64 = 2_000;
+/// Who has the file open and wrote nothing for so long is not writing it.
+const HELD_OPEN_MS: i64 = 60_000;
 /// Between two looks at one that cannot be understood.
 const SETTLE_MS: u64 = 300;
 /// Reasons that are told in one sentence; all are in the file put aside.
@@ -43,7 +46,8 @@ pub(super) enum Taken {
 struct Rejected {
     task_id: String,
     reasons: Vec<Reason>,
-    entry: Value,
+    /// In one line: indenting what is nested deeply makes a hundred times of it.
+    entry: Box<RawValue>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +72,7 @@ struct Aside {
     entries: Vec<Rejected>,
     /// Beside `tasks`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    other: BTreeMap<String, Value>,
+    other: BTreeMap<String, Box<RawValue>>,
     /// The whole file, if it could not be understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -115,16 +119,26 @@ impl Sync<'_> {
         }
         let rejected = self.take_entries(&theirs)?;
         let other = theirs.unknown.into_iter();
-        let other = other.map(|(key, raw)| (key, value_of(&raw))).collect();
+        let other = other.map(|(key, raw)| (key, in_one_line(&raw))).collect();
         Ok(self.put_entries_aside(folder, rejected, other))
     }
 
-    /// As [`Sync::take_over`], for what a crash left beside the file; false if it
-    /// must be kept.
-    pub(super) fn take_leftover(&mut self, folder: &Folder, file: &Seen) -> Result<bool> {
+    /// As [`Sync::take_over`], for what lies beside the file. Of a file that was `kept`
+    /// it is known that somebody else wrote there. False if it must not go yet.
+    pub(super) fn take_leftover(
+        &mut self,
+        folder: &Folder,
+        file: &Seen,
+        kept: Option<&Kept>,
+    ) -> Result<bool> {
         let digest = shape::digest(&file.bytes);
         let is_ours = |base: &super::memory::Base| base.digest == digest;
         match Theirs::parse(&file.bytes) {
+            Err(why) if kept.is_some() => {
+                let told =
+                    format!("what was written to an old version cannot be understood ({why})");
+                Ok(self.put_file_aside(folder, file, &why, &told) == Taken::All)
+            }
             // Ours, half written: what is put there by exchange was whole.
             Err(_) => Ok(true),
             Ok(_) if self.memory.candidates().iter().any(is_ours) => Ok(true),
@@ -132,7 +146,9 @@ impl Sync<'_> {
                 let why = "it is of another queue";
                 Ok(self.put_file_aside(folder, file, why, why) == Taken::All)
             }
-            Ok(theirs) => {
+            Ok(mut theirs) => {
+                // What was shown since is not missing there.
+                theirs.revision = theirs.revision.or(kept.and_then(|kept| kept.revision));
                 let rejected = self.take_entries(&theirs)?;
                 let aside = self.put_entries_aside(folder, rejected, BTreeMap::new());
                 Ok(aside == Taken::All)
@@ -158,6 +174,17 @@ impl Sync<'_> {
     fn settle(&mut self, folder: &Folder, file: &Seen, digest: String) -> Result<Taken> {
         let now = Timestamp::now();
         let age_ms = now.unix_ms.saturating_sub(file.print.changed_unix_ms());
+        let is_held = || folder.writer(QUEUE) == Writer::Some;
+        if age_ms < HELD_OPEN_MS && is_held() {
+            if self.patience == Patience::Later {
+                return Ok(Taken::Unsettled);
+            }
+            pause();
+            return Ok(match folder.read(QUEUE) {
+                Ok(Some(again)) if again == *file && is_held() => Taken::Unsettled,
+                _ => Taken::Again,
+            });
+        }
         if age_ms >= AT_REST_MS {
             return Ok(Taken::All);
         }
@@ -175,7 +202,7 @@ impl Sync<'_> {
             self.memory.last.unsettled = last.filter(is_same_as(&first)).or(Some(first));
             return Ok(Taken::Unsettled);
         }
-        std::thread::sleep(std::time::Duration::from_millis(SETTLE_MS));
+        pause();
         match folder.read(QUEUE) {
             Ok(Some(again)) if again == *file => Ok(Taken::All),
             _ => Ok(Taken::Again),
@@ -219,7 +246,7 @@ impl Sync<'_> {
         for (id, raw) in &theirs.entries {
             let mut reject = |reasons: &[Refusal]| {
                 let reasons = reasons.iter().map(Reason::from).collect();
-                rejected.push(Rejected { task_id: id.clone(), reasons, entry: value_of(raw) });
+                rejected.push(Rejected { task_id: id.clone(), reasons, entry: in_one_line(raw) });
             };
             if times[id.as_str()] > 1 {
                 let message = "the id stands in the file more than once";
@@ -274,7 +301,7 @@ impl Sync<'_> {
         let Ok(id) = TaskId::parse(id) else {
             return Ok(());
         };
-        let task = self.store.task(&id)?;
+        let task = self.store.task(&id)?.filter(|task| task.project == self.place.project);
         let verdict = judge::judge_removed(&id, base, task.as_ref());
         if let Err(refusals) = self.follow(&id, verdict)? {
             for refusal in refusals {
@@ -324,7 +351,7 @@ impl Sync<'_> {
                 Ok(task) => self.synced.taken.push(format!("task {} added", task.id)),
                 Err(refusal) => {
                     let reasons = vec![Reason::from(&refusal)];
-                    rejected.push(Rejected { task_id, reasons, entry: value_of(entry) });
+                    rejected.push(Rejected { task_id, reasons, entry: in_one_line(entry) });
                 }
             }
         }
@@ -345,7 +372,7 @@ impl Sync<'_> {
         &mut self,
         folder: &Folder,
         entries: Vec<Rejected>,
-        other: BTreeMap<String, Value>,
+        other: BTreeMap<String, Box<RawValue>>,
     ) -> Taken {
         if entries.is_empty() && other.is_empty() {
             return Taken::All;
@@ -372,7 +399,6 @@ impl Sync<'_> {
             Ok(to) => {
                 let line = format!("{}: {told} was put aside in {}", path.display(), to.display());
                 self.synced.problems.push(line);
-                self.synced.put_aside.push(to);
                 Taken::All
             }
             Err(err) => {
@@ -387,13 +413,19 @@ impl Sync<'_> {
     }
 }
 
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(SETTLE_MS));
+}
+
 fn is_same_as(first: &Unsettled) -> impl Fn(&Unsettled) -> bool {
     |last| last.digest == first.digest
 }
 
-fn value_of(raw: &RawValue) -> Value {
+fn in_one_line(raw: &RawValue) -> Box<RawValue> {
+    let value: serde_json::Result<Value> = serde_json::from_str(raw.get());
     // What is nested too deeply is kept as its text.
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::String(raw.get().to_owned()))
+    let value = value.unwrap_or_else(|_| Value::String(raw.get().to_owned()));
+    serde_json::value::to_raw_value(&value).unwrap_or_else(|_| raw.to_owned())
 }
 
 /// The reasons in one sentence.

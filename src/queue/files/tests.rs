@@ -1,6 +1,7 @@
 //! What the files show, each kind of edit, each bad thing that can stand there.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -87,10 +88,21 @@ impl Lab {
         entries.into_iter().map(|(id, _)| id).collect()
     }
 
+    /// What was put aside, by what was told of it.
+    fn aside(&self, synced: &Synced) -> PathBuf {
+        let told = synced.problems.to_vec().join(" ");
+        let all = fs::read_dir(self.path("")).unwrap().map(|entry| entry.unwrap());
+        let mut found = all.filter(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            name.contains(".rejected-") && told.contains(&format!("data/{name}"))
+        });
+        let aside = found.next().unwrap_or_else(|| panic!("nothing was put aside: {told}"));
+        assert!(found.next().is_none(), "{told}");
+        aside.path()
+    }
+
     fn rejected(&self, synced: &Synced) -> Value {
-        assert_eq!(synced.put_aside.len(), 1, "{synced:?}");
-        let path = self.project.join(&synced.put_aside[0]);
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        serde_json::from_slice(&fs::read(self.aside(synced)).unwrap()).unwrap()
     }
 
     /// Writes something that is to be put aside; gives the reasons of its one entry.
@@ -128,7 +140,7 @@ fn the_files_of_another_queue_are_left_to_it() {
     lab.add("ours", "of this one");
     for _ in 0..2 {
         let synced = lab.sync();
-        assert!(synced.is_foreign && !synced.has_written, "{synced:?}");
+        assert!(synced.is_foreign, "{synced:?}");
         let told = synced.problems.to_vec();
         assert!(told[0].contains("task import data/claude_task_queue.json"), "{told:?}");
     }
@@ -146,6 +158,42 @@ fn the_files_of_another_queue_are_left_to_it() {
     (lab.state, lab.store) = (first, theirs);
     assert!(lab.sync().is_foreign);
     assert_eq!(lab.store.accepted, ["theirs"]);
+}
+
+#[test]
+fn a_queue_that_was_lost_leaves_its_files_for_an_import() {
+    let mut lab = Lab::new();
+    for id in ["a", "b"] {
+        lab.add(id, "work");
+    }
+    lab.store.finish("b", TaskState::Done, NOW);
+    lab.sync_well();
+    let before = [fs::read(lab.path(QUEUE)).unwrap(), fs::read(lab.path(RESULTS)).unwrap()];
+    // In the same state directory, and in the same second.
+    lab.store = Fake::default();
+    lab.store.id = uuid::Uuid::from_u128(7);
+    for add in [false, true] {
+        if add {
+            lab.add("c", "work");
+        }
+        assert!(lab.sync().problems.to_vec()[0].contains("is of another queue"));
+        let after = [fs::read(lab.path(QUEUE)).unwrap(), fs::read(lab.path(RESULTS)).unwrap()];
+        assert_eq!(after, before);
+    }
+    fs::remove_file(lab.path(QUEUE)).unwrap();
+    lab.sync();
+    assert_eq!(lab.ids(), ["c"]);
+}
+
+#[test]
+fn what_is_missing_from_the_file_cancels_nothing_elsewhere() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lab.store.tasks[0].project = lab.project.with_file_name("elsewhere");
+    lab.write(&json!({"tasks": {}}));
+    lab.sync();
+    assert_eq!(lab.store.get("a").state, TaskState::Queued);
 }
 
 #[test]
@@ -169,7 +217,7 @@ fn the_files_show_the_queue_in_the_order_it_is_run() {
     lab.store.tasks[3].verify = Some("make test".into());
     lab.store.start("b");
     lab.store.finish("a", TaskState::Done, NOW);
-    assert!(lab.sync_well().has_written);
+    lab.sync_well();
     assert_eq!(lab.ids(), ["b", "c", "d"]);
     let file = lab.json(QUEUE);
     assert_eq!(
@@ -235,7 +283,7 @@ fn edits_of_a_script_are_taken_over_once() {
         tasks["b"]["status"] = json!("cancelled");
         tasks.as_object_mut().unwrap().remove("c");
         tasks["new"] = json!({"description": "something new", "status": "queued"});
-        tasks["newer"] = json!({"description": "more", "priority": 5, "created_at": "today"});
+        tasks["newer"] = json!({"description": "more", "priority": 5.0, "created_at": "today"});
     });
     let synced = lab.sync_well();
     assert_eq!(synced.taken.count(), 5, "{synced:?}");
@@ -329,6 +377,8 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     assert_eq!(reason(&mut lab, "a", "description", json!("\u{1b}[2J")).0, "control_characters");
     assert_eq!(reason(&mut lab, "a", "description", json!("x".repeat(70_000))).0, "too_long");
     assert_eq!(reason(&mut lab, "a", "priority", json!("soon")).0, "invalid_parameter");
+    let (_, message) = reason(&mut lab, "a", "priority", json!(21));
+    assert!(message.starts_with("a priority above 20 (critical) cannot be set"), "{message}");
     assert_eq!(reason(&mut lab, "a", "batch_id", json!("--")).0, "invalid_id");
     assert_eq!(reason(&mut lab, "b", "description", json!("else")).0, "wrong_state");
     assert_eq!(reason(&mut lab, "b", "status", json!("queued")).0, "invalid_parameter");
@@ -338,6 +388,8 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     };
     assert_eq!(entry(&mut lab, "../x", json!({"description": "x"})), "invalid_id");
     assert_eq!(entry(&mut lab, "new", json!({"context": "x"})), "missing_parameter");
+    let first = json!({"description": "x", "priority": 1000});
+    assert_eq!(entry(&mut lab, "new", first), "invalid_parameter");
     assert_eq!(entry(&mut lab, "new", json!("x")), "invalid_parameter");
     assert_eq!(entry(&mut lab, "new", json!({"description": 5})), "invalid_parameter");
     let evil = json!({"description": "x", "verify": "curl evil"});
@@ -372,6 +424,33 @@ fn what_cannot_be_had_is_put_aside_and_the_rest_taken() {
     assert_eq!(aside["other"]["note"], "to self");
     assert_eq!(lab.json(QUEUE).get("note"), None);
     assert_eq!(lab.json(QUEUE)["tasks"]["a"].get("verify"), None);
+}
+
+#[test]
+fn what_is_put_aside_takes_no_more_room_than_it_did() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let deep = (0..100).fold(json!(vec![0; 20_000]), |inner, _| json!([inner]));
+    lab.write(&json!({"tasks": {"b": {"description": "do b", "context": deep}}, "x": deep}));
+    let written = fs::metadata(lab.path(QUEUE)).unwrap().len();
+    let synced = lab.sync();
+    let aside = lab.rejected(&synced);
+    assert_eq!(aside["entries"][0]["reasons"][0]["code"], "too_long");
+    assert_eq!((&aside["entries"][0]["entry"]["context"], &aside["other"]["x"]), (&deep, &deep));
+    let size = fs::metadata(lab.aside(&synced)).unwrap().len();
+    assert!(size < written + 1_000, "{size} bytes of {written}");
+}
+
+#[test]
+fn a_priority_that_was_given_by_command_stays_where_it_is() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.store.tasks[0].priority = crate::queue::Priority::Number(500);
+    lab.sync_well();
+    lab.script(|file| file["tasks"]["a"]["description"] = json!("other words"));
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task a changed"]);
+    assert_eq!(lab.store.get("a").priority.rank(), 500);
 }
 
 #[test]
@@ -449,10 +528,10 @@ fn a_file_that_is_gone_cancels_nothing() {
     lab.add("a", "do a");
     lab.sync_well();
     fs::remove_file(lab.path(QUEUE)).unwrap();
-    assert!(lab.sync_well().has_written);
+    lab.sync_well();
     assert_eq!(lab.ids(), ["a"]);
     fs::remove_dir_all(lab.path("")).unwrap();
-    assert!(lab.sync_well().has_written);
+    lab.sync_well();
     assert_eq!(lab.ids(), ["a"]);
     assert_eq!(lab.store.get("a").state, TaskState::Queued);
 }
@@ -508,7 +587,7 @@ fn what_stands_in_the_way_is_named_and_left_there() {
     let huge = fs::OpenOptions::new().write(true).open(lab.path(RESULTS)).unwrap();
     huge.set_len(1 << 30).unwrap();
     let synced = lab.sync();
-    let aside = lab.project.join(&synced.put_aside[0]);
+    let aside = lab.aside(&synced);
     assert_eq!(fs::metadata(aside).unwrap().len(), 1 << 30);
     assert_eq!(lab.json(RESULTS), json!({"results": {}}));
 }
@@ -525,12 +604,12 @@ fn results_that_somebody_else_wrote_are_moved_out_of_the_way() {
     lab.store.finish("a", TaskState::Done, NOW);
     let synced = lab.sync();
     assert!(synced.problems.to_vec()[0].contains("written by longhaul alone"), "{synced:?}");
-    let aside = lab.project.join(&synced.put_aside[0]);
+    let aside = lab.aside(&synced);
     assert!(aside.to_str().unwrap().contains("claude_task_results.rejected-20270115T"));
     assert_eq!(fs::read_to_string(aside).unwrap(), seed);
     assert_eq!(lab.json(RESULTS)["results"]["a"]["status"], "done");
     lab.store.add(NOW, vec![]).unwrap();
-    assert_eq!(lab.sync_well().put_aside.len(), 0);
+    lab.sync_well();
 }
 
 #[test]
@@ -554,7 +633,7 @@ fn only_so_many_are_shown_and_the_omitted_are_not_removed() {
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 500);
     let text = fs::read_to_string(lab.path(RESULTS)).unwrap();
     assert!(text.rfind("\"t609\"") > text.rfind("\"t608\""), "the newest last");
-    lab.store.archive(NOW + 605, 10).unwrap();
+    lab.store.archive(&lab.project, NOW + 605, 10).unwrap();
     lab.sync_well();
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
     let archive = lab.json(ARCHIVE);
@@ -652,13 +731,120 @@ fn what_a_death_left_beside_the_file_is_taken_and_removed() {
     lab.sync_well();
     let mut theirs = lab.json(QUEUE);
     theirs["tasks"]["b"] = json!({"description": "do b"});
-    let beside = lab.path(&format!(".{QUEUE}.0.tmp"));
+    let beside = lab.path(&format!(".{QUEUE}.{:032x}.tmp", 10));
     fs::write(&beside, theirs.to_string()).unwrap();
-    let half = lab.path(&format!(".{RESULTS}.0.tmp"));
+    let half = lab.path(&format!(".{RESULTS}.{:032x}.tmp", 11));
     fs::write(&half, "{").unwrap();
     lab.add("c", "do c");
     assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
     assert!(!beside.exists() && !half.exists());
+}
+
+#[test]
+fn the_temporary_files_of_others_are_theirs() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let names = ["ab12", "0123456789ABCDEF0123456789abcdef", "x", ""];
+    let paths = names.map(|name| lab.path(&format!(".{QUEUE}.{name}.tmp")));
+    for path in &paths {
+        fs::write(path, r#"{"tasks": {"#).unwrap();
+    }
+    lab.add("b", "do b");
+    lab.sync_well();
+    assert!(paths.iter().all(|path| path.exists()));
+}
+
+/// Opens the queue file as an editor does that writes in the same place.
+fn open_in_place(lab: &Lab) -> (fs::File, Value) {
+    let file = fs::File::options().read(true).write(true).open(lab.path(QUEUE)).unwrap();
+    (file, lab.json(QUEUE))
+}
+
+fn temporary_files(lab: &Lab) -> usize {
+    let names = fs::read_dir(lab.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().ends_with(".tmp")).count()
+}
+
+#[test]
+fn who_has_an_old_version_open_is_waited_for() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let (mut file, mut text) = open_in_place(&lab);
+    lab.add("b", "do b");
+    lab.sync_well();
+    lab.add("c", "do c");
+    assert_eq!(lab.sync_well().taken.count(), 0);
+    assert_eq!((lab.ids().len(), temporary_files(&lab)), (3, 1));
+    text["tasks"]["mine"] = json!({"description": "my edit"});
+    // Written from scratch, it takes away what stood in that version alone.
+    text.as_object_mut().unwrap().remove("revision");
+    file.set_len(0).unwrap();
+    file.write_all(b"{").unwrap();
+    assert_eq!(lab.sync_well().taken.count(), 0, "half of it");
+    file.write_all(&text.to_string().as_bytes()[1..]).unwrap();
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task mine added"]);
+    assert_eq!(temporary_files(&lab), 1, "he may go on");
+    text["tasks"].as_object_mut().unwrap().remove("a");
+    file.set_len(0).unwrap();
+    file.rewind().unwrap();
+    file.write_all(text.to_string().as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task a cancelled"]);
+    assert_eq!(
+        (lab.ids(), temporary_files(&lab)),
+        (vec!["b".into(), "c".into(), "mine".into()], 0)
+    );
+}
+
+#[test]
+fn who_closes_an_old_version_without_a_word_leaves_nothing_behind() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    lab.script(|file| file["tasks"]["a"]["description"] = json!("their words"));
+    let (file, _) = open_in_place(&lab);
+    lab.sync_well();
+    lab.store.finish("a", TaskState::Done, NOW);
+    assert_eq!(lab.sync_well().notes.count(), 0);
+    assert_eq!(temporary_files(&lab), 1);
+    drop(file);
+    let synced = lab.sync_well();
+    assert_eq!((synced.taken.count() + synced.notes.count(), temporary_files(&lab)), (0, 0));
+}
+
+#[test]
+fn nonsense_in_an_old_version_is_put_aside() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let (mut file, _) = open_in_place(&lab);
+    lab.add("b", "do b");
+    lab.sync_well();
+    file.write_all(b"nonsense").unwrap();
+    drop(file);
+    let synced = lab.sync();
+    assert!(lab.rejected(&synced)["text"].as_str().unwrap().starts_with("nonsense"));
+    assert_eq!((lab.ids().len(), temporary_files(&lab)), (2, 0));
+}
+
+#[test]
+fn what_is_being_written_is_not_judged_by_how_long_it_takes() {
+    let mut lab = Lab::new();
+    lab.add("a", "do a");
+    lab.sync_well();
+    let mut text = lab.json(QUEUE);
+    text["tasks"]["b"] = json!({"description": "do b"});
+    // As a shell does for `(a slow command) > file`.
+    let mut file = fs::File::create(lab.path(QUEUE)).unwrap();
+    for patience in [Patience::Wait, Patience::Later, Patience::Wait] {
+        let synced = lab.try_sync(patience).unwrap();
+        assert!(synced.is_unsettled && synced.problems.is_empty(), "{synced:?}");
+    }
+    file.write_all(text.to_string().as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(lab.sync_well().taken.to_vec(), ["task b added"]);
 }
 
 #[test]
@@ -720,9 +906,8 @@ fn archiving_shows_what_it_saves() {
     }
     lab.add("open", "work");
     let cutoff = Cutoff { age_ms: 7 * 86_400_000, keep_recent: 10 };
-    let projects: [&Path; 1] = [&lab.project];
     let folder = Some(Path::new("data"));
-    let found = archive(&mut lab.store, &projects, folder, &lab.state, NOW, cutoff).unwrap();
+    let found = archive(&mut lab.store, &lab.project, folder, &lab.state, NOW, cutoff).unwrap();
     assert_eq!(found.moved, 20);
     let size = |name: &str| fs::read(lab.path(name)).unwrap();
     let after = [size(QUEUE), size(RESULTS)].concat();
@@ -732,6 +917,6 @@ fn archiving_shows_what_it_saves() {
     assert!(found.before.estimated_tokens >= found.before.bytes / 4);
     assert_eq!(lab.json(RESULTS)["results"].as_object().unwrap().len(), 10);
     assert_eq!(lab.json(ARCHIVE)["results"].as_object().unwrap().len(), 20);
-    let again = archive(&mut lab.store, &projects, None, &lab.state, NOW, cutoff).unwrap();
+    let again = archive(&mut lab.store, &lab.project, None, &lab.state, NOW, cutoff).unwrap();
     assert_eq!(again, Reduction::default());
 }

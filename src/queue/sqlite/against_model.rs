@@ -59,6 +59,7 @@ enum Op {
         run: Option<u8>,
     },
     Archive {
+        project: usize,
         age_ms: i64,
         keep_recent: u32,
     },
@@ -193,8 +194,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<Index>().prop_map(Op::SettleAgain),
         1 => (any::<Index>(), option::of(id()), 0..2_u32, option::of(0..3_u8))
             .prop_map(|(which, task, later, run)| Op::SettleOdd { which, task, later, run }),
-        1 => (0..300_i64, 0..4_u32)
-            .prop_map(|(age_ms, keep_recent)| Op::Archive { age_ms, keep_recent }),
+        1 => (0..PROJECTS.len(), 0..300_i64, 0..4_u32).prop_map(
+            |(project, age_ms, keep_recent)| Op::Archive { project, age_ms, keep_recent }
+        ),
         2 => Just(Op::Reopen),
     ]
 }
@@ -286,7 +288,9 @@ fn perform(store: &mut dyn Store, op: &Op, now: i64, booked: &[Spell]) -> String
             task.attempt += later;
             shown(store.settle(now, &spell(&task, now, SpellEnd::Done, 1)))
         }
-        Op::Archive { age_ms, keep_recent } => shown(store.archive(now - age_ms, *keep_recent)),
+        Op::Archive { project: of, age_ms, keep_recent } => {
+            shown(store.archive(&project(*of), now - age_ms, *keep_recent))
+        }
         Op::Reopen => String::new(),
     }
 }
@@ -328,6 +332,7 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
     ];
     seen.extend(results.iter().map(|filter| shown(store.results(filter))));
     seen.push(shown(store.counts(None)));
+    seen.push(shown(store.projects()));
     seen.push(shown(store.in_progress()));
     seen.push(shown(store.spent_since(now - 200)));
     // The lists have all of them; these are for the ways to one.

@@ -1,6 +1,6 @@
 //! Many at once: tasks, counts, results, and the archive.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -72,6 +72,13 @@ fn owner(db: &Connection, filter: &Filter) -> Outcome<Option<(&'static str, Opti
 pub(super) fn recent(db: &rusqlite::Transaction<'_>, limit: u32) -> Outcome<Vec<Task>> {
     let seqs = rows::numbers(db, "SELECT seq FROM tasks ORDER BY seq DESC LIMIT ?1", [limit])?;
     rows::all(db, seqs)
+}
+
+/// See [`crate::queue::Store::projects`].
+pub(super) fn projects(db: &rusqlite::Transaction<'_>) -> Outcome<Vec<PathBuf>> {
+    let mut statement = db.prepare("SELECT path FROM projects ORDER BY no")?;
+    let paths = statement.query_map([], |row| Ok(PathBuf::from(row.get::<_, String>(0)?)))?;
+    Ok(paths.collect::<Result<_, _>>()?)
 }
 
 /// See [`crate::queue::Store::count_tasks`].
@@ -193,26 +200,29 @@ pub(super) fn count_results(db: &Connection, filter: &ResultFilter) -> Outcome<u
 }
 
 /// See [`crate::queue::Store::archive`].
-pub(super) fn archive(db: &Connection, before_unix_ms: i64, keep_recent: u32) -> Outcome<u64> {
-    let mut moved = 0;
-    for project in rows::numbers(db, "SELECT no FROM projects", [])? {
-        // The oldest of those that stay in any case.
-        let oldest_kept: Option<i64> = match keep_recent.checked_sub(1) {
-            None => Some(i64::MAX),
-            Some(newer) => db
-                .query_row(
-                    "SELECT no FROM results WHERE project = ?1 ORDER BY no DESC LIMIT 1 OFFSET ?2",
-                    params![project, newer],
-                    |row| row.get(0),
-                )
-                .optional()?,
-        };
-        let Some(oldest_kept) = oldest_kept else { continue };
-        moved += db.execute(
-            "UPDATE results SET archived = 1
-             WHERE project = ?1 AND archived = 0 AND ended_unix_ms < ?2 AND no < ?3",
-            params![project, before_unix_ms, oldest_kept],
-        )?;
-    }
+pub(super) fn archive(
+    db: &Connection,
+    project: &Path,
+    before_unix_ms: i64,
+    keep_recent: u32,
+) -> Outcome<u64> {
+    let Some(project) = rows::project(db, project)? else { return Ok(0) };
+    // The oldest of those that stay in any case.
+    let oldest_kept: Option<i64> = match keep_recent.checked_sub(1) {
+        None => Some(i64::MAX),
+        Some(newer) => db
+            .query_row(
+                "SELECT no FROM results WHERE project = ?1 ORDER BY no DESC LIMIT 1 OFFSET ?2",
+                params![project, newer],
+                |row| row.get(0),
+            )
+            .optional()?,
+    };
+    let Some(oldest_kept) = oldest_kept else { return Ok(0) };
+    let moved = db.execute(
+        "UPDATE results SET archived = 1
+         WHERE project = ?1 AND archived = 0 AND ended_unix_ms < ?2 AND no < ?3",
+        params![project, before_unix_ms, oldest_kept],
+    )?;
     Ok(moved as u64)
 }

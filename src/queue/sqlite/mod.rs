@@ -245,6 +245,10 @@ impl Store for SqliteStore {
         self.read(|tx| lists::recent(tx, limit))
     }
 
+    fn projects(&mut self) -> Result<Vec<PathBuf>> {
+        self.read(lists::projects)
+    }
+
     fn count_tasks(&mut self, filter: &Filter) -> Result<u64> {
         self.read(|tx| lists::count_tasks(tx, filter))
     }
@@ -257,8 +261,8 @@ impl Store for SqliteStore {
         self.read(|tx| lists::count_results(tx, filter))
     }
 
-    fn archive(&mut self, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
-        self.write(|tx| lists::archive(tx, before_unix_ms, keep_recent))
+    fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64> {
+        self.write(|tx| lists::archive(tx, project, before_unix_ms, keep_recent))
     }
 
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64> {

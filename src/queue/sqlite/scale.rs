@@ -133,7 +133,7 @@ fn steps(length: usize) -> Vec<(&'static str, u64)> {
         let of = ResultFilter { project: Some("/p0".into()), limit: 5, ..Default::default() };
         assert_eq!(s.results(&of).unwrap().len(), 5);
     });
-    step("archive nothing", &mut |s| assert_eq!(s.archive(0, 10).unwrap(), 0));
+    step("archive nothing", &mut |s| assert_eq!(s.archive("/p0".as_ref(), 0, 10).unwrap(), 0));
     step("spent", &mut |s| assert_eq!(s.spent_since(3).unwrap(), 0.0));
     step("version", &mut |s| assert!(s.version().unwrap() > 1));
     counted

@@ -62,8 +62,8 @@ pub fn prepare(dir: &Path) {
 /// The sync. What cannot be done is told, besides the edit that cannot be had.
 pub fn perform(dir: &Path) -> Result<(), Error> {
     let synced = sync_once(dir)?;
-    if synced.problems.count() > 1 || synced.put_aside.is_empty() {
-        let problems = synced.problems.to_vec().join("; ");
+    let problems = synced.problems.to_vec().join("; ");
+    if synced.problems.count() > 1 || !problems.contains("was put aside in") {
         return Err(Error::new(ErrorKind::Disk, problems));
     }
     acknowledge();
