@@ -23,7 +23,6 @@ pub struct Faces {
     config_file: Option<PathBuf>,
     set: Vec<String>,
     projects: BTreeMap<PathBuf, Face>,
-    read_ms: Option<u64>,
     /// The project whose turn was last.
     last: PathBuf,
     /// Projects in which `execute_queue.lock` was written, and the folders.
@@ -54,7 +53,6 @@ impl Faces {
             config_file: config_file.map(Path::to_owned),
             set: set.to_vec(),
             projects: BTreeMap::new(),
-            read_ms: None,
             last: PathBuf::new(),
             locked: Vec::new(),
         };
@@ -111,7 +109,9 @@ impl Faces {
         now_unix_ms: i64,
         now_boot_ms: u64,
     ) -> Result<Heard> {
-        self.find_projects(store, now_boot_ms)?;
+        for project in store.projects()? {
+            self.projects.entry(project).or_default();
+        }
         let mut heard = Heard::new();
         for project in self.whose_turn() {
             self.configure_again(&project, now_boot_ms);
@@ -149,16 +149,6 @@ impl Faces {
         let missing: Vec<PathBuf> = at_work.filter(|p| !turn.contains(p)).cloned().collect();
         turn.extend(missing);
         turn
-    }
-
-    fn find_projects(&mut self, store: &mut dyn Store, now_boot_ms: u64) -> Result<()> {
-        if is_due(self.read_ms, now_boot_ms) {
-            self.read_ms = Some(now_boot_ms);
-            for project in store.projects()? {
-                self.projects.entry(project).or_default();
-            }
-        }
-        Ok(())
     }
 
     /// Moves old results to the archive, where `queue.auto_cleanup` says so. Gives what

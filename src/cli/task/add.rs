@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn lines_are_counted_as_the_person_counts_them() {
         let (tasks, lines) =
-            read("\u{feff}\n{\"description\":\"a\"}\r\n  \n{\"id\":\"b\",\"description\":\"b\"}").unwrap();
+            read("\u{feff}\n{\"description\":\"a\"}\r\n  \n{\"id\":\"b\",\"description\":\"b\"}")
+                .unwrap();
         assert_eq!((tasks.len(), lines), (2, vec![2, 4]));
         for (text, words) in [
             ("{\"description\":\"a\"}\n{", "line 2: it is not valid JSON"),

@@ -146,6 +146,11 @@ pub fn sync(
         tracing::debug!(%err, "a lock file stays");
     }
     let mut synced = Synced::default();
+    // Two paths to one folder would be two faces that take each other's words back.
+    if std::fs::canonicalize(place.project).is_ok_and(|real| real != place.project) {
+        synced.problems.push("its folder is a link by now: its files are left alone");
+        return Ok(synced);
+    }
     let queue_id = store.id()?;
     let Some(memory) = Memory::open(&place, queue_id)? else {
         synced.problems.push("the queue's files are held by another process for too long");

@@ -197,6 +197,20 @@ fn what_is_missing_from_the_file_cancels_nothing_elsewhere() {
 }
 
 #[test]
+fn a_project_that_became_a_link_is_left_alone() {
+    let mut lab = Lab::new();
+    lab.add("t1", "x");
+    lab.sync_well();
+    let moved = lab.project.with_file_name("moved");
+    fs::rename(&lab.project, &moved).unwrap();
+    symlink(&moved, &lab.project).unwrap();
+    fs::write(lab.path(QUEUE), r#"{"tasks": {}}"#).unwrap();
+    let synced = lab.sync();
+    assert!(synced.problems.to_vec()[0].contains("is a link"), "{synced:?}");
+    assert!(lab.store.cancels.is_empty(), "what another project's file lacks");
+}
+
+#[test]
 fn a_project_without_tasks_gets_no_files() {
     let mut lab = Lab::new();
     assert_eq!(lab.sync_well(), Synced::default());
