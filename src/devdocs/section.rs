@@ -300,7 +300,7 @@ pub fn read_file(project: &Path, relative: &Path, id: &str) -> Result<Reading, T
 /// A section of the same id that stands there is the task's own from before, if it was
 /// begun before (`is_new`: it was not, and whatever stands there is not its own). It is
 /// kept: an answer of a person, boxes a session split it into. But it does not make the
-/// task done: who knows who ticked it, and for which words? See [`taken_up`].
+/// task done: who knows who ticked it, and for which words?
 ///
 /// The file is written whole or not at all, beneath the project, and only if it changes.
 /// One that is not there is begun; a link in the project stays one.
