@@ -445,7 +445,7 @@ impl Store for Model {
                 return refuse(Code::WrongState);
             }
             if model.failed_dependency(first).is_some() {
-                return refuse(Code::UnknownDependency);
+                return refuse(Code::WrongState);
             }
             let mut open = vec![first];
             while let Some(at) = open.pop() {

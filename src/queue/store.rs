@@ -94,8 +94,8 @@ pub trait Store: Send {
     /// Queues a task that ended in error, blocked or cancelled once more.
     ///
     /// # Errors
-    /// `unknown_task`, `wrong_state`, `unknown_dependency` when it waits for one
-    /// that is itself over and not done.
+    /// `unknown_task`, `wrong_state` (also when it waits for one that is itself over and
+    /// not done).
     fn retry(&mut self, now_unix_ms: i64, id: &TaskId) -> Result<Task>;
 
     /// Takes the next task that is ready, in none of the `busy` projects, for the run

@@ -213,7 +213,7 @@ pub(super) fn retry(db: &Connection, now_unix_ms: i64, id: &TaskId) -> Outcome<T
             failed.task.id,
             failed.task.state.as_str()
         );
-        return Err(Refusal::new(Code::UnknownDependency, message).into());
+        return Err(Refusal::new(Code::WrongState, message).into());
     }
     let mut open = VecDeque::from([seq]);
     while let Some(seq) = open.pop_front() {

@@ -126,7 +126,7 @@ fn what_ends_badly_blocks_what_waits_for_it_until_it_is_retried() {
     assert_eq!(states(&mut store, &["a", "b", "c", "d"]), [Error, Blocked, Blocked, Queued]);
     let c = store.result(&id("c")).unwrap().unwrap();
     assert_eq!(c.errors, ["the task waits for b, which is blocked because a ended in error"]);
-    assert_eq!(code(store.retry(10, &id("b"))), Code::UnknownDependency);
+    assert_eq!(code(store.retry(10, &id("b"))), Code::WrongState);
     let a = store.retry(10, &id("a")).unwrap();
     assert_eq!((a.attempt, a.state), (2, Queued));
     assert_eq!(states(&mut store, &["a", "b", "c", "d"]), [Queued; 4]);
