@@ -18,8 +18,9 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hub::{self, Hub, QueueChild, Settings, TOKEN_FILE, Token};
-use crate::queue::faces::Faces;
-use crate::queue::{QueueError, SqliteStore};
+use crate::queue::faces::{self, Faces};
+use crate::queue::files::{Cutoff, Reduction};
+use crate::queue::{QueueError, SqliteStore, Store};
 use crate::{signals, state_dir, text};
 
 /// Shown below `longhaul serve --help`.
@@ -153,7 +154,7 @@ async fn listen(
     config: &Config,
     root: &Path,
     runner: &Arc<QueueChild>,
-    mut faces: Faces,
+    faces: Faces,
 ) -> Result<Listening> {
     let failed = |e: std::io::Error| {
         Error::usage(format!("the hub cannot listen on {address}"))
@@ -164,23 +165,57 @@ async fn listen(
     let token = Token::of(root)?;
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let settings = Settings::of(config, project.to_owned(), root.to_owned(), address);
+    let settings = Settings::of(config, project.to_owned(), address);
     let runner = Arc::clone(runner) as Arc<dyn hub::Runner>;
     let hub = Hub::new(Box::new(store), runner, token.clone(), settings);
-    hub.set_mirror(Box::new(move |store| {
-        let now = Timestamp::now();
-        match faces.sync(store, now.unix_ms, now.boot_ms) {
-            Ok(heard) => {
-                for (project, text) in heard {
-                    tracing::warn!(project = %project.display(), "{}", text::safe(&text));
-                }
-            }
-            Err(QueueError::Refused(refusal)) => tracing::warn!(%refusal, "the queue's files"),
-            Err(QueueError::Failed(err)) => tracing::error!(%err, "the queue's files"),
-        }
-    }));
+    hub.set_mirror(Box::new(Shown { faces, trouble: None }));
     let app = hub::router(hub.clone());
     Ok(Listening { listener, address, app, hub, token })
+}
+
+/// The queue's files in all projects.
+struct Shown {
+    faces: Faces,
+    /// What the store said last, while it fails.
+    trouble: Option<String>,
+}
+
+impl Shown {
+    fn tell(heard: faces::Heard) {
+        for (project, text) in heard {
+            tracing::warn!(project = %project.display(), "{}", text::safe(&text));
+        }
+    }
+}
+
+impl hub::Mirror for Shown {
+    fn reflect(&mut self, store: &mut dyn Store) {
+        let now = Timestamp::now();
+        match self.faces.sync(store, now.unix_ms, now.boot_ms) {
+            Ok(heard) => {
+                Self::tell(heard);
+                self.trouble = None;
+            }
+            Err(err) => {
+                let err = Error::from(err).to_string();
+                // One that lasts is told once.
+                if self.trouble.replace(err.clone()) != Some(err.clone()) {
+                    tracing::error!("the queue's files: {}", text::safe(&err));
+                }
+            }
+        }
+    }
+
+    fn archive(
+        &mut self,
+        store: &mut dyn Store,
+        project: &Path,
+        cutoff: Cutoff,
+    ) -> std::result::Result<Reduction, QueueError> {
+        let (done, heard) = self.faces.archive(store, project, Timestamp::now().unix_ms, cutoff)?;
+        Self::tell(heard);
+        Ok(done)
+    }
 }
 
 /// What others change, in the queue or in its files, is shown and taken over as well.

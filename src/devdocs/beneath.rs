@@ -144,7 +144,7 @@ pub(crate) fn write_atomically(
     bytes: &[u8],
     mode: Mode,
 ) -> io::Result<()> {
-    let temporary = fill_temporary(folder, name, bytes, mode)?;
+    let temporary = fill_temporary(folder, name, bytes, mode, Umask::Holds)?;
     let renamed = rustix::fs::renameat_with(folder, &temporary, folder, name, RenameFlags::empty());
     if renamed.is_err() {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
@@ -162,7 +162,9 @@ pub(crate) fn replace_atomically(
     mode: Mode,
     expected: Option<&[u8]>,
 ) -> io::Result<bool> {
-    let temporary = fill_temporary(folder, name, bytes, mode)?;
+    // Those of a file that is there were chosen by somebody.
+    let umask = if expected.is_some() { Umask::Ignored } else { Umask::Holds };
+    let temporary = fill_temporary(folder, name, bytes, mode, umask)?;
     let replaced = match expected {
         Some(expected) => exchange(folder, &temporary, name, expected),
         None => appear(folder, &temporary, name),
@@ -239,12 +241,20 @@ fn holds(folder: &OwnedFd, name: &OsStr, expected: &[u8]) -> io::Result<bool> {
     Ok(bytes == expected)
 }
 
+/// Does the umask of this process hold for the permissions of a new file?
+#[derive(Clone, Copy)]
+enum Umask {
+    Holds,
+    Ignored,
+}
+
 /// A new file beside `name` with these bytes, on the disk; gives its name.
 fn fill_temporary(
     folder: &OwnedFd,
     name: &OsStr,
     bytes: &[u8],
     mode: Mode,
+    umask: Umask,
 ) -> io::Result<OsString> {
     let mut temporary = OsStr::new(".").to_owned();
     temporary.push(name);
@@ -252,7 +262,11 @@ fn fill_temporary(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, &temporary, flags, mode)?;
     let mut file = std::fs::File::from(file);
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let chosen = match umask {
+        Umask::Holds => Ok(()),
+        Umask::Ignored => rustix::fs::fchmod(&file, mode).map_err(io::Error::from),
+    };
+    let written = chosen.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
     }
@@ -283,7 +297,8 @@ mod tests {
         assert!(!replace("c", Some("bb")));
         assert_eq!(read(), "b");
         // Somebody writes between the look and the exchange.
-        let temporary = fill_temporary(&folder, OsStr::new("f"), b"c", Mode::RUSR).unwrap();
+        let temporary =
+            fill_temporary(&folder, OsStr::new("f"), b"c", Mode::RUSR, Umask::Holds).unwrap();
         std::fs::write(dir.path().join("f"), "theirs").unwrap();
         assert!(matches!(exchange(&folder, &temporary, OsStr::new("f"), b"b"), Ok(Gone::Not)));
         assert_eq!(read(), "theirs");

@@ -366,9 +366,11 @@ fn laid_out(
 fn taken_up(file: &str, section: &Section<'_>) -> String {
     let Some((from, Some(to))) = find(file, section.id) else { return file.to_owned() };
     let text = &file[from..to];
-    let is_as_laid_out = text
-        .strip_prefix(&section.head())
-        .is_some_and(|rest| section.context.is_some() || !rest.starts_with(CONTEXT));
+    // Blanks at the ends of lines are lost to editors.
+    let mut lines = text.lines().map(str::trim_end);
+    let begins_so = section.head().lines().all(|line| lines.next() == Some(line.trim_end()));
+    let has_context = lines.find(|line| !line.is_empty()) == Some(CONTEXT.trim_start());
+    let is_as_laid_out = begins_so && !(section.context.is_none() && has_context);
     if !is_as_laid_out {
         let old: String = quote(section.without_marks(text));
         let new = section.render().replacen(
@@ -578,6 +580,17 @@ mod tests {
     }
 
     #[test]
+    fn blanks_at_the_ends_of_lines_are_no_words() {
+        let section = Section { description: "Do it  \n\tthen that ", ..task("t1") };
+        let file = with("", &section).replacen("- [ ]", "- [x] a part\n- [ ]", 1);
+        for end in ["\n", "\r\n"] {
+            let lines: Vec<&str> = file.lines().map(str::trim_end).collect();
+            let edited = lines.join(end) + end;
+            assert_eq!(again(&edited, &section), edited);
+        }
+    }
+
+    #[test]
     fn other_words_make_another_task_of_it() {
         let file = with("# T\n", &task("t1")).replace("- [ ] Do it", "- [x] Do it\n\nA note.");
         let context = Section { context: Some("with care"), ..task("t1") };
@@ -601,14 +614,14 @@ mod tests {
         std::fs::create_dir(project.join("notes")).unwrap();
         let target = project.join("notes/real.md");
         std::fs::write(&target, "# T\n").unwrap();
-        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o664)).unwrap();
         symlink("notes/real.md", project.join("tasks.md")).unwrap();
         put(&project, Path::new("tasks.md"), &task("t1"), true, |_| false).unwrap();
         let kind = std::fs::symlink_metadata(project.join("tasks.md")).unwrap().file_type();
         assert!(kind.is_symlink());
         assert_eq!(ids(&std::fs::read_to_string(&target).unwrap()), ["t1"]);
         let mode = std::fs::metadata(&target).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode & 0o777, 0o664, "the umask is for new files");
     }
 
     proptest! {

@@ -173,10 +173,14 @@ impl Driver {
     /// Books what became of a task. A store that is held by somebody, or fails, is tried
     /// again; it ends no session, and whoever started this run books it all once more.
     fn settle_task(&mut self, task: &Assignment) {
+        self.note_settled(task);
+        self.settle_rest();
+    }
+
+    fn note_settled(&mut self, task: &Assignment) {
         let said = self.session.as_ref().and_then(|s| s.memory.messages.back());
         let said = said.map(|text| self.secrets.redact(text).into_owned()).unwrap_or_default();
         self.unsettled.push((task.clone(), said));
-        self.settle_rest();
     }
 
     /// Books what could not be booked before.
@@ -202,8 +206,9 @@ impl Driver {
     /// store.
     pub(super) fn settle_again(&mut self) {
         for task in self.machine.assignments().to_vec() {
-            self.settle_task(&task);
+            self.note_settled(&task);
         }
+        self.settle_rest();
     }
 
     fn run_verify(&mut self) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::answer::{Failure, Outcome};
 use super::ask::Fields;
 use super::views::ResultView;
-use super::{Hub, Queue, Settings, Started};
+use super::{Hub, Queue, Started};
 use crate::clock::Timestamp;
 use crate::queue::draft::{self, OneOrMany};
 use crate::queue::files::{self, Cutoff, Reduction};
@@ -220,11 +220,14 @@ impl Hub {
         let age_ms = age_ms.unwrap_or(self.settings().archive_after_ms);
         let keep_recent = keep_recent.unwrap_or(self.settings().keep_recent);
         let cutoff = Cutoff { age_ms, keep_recent };
-        let Settings { default_project, files, state_root, .. } = self.settings().clone();
-        self.change_store(move |store| {
-            let (project, now) = (&*default_project, Timestamp::now().unix_ms);
-            let folder = files.as_deref();
-            let done = files::archive(store, project, folder, &state_root, now, cutoff)?;
+        let project = self.settings().default_project.clone();
+        self.on_queue(move |queue| {
+            let (store, now) = (queue.store.as_mut(), Timestamp::now().unix_ms);
+            let done = match &mut queue.mirror {
+                Some(mirror) => mirror.archive(store, &project, cutoff)?,
+                None => files::archive(store, &project, None, Path::new(""), now, cutoff)?,
+            };
+            queue.reflect();
             Ok(Archived { done, keep_recent })
         })
         .await

@@ -25,13 +25,14 @@
 //! It knows its router and its state, not who listens: the command composes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::queue::Store;
+use crate::queue::files::{Cutoff, Reduction};
+use crate::queue::{QueueError, Store};
 
 mod actions;
 mod answer;
@@ -83,10 +84,6 @@ pub trait Runner: Send + Sync {
 pub struct Settings {
     /// The project of a task that names none; its real path.
     pub default_project: PathBuf,
-    /// Where that project shows its part of the queue (`queue.files`), if anywhere.
-    pub files: Option<PathBuf>,
-    /// The state directory.
-    pub state_root: PathBuf,
     /// Does `assign_task` begin to work unless it says otherwise?
     pub auto_execute: bool,
     /// May a peer on loopback change things without the token?
@@ -110,17 +107,10 @@ const BODY_TIMEOUT_MS: u64 = 10_000;
 
 impl Settings {
     /// As configured, for a hub that listens on `address`.
-    pub fn of(
-        config: &Config,
-        default_project: PathBuf,
-        state_root: PathBuf,
-        address: SocketAddr,
-    ) -> Self {
+    pub fn of(config: &Config, default_project: PathBuf, address: SocketAddr) -> Self {
         let max_body_bytes = config.hub.max_body_kb.saturating_mul(1024);
         Self {
             default_project,
-            files: config.queue.files.clone(),
-            state_root,
             auto_execute: config.hub.auto_execute,
             allow_unauthenticated_loopback: config.hub.allow_unauthenticated_loopback,
             address,
@@ -135,7 +125,21 @@ impl Settings {
 
 /// Shows the queue somewhere else, and takes over what was changed there. Called on a
 /// thread for blocking work.
-pub type Mirror = Box<dyn FnMut(&mut dyn Store) + Send>;
+pub trait Mirror: Send {
+    /// Takes over and shows.
+    fn reflect(&mut self, store: &mut dyn Store);
+
+    /// Archives results of a project, and says what there is to read of it.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn archive(
+        &mut self,
+        store: &mut dyn Store,
+        project: &Path,
+        cutoff: Cutoff,
+    ) -> Result<Reduction, QueueError>;
+}
 
 /// The hub's state, shared by all connections.
 #[derive(Clone)]
@@ -151,13 +155,13 @@ struct Inner {
 /// The store, and where it is shown besides.
 struct Queue {
     store: Box<dyn Store>,
-    mirror: Option<Mirror>,
+    mirror: Option<Box<dyn Mirror>>,
 }
 
 impl Queue {
     fn reflect(&mut self) {
         if let Some(mirror) = &mut self.mirror {
-            mirror(self.store.as_mut());
+            mirror.reflect(self.store.as_mut());
         }
     }
 }
@@ -176,7 +180,7 @@ impl Hub {
 
     /// From now on `mirror` is called after each change that came through the hub, before
     /// it is answered, and whenever [`Hub::reflect`] is.
-    pub fn set_mirror(&self, mirror: Mirror) {
+    pub fn set_mirror(&self, mirror: Box<dyn Mirror>) {
         self.lock().mirror = Some(mirror);
     }
 

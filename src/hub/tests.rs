@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::queue::files;
 use crate::queue::store::{Spell, SpellEnd};
 use crate::queue::task::{Sharing, TaskTokens, VerifyResult};
 use crate::queue::{SqliteStore, TaskState};
@@ -92,7 +93,7 @@ fn lab_with(change: impl FnOnce(&mut Settings)) -> Lab {
     let token = Token::of(&state).unwrap();
     let project = project.canonicalize().unwrap();
     let address = LOCAL.parse().unwrap();
-    let mut settings = Settings::of(&Config::defaults(), project, state, address);
+    let mut settings = Settings::of(&Config::defaults(), project, address);
     change(&mut settings);
     let runner = Arc::new(Idle::default());
     let hub = Hub::new(Box::new(store), Arc::clone(&runner) as _, token.clone(), settings);
@@ -446,6 +447,8 @@ fn results_are_told_in_parts_with_their_number() {
 #[test]
 fn old_results_move_to_the_archive_and_can_be_had_from_there() {
     let lab = lab_with(|settings| settings.keep_recent = 1);
+    let state = lab.root.path().join("state");
+    lab.hub.set_mirror(Box::new(Noting { noted: Arc::default(), state }));
     let day_ms = 24 * 60 * 60 * 1_000;
     for (id, days) in [("a", 30), ("b", 8), ("c", 3)] {
         lab.assign(json!({"task_id": id, "description": "x"}));
@@ -942,14 +945,34 @@ fn a_store_that_fails_is_said() {
     lab.get("/api/v1/tasks").refused(500, "store_failed");
 }
 
+/// Notes how many tasks were queued whenever it is called.
+struct Noting {
+    noted: Arc<Mutex<Vec<u64>>>,
+    state: std::path::PathBuf,
+}
+
+impl Mirror for Noting {
+    fn reflect(&mut self, store: &mut dyn Store) {
+        self.noted.lock().unwrap().push(store.counts(None).unwrap().queued);
+    }
+
+    fn archive(
+        &mut self,
+        store: &mut dyn Store,
+        project: &Path,
+        cutoff: Cutoff,
+    ) -> Result<Reduction, QueueError> {
+        let folder = Some(Path::new("data"));
+        files::archive(store, project, folder, &self.state, now_unix_ms(), cutoff)
+    }
+}
+
 #[test]
 fn what_was_changed_is_shown_before_it_is_answered() {
     let lab = lab();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
-    lab.hub.set_mirror(Box::new(move |store| {
-        noted.lock().unwrap().push(store.counts(None).unwrap().queued);
-    }));
+    lab.hub.set_mirror(Box::new(Noting { noted, state: lab.root.path().join("state") }));
     let seen = || std::mem::take(&mut *seen.lock().unwrap());
     lab.assign(json!({"task_id": "a", "description": "x"}));
     assert_eq!(seen(), [1]);

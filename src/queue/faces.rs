@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::files::{self, Cutoff, Patience, Place, lockfile};
+use super::files::{self, Cutoff, Patience, Place, Reduction, Synced, lockfile};
 use super::store::{Result, Store};
 use crate::config::{Config, Queue};
 
@@ -61,8 +61,8 @@ impl Faces {
     }
 
     fn know(&mut self, project: &Path) {
-        if !self.projects.contains_key(project) {
-            self.projects.insert(project.to_owned(), Face::default());
+        let face = self.projects.entry(project.to_owned()).or_default();
+        if face.read_ms.is_none() && face.queue.is_none() {
             self.configure(project);
         }
     }
@@ -116,20 +116,15 @@ impl Faces {
         for project in self.whose_turn() {
             self.configure_again(&project, now_boot_ms);
             let Some(face) = self.projects.get_mut(&project) else { continue };
-            let mut wrong: Vec<String> = face.misconfigured.iter().cloned().collect();
             let folder = face.queue.as_ref().and_then(|queue| queue.files.as_deref());
-            if let Some(folder) = folder.filter(|_| project.is_dir()) {
-                let place = Place { project: &project, folder, state_root: &self.state_root };
-                let synced = files::sync(store, place, now_unix_ms, Patience::Later)?;
-                for line in synced.taken.to_vec() {
-                    let line = format!("taken over from {}: {line}", files::QUEUE);
-                    heard.push((project.clone(), line));
+            let synced = match folder.filter(|_| project.is_dir()) {
+                Some(folder) => {
+                    let place = Place { project: &project, folder, state_root: &self.state_root };
+                    files::sync(store, place, now_unix_ms, Patience::Later)?
                 }
-                wrong.extend(synced.notes.to_vec().into_iter().chain(synced.problems.to_vec()));
-            }
-            let news = wrong.iter().filter(|text| !face.told.contains(text));
-            heard.extend(news.map(|text| (project.clone(), text.clone())));
-            face.told = wrong;
+                None => Synced::default(),
+            };
+            face.hear(&project, &synced, &mut heard);
         }
         Ok(heard)
     }
@@ -161,18 +156,41 @@ impl Faces {
         store: &mut dyn Store,
         project: &Path,
         now_unix_ms: i64,
-    ) -> Result<Option<String>> {
+    ) -> Result<(Option<String>, Heard)> {
         self.know(project);
         let queue = self.projects.get(project).and_then(|face| face.queue.as_ref());
-        let Some(queue) = queue else { return Ok(None) };
-        if !queue.auto_cleanup {
-            return Ok(None);
-        }
+        let Some(queue) = queue.filter(|queue| queue.auto_cleanup) else {
+            return Ok((None, Heard::new()));
+        };
         let cutoff = Cutoff { age_ms: queue.archive_after_ms, keep_recent: queue.keep_recent };
-        let folder = queue.files.as_deref();
-        let done = files::archive(store, project, folder, &self.state_root, now_unix_ms, cutoff)?;
+        let (done, heard) = self.archive(store, project, now_unix_ms, cutoff)?;
         let moved = crate::text::count(done.moved, "result was", "results were");
-        Ok((done.moved > 0).then(|| format!("{moved} archived; {}", done.sentence())))
+        let saved = format!("{moved} archived; {}", done.sentence());
+        Ok(((done.moved > 0).then_some(saved), heard))
+    }
+
+    /// Moves results of a project to the archive. What was taken over or put aside on
+    /// the way is not told again by [`Faces::sync`].
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn archive(
+        &mut self,
+        store: &mut dyn Store,
+        project: &Path,
+        now_unix_ms: i64,
+        cutoff: Cutoff,
+    ) -> Result<(Reduction, Heard)> {
+        self.know(project);
+        let folder = self.folder(project);
+        let folder = folder.as_deref();
+        let done = files::archive(store, project, folder, &self.state_root, now_unix_ms, cutoff)?;
+        let face = self.projects.entry(project.to_owned()).or_default();
+        let mut heard = Heard::new();
+        for synced in &done.synced {
+            face.hear(project, synced, &mut heard);
+        }
+        Ok((done, heard))
     }
 
     /// Shows in a project that the queue is being worked off.
@@ -199,6 +217,20 @@ impl Faces {
 
     fn folder(&self, project: &Path) -> Option<PathBuf> {
         self.projects.get(project)?.queue.as_ref()?.files.clone()
+    }
+}
+
+impl Face {
+    /// What a sync had to say. What lasts is told once, whatever is taken over is told.
+    fn hear(&mut self, project: &Path, synced: &Synced, heard: &mut Heard) {
+        for line in synced.taken.to_vec() {
+            heard.push((project.to_owned(), format!("taken over from {}: {line}", files::QUEUE)));
+        }
+        let mut wrong: Vec<String> = self.misconfigured.iter().cloned().collect();
+        wrong.extend(synced.notes.to_vec().into_iter().chain(synced.problems.to_vec()));
+        let news = wrong.iter().filter(|text| !self.told.contains(text));
+        heard.extend(news.map(|text| (project.to_owned(), text.clone())));
+        self.told = wrong;
     }
 }
 
@@ -355,7 +387,7 @@ mod tests {
         lab.look(60);
         let (home, now) = (lab.project("home"), lab.now);
         let saved = lab.faces.tidy(&mut lab.store, &home, now).unwrap();
-        assert!(saved.is_some_and(|saved| saved.starts_with("1 result was archived")));
+        assert!(saved.0.is_some_and(|saved| saved.starts_with("1 result was archived")));
         let results = |lab: &Lab, project: &str| {
             let path = lab.project(project).join("data").join(files::RESULTS);
             let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();

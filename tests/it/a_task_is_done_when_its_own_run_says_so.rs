@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use longhaul::clock::Timestamp;
-use longhaul::demo::api::{Reply, Request};
+use longhaul::demo::api::{Gate, Reply, Request};
 use longhaul::queue::{Store as _, Task, TaskId, TaskState};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::support::{Lab, Worker, ticks_at_once};
+use super::support::{Lab, NIGHT, Worker, ticks_at_once};
 
 /// Sessions work without end until this is set, and tick then.
 type Ticks = Arc<AtomicBool>;
@@ -112,5 +113,40 @@ fn a_run_that_the_queue_gave_up_does_not_hold_the_project() {
     ticks.store(true, SeqCst);
     let own = lab.run().finished();
     assert_eq!(own.code(), 0, "{}", own.dump());
+    assert_eq!(lab.alive(), []);
+}
+
+/// Longer than anybody waits for the store.
+const HELD: Duration = Duration::from_secs(33);
+
+#[test]
+fn a_queue_that_somebody_holds_is_booked_when_it_is_free() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let lab = Lab::new(move |request: &Request| -> Reply {
+        let reply = ticks_at_once(request);
+        if request.side { reply } else { reply.behind(&held) }
+    });
+    for id in ["t1", "t2"] {
+        lab.add(json!({"id": id, "description": "Do it", "batch": "b"}));
+    }
+    let run = lab.queue_run(&[]).patient(NIGHT);
+    lab.wait_session_request(0);
+    let store = rusqlite::Connection::open(lab.state_dir().join("queue.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    gate.open();
+    run.wait_event_where("the first task to be done", |events| {
+        let is_it = |e: &&serde_json::Value| e["event"] == "tasks" && e["done"] == 1;
+        events.iter().any(|e| is_it(&e)).then_some(())
+    });
+    // The time is the matter here: the store gives up by itself.
+    std::thread::sleep(HELD);
+    store.execute_batch("ROLLBACK").unwrap();
+    let run = run.finished();
+    assert_eq!(run.code(), 0, "{}", run.dump());
+    for id in ["t1", "t2"] {
+        assert_eq!(lab.result(id).status, TaskState::Done, "{id}: {}", run.dump());
+    }
+    assert_eq!(run.words("session_ended", "reason"), ["done"; 2], "no session was cut off");
     assert_eq!(lab.alive(), []);
 }

@@ -1,11 +1,14 @@
 //! Tasks of different projects run at once; those of one never do.
 
+use std::time::{Duration, Instant};
+
 use longhaul::clock::Timestamp;
 use longhaul::demo::api::{Gate, Reply, Request};
 use longhaul::queue::{Store as _, TaskState};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::support::{Lab, NIGHT, task_of, ticks_at_once, unix_ms};
+use super::support::{Lab, NIGHT, task_of, ticks_at_once, unix_ms, with_argument};
 
 #[test]
 fn two_projects_at_once_and_never_two_tasks_of_one() {
@@ -39,6 +42,47 @@ fn two_projects_at_once_and_never_two_tasks_of_one() {
         run.events.iter().filter_map(|e| e["run_id"].as_str()).collect();
     assert_eq!(ids.len(), 3, "each its own run");
     assert_eq!(lab.alive(), []);
+}
+
+/// A run whose process was stopped answers nobody.
+#[test]
+fn a_run_that_stands_still_does_not_hold_up_the_others() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let lab = Lab::new(move |request: &Request| -> Reply {
+        let reply = ticks_at_once(request);
+        if request.side { reply } else { reply.behind(&held) }
+    });
+    let other = lab.another_project("other");
+    for (id, project) in [("a1", &lab.project()), ("b1", &other)] {
+        lab.add(json!({"id": id, "description": "Do it", "project": project}));
+    }
+    let run = lab.queue_run(&["--set", "queue.parallel=2"]);
+    run.wait_event_nth("session_started", 1);
+    let of_a = run.wait_event_where("the run of a1", |events| {
+        events.iter().find(|e| e["event"] == "task_started" && e["task_id"] == "a1").cloned()
+    });
+    let run_id = of_a["run_id"].as_str().unwrap();
+    let mut named = with_argument(run_id).into_iter();
+    let worker = named.find(|process| process.command_line.contains("__worker")).unwrap();
+    let worker = Pid::from_raw(worker.pid).unwrap();
+    kill_process(worker, Signal::STOP).unwrap();
+    let asked = Instant::now();
+    let said = lab.longhaul_output(&["task", "cancel", "b1"]);
+    assert_eq!(said.code(), 0, "{}", said.dump());
+    run.wait_event_where("the end of b1", |events| {
+        events.iter().any(|e| e["event"] == "task_finished" && e["task_id"] == "b1").then_some(())
+    });
+    // It would have been asked after a1, which says nothing for ten seconds.
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+    kill_process(worker, Signal::CONT).unwrap();
+    gate.open();
+    let run = run.finished();
+    assert_eq!(
+        (lab.result("a1").status, lab.result("b1").status),
+        (TaskState::Done, TaskState::Cancelled)
+    );
+    assert_eq!(lab.alive(), [], "{}", run.dump());
 }
 
 /// One login: what one run waits for holds the others back too, and no longer.

@@ -69,7 +69,11 @@ impl Dispatcher {
                 self.store.settle(spell.ended_unix_ms, &spell)?;
             }
         }
-        if let Some(saved) = self.faces.tidy(self.store.as_mut(), project, now)? {
+        let (saved, heard) = self.faces.tidy(self.store.as_mut(), project, now)?;
+        for (project, text) in heard {
+            self.warn(Some(&project), text);
+        }
+        if let Some(saved) = saved {
             (self.told)(Told::Note { project: project.to_owned(), text: saved });
         }
         if told.machine.outcome().is_none() && !project.is_dir() {

@@ -42,6 +42,8 @@ const REFUSED_AGAIN_MS: u64 = 60_000;
 const ORPHANS_MS: u64 = 30_000;
 /// Tasks that failed here are named at the end, so many at most.
 const NAMED_MAX: usize = 20;
+/// Of so many blocked tasks is found out what they wait for.
+const BLOCKED_LOOKED_AT: u32 = 10_000;
 
 /// What is to be done, and with what.
 #[derive(Debug, Clone)]
@@ -130,8 +132,6 @@ pub struct Dispatcher {
     /// What else the exit code must say.
     codes: Vec<u8>,
     taken: BTreeSet<TaskId>,
-    /// Blocked tasks when this process began.
-    blocked_before: u64,
     /// Runs that were told to end because their task was cancelled.
     cancelled: BTreeSet<Uuid>,
     limit: Limit,
@@ -176,7 +176,6 @@ impl Dispatcher {
             halted: None,
             codes: Vec::new(),
             taken: BTreeSet::new(),
-            blocked_before: 0,
             cancelled: BTreeSet::new(),
             limit: Limit::default(),
             asked: BTreeSet::new(),
@@ -199,7 +198,6 @@ impl Dispatcher {
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> crate::Result<(u8, Tally)> {
         self.sync()?;
-        self.blocked_before = self.store.counts(None)?.blocked;
         self.take_up()?;
         loop {
             let done = self.look().and_then(|has_looked| match has_looked {
@@ -211,7 +209,7 @@ impl Dispatcher {
                 // What was written into a file just now is still of this queue.
                 self.sync()?;
                 self.fill()?;
-                if self.workers.is_empty() {
+                if self.workers.is_empty() && self.unbooked.is_empty() {
                     break;
                 }
             }

@@ -104,6 +104,9 @@ pub(super) struct LastLook {
     pub(super) queue: SeenFile,
     pub(super) results: SeenFile,
     pub(super) archive: SeenFile,
+    /// The queue file was another queue's.
+    #[serde(default)]
+    pub(super) is_foreign: bool,
     pub(super) unsettled: Option<Unsettled>,
     #[serde(default)]
     pub(super) kept: Vec<Kept>,

@@ -142,9 +142,6 @@ pub fn sync(
     now_unix_ms: i64,
     patience: Patience,
 ) -> Result<Synced> {
-    if let Err(err) = lockfile::remove_stale(place.project, place.folder, place.state_root) {
-        tracing::debug!(%err, "a lock file stays");
-    }
     let mut synced = Synced::default();
     // Two paths to one folder would be two faces that take each other's words back.
     if std::fs::canonicalize(place.project).is_ok_and(|real| real != place.project) {
@@ -183,7 +180,15 @@ impl Sync<'_> {
         };
         let version = self.store.version()?;
         let is_shown = self.memory.last.store_version == Some(version);
-        if is_shown && self.is_as_left(folder.as_ref()) {
+        let is_as_left = self.is_as_left(folder.as_ref());
+        if self.memory.last.is_foreign && is_as_left {
+            self.tell_foreign();
+            return Ok(());
+        }
+        if !self.memory.last.is_foreign {
+            self.remove_stale_lock();
+        }
+        if is_shown && is_as_left {
             return Ok(());
         }
         let folder = match folder {
@@ -203,7 +208,30 @@ impl Sync<'_> {
         self.all_files(&folder)
     }
 
+    fn remove_stale_lock(&self) {
+        let Place { project, folder, state_root } = self.place;
+        if let Err(err) = lockfile::remove_stale(project, folder, state_root) {
+            tracing::debug!(%err, "a lock file stays");
+        }
+    }
+
     fn all_files(&mut self, folder: &Folder) -> Result<()> {
+        // Before anything is touched: what lies beside another queue's file is its own.
+        self.memory.last.is_foreign = self.is_foreign_file(folder);
+        if self.memory.last.is_foreign {
+            let last = &mut self.memory.last;
+            last.store_version = None;
+            let files = [
+                (QUEUE, &mut last.queue),
+                (RESULTS, &mut last.results),
+                (ARCHIVE, &mut last.archive),
+            ];
+            for (name, seen) in files {
+                Self::look(folder, name, seen);
+            }
+            self.tell_foreign();
+            return Ok(());
+        }
         let mut is_whole = self.leftovers(folder)?;
         // Many a project has such a folder: without tasks nothing is put there.
         if !self.has_anything()? && matches!(folder.print(QUEUE), Ok(None)) {
@@ -244,10 +272,8 @@ impl Sync<'_> {
                     return Ok(false);
                 }
                 take::Taken::Again => continue,
-                take::Taken::Foreign => {
-                    self.synced.is_foreign = true;
-                    return Ok(false);
-                }
+                // It came this moment.
+                take::Taken::Foreign => return Ok(false),
                 take::Taken::Failed => return Ok(false),
             }
             match self.show_queue(folder, file.as_ref())? {

@@ -114,7 +114,7 @@ impl Sync<'_> {
         };
         self.memory.last.unsettled = None;
         if self.is_foreign(&theirs) {
-            self.tell_foreign(folder);
+            self.tell_foreign();
             return Ok(Taken::Foreign);
         }
         let rejected = self.take_entries(&theirs)?;
@@ -160,8 +160,16 @@ impl Sync<'_> {
         theirs.queue_id.is_some_and(|id| id != self.queue_id)
     }
 
-    fn tell_foreign(&mut self, folder: &Folder) {
-        let path = folder.name(QUEUE);
+    /// Is the queue file, as it stands, another queue's?
+    pub(super) fn is_foreign_file(&self, folder: &Folder) -> bool {
+        let file = folder.read(QUEUE).ok().flatten();
+        let theirs = file.and_then(|file| Theirs::parse(&file.bytes).ok());
+        theirs.is_some_and(|theirs| self.is_foreign(&theirs))
+    }
+
+    pub(super) fn tell_foreign(&mut self) {
+        self.synced.is_foreign = true;
+        let path = self.place.folder.join(QUEUE);
         let path = path.display();
         self.synced.problems.push(format!(
             "{path} is of another queue (of another state directory or machine), so nothing in it \

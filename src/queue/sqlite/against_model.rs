@@ -332,6 +332,9 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
     ];
     seen.extend(results.iter().map(|filter| shown(store.results(filter))));
     seen.push(shown(store.counts(None)));
+    seen.push(shown(store.recent(4)));
+    seen.extend(filters.iter().map(|filter| shown(store.count_tasks(filter))));
+    seen.extend(results.iter().map(|filter| shown(store.count_results(filter))));
     seen.push(shown(store.projects()));
     seen.push(shown(store.in_progress()));
     seen.push(shown(store.spent_since(now - 200)));

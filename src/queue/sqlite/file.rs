@@ -17,7 +17,7 @@ pub(super) const NAME: &str = "queue.db";
 /// Marks a database as a queue of longhaul.
 const APPLICATION_ID: u32 = 0x6c68_6171;
 /// The format that this program writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the log may keep of the disk once it was written back.
@@ -99,6 +99,10 @@ fn fill(temp: &Path) -> Result<()> {
 
 fn make_tables(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(include_str!("schema.sql"))?;
+    name_queue(db)
+}
+
+fn name_queue(db: &Connection) -> rusqlite::Result<()> {
     let id = uuid::Uuid::new_v4().to_string();
     db.execute("UPDATE meta SET queue_id = ?1", [id]).map(drop)
 }
@@ -168,6 +172,10 @@ fn check_ours(path: &Path, db: &Connection) -> Result<()> {
     }
     match number("user_version")? {
         FORMAT => keep_log(false).map(drop),
+        1 => {
+            add_queue_id(db).map_err(|err| explain(path, err))?;
+            keep_log(false).map(drop)
+        }
         format if format > FORMAT => {
             let message = format!(
                 "the queue {} was written by a newer longhaul (format {format}; this one reads up \
@@ -179,6 +187,19 @@ fn check_ours(path: &Path, db: &Connection) -> Result<()> {
         }
         _ => Err(refuse(path, "names no format")),
     }
+}
+
+/// Format 1 had no `queue_id`.
+fn add_queue_id(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let format = db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
+    // Another process may have been quicker.
+    if format == 1 {
+        db.execute_batch("ALTER TABLE meta ADD COLUMN queue_id TEXT NOT NULL DEFAULT ''")?;
+        name_queue(db)?;
+        db.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))?;
+    }
+    db.execute_batch("COMMIT")
 }
 
 fn refuse(path: &Path, why: &str) -> Error {

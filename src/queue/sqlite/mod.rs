@@ -118,9 +118,7 @@ impl SqliteStore {
         keep: Keep,
         work: impl FnOnce(&Transaction<'_>) -> Outcome<T>,
     ) -> Result<T> {
-        if self.file.is_some() && self.file != file::identity(&self.root) {
-            return Err(file::gone(&self.root).into());
-        }
+        self.check_file()?;
         let db = &mut self.db;
         let perform = || -> Outcome<T> {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -139,7 +137,16 @@ impl SqliteStore {
         perform().map_err(|trouble| explain(&self.root, trouble))
     }
 
+    /// Is it still the file of that name? What is written to one that was removed is lost.
+    fn check_file(&self) -> Result<()> {
+        match self.file.is_some() && self.file != file::identity(&self.root) {
+            true => Err(file::gone(&self.root).into()),
+            false => Ok(()),
+        }
+    }
+
     fn read<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Result<T> {
+        self.check_file()?;
         let db = &mut self.db;
         let perform = || -> Outcome<T> {
             let tx = db.transaction_with_behavior(TransactionBehavior::Deferred)?;

@@ -1,4 +1,4 @@
--- The queue, format 1.
+-- The queue, format 2.
 
 -- One row. `changes` grows with every transaction that changes something, `turns`
 -- puts in order what was taken up and what ended; `stamp` and `stamped` are the

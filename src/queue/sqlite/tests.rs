@@ -181,7 +181,7 @@ fn a_foreign_or_newer_file_is_left_as_it_is() {
         (Vec::new(), "not what longhaul writes"),
         (b"{}".to_vec(), "not what longhaul writes"),
         (with(68, 0), "not what longhaul writes"),
-        (with(63, 2), "newer longhaul"),
+        (with(63, 3), "newer longhaul"),
         (with(63, 0), "names no format"),
         (good[..5_000].to_vec(), "damaged"),
     ];
@@ -195,7 +195,7 @@ fn a_foreign_or_newer_file_is_left_as_it_is() {
     // What another longhaul has in its log is not written back either.
     fs::write(&file, &good).unwrap();
     let newer = SqliteStore::open(&root).unwrap();
-    newer.db.execute_batch("PRAGMA user_version = 2").unwrap();
+    newer.db.execute_batch("PRAGMA user_version = 3").unwrap();
     let log = root.join("queue.db-wal");
     let before = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
     let kept = keep_aside(&root);
@@ -348,6 +348,19 @@ fn a_queue_whose_file_was_removed_says_so_and_takes_nothing() {
     assert!(refused(&mut store).contains("was removed or replaced"));
     SqliteStore::open(dir.path()).unwrap();
     assert!(refused(&mut store).contains("was removed or replaced"));
+}
+
+#[test]
+fn a_queue_of_the_first_format_gets_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    store.add(1, vec![task("a")]).unwrap();
+    let first = "ALTER TABLE meta DROP COLUMN queue_id; PRAGMA user_version = 1";
+    store.db.execute_batch(first).unwrap();
+    let mut store = SqliteStore::open(dir.path()).unwrap();
+    let id = store.id().unwrap();
+    assert_eq!(SqliteStore::open(dir.path()).unwrap().id().unwrap(), id);
+    assert_eq!(store.counts(None).unwrap().queued, 1);
 }
 
 #[test]
