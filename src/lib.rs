@@ -79,6 +79,7 @@ pub mod signals;
 pub mod state_dir;
 pub mod text;
 pub mod transcript;
+pub mod usage;
 pub mod verify;
 pub mod workspace;
 

@@ -63,7 +63,8 @@ pub struct Cost {
     pub at_most_usd: f64,
 }
 
-type Digest128 = [u8; 16];
+/// The beginning of the SHA-256 of an id.
+pub(crate) type Digest128 = [u8; 16];
 
 /// The responses that share a message id, by request: normally just one.
 ///
@@ -365,8 +366,8 @@ fn tokens(usage: &Usage, output: u64) -> TokenCounts {
     }
 }
 
-fn digest(text: &str) -> Digest128 {
-    let hash = Sha256::digest(text.as_bytes());
+pub(crate) fn digest(id: impl AsRef<[u8]>) -> Digest128 {
+    let hash = Sha256::digest(id.as_ref());
     let mut short = Digest128::default();
     short.copy_from_slice(&hash[..16]);
     short

@@ -1,0 +1,19 @@
+//! Where tokens and money went, in all transcripts of this machine, whether longhaul
+//! ran the sessions or not.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `glance` | the usage of one line, without looking into anything else; pure |
+//! | `reading` | the responses that one transcript tells of |
+//! | `part` | what counts of several tellings, and of which file it is; pure |
+
+mod glance;
+mod part;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use crate::transcript::usage::SYNTHETIC_MODEL;
+
+/// What stands in place of a model in rows the CLI makes up itself.
+const SYNTHETIC: &[u8] = SYNTHETIC_MODEL.as_bytes();

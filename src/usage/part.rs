@@ -1,0 +1,254 @@
+//! A response as one file tells of it, and what of several tellings counts. Pure.
+//!
+//! Claude Code writes a response as one row for each block, each with the usage of the
+//! whole; rows grow, come again after a resume or a fork, and stand in the files of
+//! parent and subagent. The rules are those of `transcript::usage`: a response is
+//! known by message and request, the greatest of each number stands, and where the
+//! main thread has a message, its copies elsewhere do not count. What counts belongs to
+//! the file that told of it first.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::models::{Billable, TokenCounts};
+
+/// Characters the CLI takes for one token when it has to estimate.
+const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
+
+/// What names a message or a request: the beginning of its SHA-256.
+pub(super) type Key = [u8; 16];
+
+/// The name of a model, by its number among all names seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Name(pub(super) u32);
+
+/// The names of models seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    numbers: HashMap<String, Name>,
+    names: Vec<String>,
+}
+
+impl Names {
+    /// The number of a name. An empty one is `unknown`.
+    pub(super) fn of(&self, name: &str) -> Name {
+        let name = if name.is_empty() { "unknown" } else { name };
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = inner.numbers.get(name) {
+            return *known;
+        }
+        let new = Name(u32::try_from(inner.names.len()).unwrap_or(u32::MAX));
+        inner.names.push(name.to_owned());
+        inner.numbers.insert(name.to_owned(), new);
+        new
+    }
+
+    /// All of them, in the order of their numbers.
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).names.clone()
+    }
+}
+
+/// What a request used, as the rows state it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    pub(super) input: u64,
+    pub(super) output: u64,
+    /// Of both lives.
+    pub(super) cache_write: u64,
+    pub(super) cache_write_1h: u64,
+    pub(super) cache_read: u64,
+    pub(super) web_searches: u64,
+    pub(super) is_fast: bool,
+    pub(super) is_us: bool,
+}
+
+impl Amounts {
+    fn grow(&mut self, other: &Amounts) {
+        self.input = self.input.max(other.input);
+        self.output = self.output.max(other.output);
+        self.cache_write = self.cache_write.max(other.cache_write);
+        self.cache_write_1h = self.cache_write_1h.max(other.cache_write_1h);
+        self.cache_read = self.cache_read.max(other.cache_read);
+        self.web_searches = self.web_searches.max(other.web_searches);
+        self.is_fast |= other.is_fast;
+        self.is_us |= other.is_us;
+    }
+
+    pub(super) fn tokens(&self, output: u64) -> TokenCounts {
+        let long = self.cache_write_1h.min(self.cache_write);
+        TokenCounts {
+            input: self.input,
+            output,
+            cache_write_5m: self.cache_write - long,
+            cache_write_1h: long,
+            cache_read: self.cache_read,
+        }
+    }
+}
+
+/// What few responses have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Requests another model answered on the way.
+    pub(super) advisors: Vec<(Name, Amounts)>,
+    /// Characters by block, as long as it is not finished.
+    pub(super) chars: Vec<(u64, u64)>,
+}
+
+/// A response as one file tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) message: Key,
+    /// `None`: its rows name none.
+    pub(super) request: Option<Key>,
+    /// The earliest row, Unix milliseconds.
+    pub(super) unix_ms: Option<i64>,
+    /// The name to bill, and whether it is the one that was asked for.
+    pub(super) model: (bool, Name),
+    pub(super) amounts: Amounts,
+    /// It stands in the main thread, under its request.
+    pub(super) is_main: bool,
+    /// It was received to its end.
+    pub(super) is_finished: bool,
+    pub(super) rest: Option<Box<Rest>>,
+}
+
+impl Part {
+    /// Takes in another telling of the same response.
+    pub(super) fn merge(&mut self, other: &Part, names: &[String]) {
+        self.unix_ms = match (self.unix_ms, other.unix_ms) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let rank = |(is_requested, name): (bool, Name)| (is_requested, names.get(name.0 as usize));
+        if rank(other.model) > rank(self.model) {
+            self.model = other.model;
+        }
+        self.amounts.grow(&other.amounts);
+        self.is_main |= other.is_main;
+        self.is_finished |= other.is_finished;
+        if let Some(more) = &other.rest {
+            self.rest.get_or_insert_default().merge(more, names);
+        }
+        if self.is_finished
+            && let Some(rest) = &mut self.rest
+        {
+            rest.chars = Vec::new();
+            if rest.advisors.is_empty() {
+                self.rest = None;
+            }
+        }
+    }
+
+    fn output(&self) -> u64 {
+        let chars = self.rest.iter().flat_map(|rest| &rest.chars).map(|(_, chars)| chars);
+        let chars: u64 = chars.fold(0, |sum, chars| sum.saturating_add(*chars));
+        let estimated =
+            (chars.saturating_mul(2) + CHARS_PER_ESTIMATED_TOKEN) / (2 * CHARS_PER_ESTIMATED_TOKEN);
+        self.amounts.output.max(estimated)
+    }
+
+    /// What is billed for it: itself, and the requests of its advisors.
+    pub(super) fn bills(&self) -> impl Iterator<Item = Bill> {
+        // A row without a time is priced as of the newest price.
+        let unix_ms = self.unix_ms.unwrap_or(i64::MAX);
+        let own = Bill {
+            model: self.model.1,
+            unix_ms,
+            is_response: true,
+            billable: Billable {
+                tokens: self.amounts.tokens(self.output()),
+                web_searches: self.amounts.web_searches,
+                fast: self.amounts.is_fast,
+                us_inference: self.amounts.is_us,
+            },
+        };
+        let advisors = self.rest.iter().flat_map(|rest| &rest.advisors);
+        std::iter::once(own).chain(advisors.map(move |(model, amounts)| Bill {
+            model: *model,
+            unix_ms,
+            is_response: false,
+            billable: Billable {
+                tokens: amounts.tokens(amounts.output),
+                web_searches: amounts.web_searches,
+                fast: false,
+                us_inference: self.amounts.is_us,
+            },
+        }))
+    }
+}
+
+impl Rest {
+    fn merge(&mut self, other: &Rest, names: &[String]) {
+        let word = |name: Name| names.get(name.0 as usize);
+        for (at, (name, amounts)) in other.advisors.iter().enumerate() {
+            match self.advisors.get_mut(at) {
+                Some((kept_name, kept)) => {
+                    kept.grow(amounts);
+                    if word(*name) > word(*kept_name) {
+                        *kept_name = *name;
+                    }
+                }
+                None => self.advisors.push((*name, *amounts)),
+            }
+        }
+        for (block, chars) in &other.chars {
+            match self.chars.iter_mut().find(|(other, _)| other == block) {
+                Some((_, kept)) => *kept = (*kept).max(*chars),
+                None => self.chars.push((*block, *chars)),
+            }
+        }
+    }
+}
+
+/// What one request is billed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bill {
+    pub(super) model: Name,
+    /// Unix milliseconds; `i64::MAX` where its rows tell none.
+    pub(super) unix_ms: i64,
+    /// It is the response itself, and not a request on its way.
+    pub(super) is_response: bool,
+    pub(super) billable: Billable,
+}
+
+/// A part with the file that tells of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// The file, and its place among all files by path.
+    pub(super) file: u32,
+    pub(super) part: &'a Part,
+}
+
+/// What counts of all that is told of one message, and of which file: each response
+/// once, as the greatest of what is told of it, for the file that told of it first.
+pub(super) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
+    if let [only] = told {
+        return vec![(only.file, only.part.clone())];
+    }
+    let mut responses: Vec<(u32, Option<i64>, Part)> = Vec::new();
+    for Told { file, part } in told {
+        let earliest = |unix_ms: Option<i64>| unix_ms.unwrap_or(i64::MAX);
+        match responses.iter_mut().find(|(_, _, merged)| merged.request == part.request) {
+            Some((owner, first, merged)) => {
+                if (earliest(part.unix_ms), *file) < (earliest(*first), *owner) {
+                    (*owner, *first) = (*file, part.unix_ms);
+                }
+                merged.merge(part, names);
+            }
+            None => responses.push((*file, part.unix_ms, (*part).clone())),
+        }
+    }
+    let main = responses.iter().filter(|(_, _, part)| part.is_main).count();
+    let is_named = responses.iter().any(|(_, _, part)| part.request.is_some());
+    let counts = |part: &Part| match part.request {
+        Some(_) => part.is_main || main != 1,
+        None => part.is_main || !is_named,
+    };
+    let counted = responses.into_iter().filter(|(_, _, part)| counts(part));
+    counted.map(|(file, _, part)| (file, part)).collect()
+}
