@@ -1,0 +1,182 @@
+//! What all transcripts come to, in cells small enough for every view: a file, a quarter
+//! of an hour, a model.
+//!
+//! A quarter of an hour because every time zone is a whole number of them from UTC.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::part::{Bill, Name, Names, Part, Told, counted};
+use super::places::{self, Transcript};
+use super::reading::{Reader, Reading};
+use crate::models::{Models, TokenCounts, Usd};
+use crate::transcript::parse::Damage;
+
+/// Milliseconds of a cell.
+pub(super) const SLOT_MS: i64 = 15 * 60 * 1_000;
+
+/// What belongs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct CellKey {
+    /// The place of its file in the account.
+    pub(super) file: u32,
+    /// Quarters of an hour since 1970; `None`: its rows tell no time.
+    pub(super) slot: Option<i64>,
+    pub(super) model: Name,
+}
+
+/// What was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) tokens: TokenCounts,
+    /// At list prices, of models with a price.
+    pub(super) cost: Usd,
+    /// Tokens of models without one.
+    pub(super) unpriced_tokens: u64,
+    pub(super) responses: u64,
+}
+
+impl Cell {
+    /// Adds `other`.
+    pub(super) fn add(&mut self, other: &Cell) {
+        self.tokens.add(&other.tokens);
+        self.cost = self.cost.plus(other.cost);
+        self.unpriced_tokens = self.unpriced_tokens.saturating_add(other.unpriced_tokens);
+        self.responses += other.responses;
+    }
+}
+
+/// A transcript as the views see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) session: String,
+    /// The kind of its agent, or its id; `None`: the main thread.
+    pub(super) agent: Option<String>,
+    /// The directory it worked in.
+    pub(super) project: String,
+}
+
+/// What all transcripts come to.
+#[derive(Debug, Default)]
+pub struct Account {
+    pub(super) sources: Vec<Source>,
+    pub(super) models: Vec<String>,
+    pub(super) cells: Vec<(CellKey, Cell)>,
+    pub(super) bytes_read: u64,
+    pub(super) damage: Damage,
+    pub(super) unidentified_rows: u64,
+    pub(super) unidentified: TokenCounts,
+}
+
+impl Account {
+    /// Reads all transcripts below these directories. One that cannot be read counts
+    /// among the damage.
+    pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
+        let transcripts = places::transcripts(config_dirs);
+        let names = Names::default();
+        let (readings, bytes_read) = read_all(&transcripts, &names);
+        let mut account = Account { bytes_read, ..Account::default() };
+        let mut parts: Vec<Vec<Part>> = Vec::with_capacity(readings.len());
+        for (transcript, reading) in transcripts.into_iter().zip(readings) {
+            let Some(reading) = reading else {
+                account.damage.unreadable_files += 1;
+                continue;
+            };
+            parts.push(account.note(transcript, reading));
+        }
+        account.models = names.all();
+        account.cells = cells(&parts, &account.models, models);
+        account
+    }
+
+    fn note(&mut self, transcript: Transcript, reading: Reading) -> Vec<Part> {
+        let path = transcript.path;
+        let (session, agent) = places::session_of(&path);
+        let agent = agent.map(|id| places::agent_type(&path).unwrap_or(id));
+        let folder = || {
+            let projects = path.ancestors().find(|dir| dir.parent().is_some_and(|up| up.ends_with("projects")));
+            let name = projects.and_then(|dir| dir.file_name()).unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let project = reading.cwd.unwrap_or_else(folder);
+        let session = reading.session.unwrap_or(session);
+        self.damage.add(&reading.damage);
+        self.unidentified_rows += reading.unidentified_rows;
+        self.unidentified.add(&reading.unidentified);
+        self.sources.push(Source { session, agent, project, path });
+        reading.parts
+    }
+}
+
+/// Reads them side by side, the largest first; `None`: it cannot be read.
+fn read_all(transcripts: &[Transcript], names: &Names) -> (Vec<Option<Reading>>, u64) {
+    let mut order: Vec<usize> = (0..transcripts.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(transcripts[at].print.bytes));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut reader = Reader::new(names);
+        let mut done: Vec<(usize, Option<Reading>)> = Vec::new();
+        while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let reading = File::open(&transcripts[at].path).and_then(|file| reader.read(file));
+            done.push((at, reading.ok()));
+        }
+        (done, reader.read_bytes)
+    };
+    let all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = vec![work()];
+        all.extend(others.into_iter().map(|other| other.join().expect("a reader does not panic")));
+        all
+    });
+    let mut readings: Vec<Option<Reading>> = Vec::new();
+    readings.resize_with(transcripts.len(), || None);
+    let mut bytes = 0;
+    for (done, read_bytes) in all {
+        bytes += read_bytes;
+        for (at, reading) in done {
+            readings[at] = reading;
+        }
+    }
+    (readings, bytes)
+}
+
+/// What counts of all parts; `parts[file]` are those of a file.
+fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Vec<(CellKey, Cell)> {
+    let mut told: Vec<Told<'_>> = parts
+        .iter()
+        .zip(0..)
+        .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
+        .collect();
+    told.sort_unstable_by(|a, b| (a.part.message, a.file).cmp(&(b.part.message, b.file)));
+    let mut cells: HashMap<CellKey, Cell> = HashMap::new();
+    for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
+        for (file, part) in counted(of_message, names) {
+            for bill in part.bills() {
+                let (key, cell) = priced(file, &bill, names, models);
+                cells.entry(key).or_default().add(&cell);
+            }
+        }
+    }
+    let mut cells: Vec<(CellKey, Cell)> = cells.into_iter().collect();
+    cells.sort_unstable_by_key(|(key, _)| *key);
+    cells
+}
+
+/// Each request is priced by itself: bands of prompt length need that.
+fn priced(file: u32, bill: &Bill, names: &[String], models: &Models) -> (CellKey, Cell) {
+    let slot = (bill.unix_ms != i64::MAX).then(|| bill.unix_ms.div_euclid(SLOT_MS));
+    let name = names.get(bill.model.0 as usize).map_or("", String::as_str);
+    let price = models.price(name, bill.unix_ms, &bill.billable);
+    let tokens = bill.billable.tokens;
+    let cell = Cell {
+        tokens,
+        cost: price.unwrap_or_default(),
+        unpriced_tokens: if price.is_none() { tokens.total() } else { 0 },
+        responses: u64::from(bill.is_response),
+    };
+    (CellKey { file, slot, model: bill.model }, cell)
+}

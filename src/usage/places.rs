@@ -1,0 +1,159 @@
+//! Where transcripts are.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Folders are looked into so deep below `projects`.
+const MAX_DEPTH: u32 = 8;
+/// The folder of a session's subagents.
+const SUBAGENTS: &str = "subagents";
+
+/// A transcript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Transcript {
+    pub(super) path: PathBuf,
+    pub(super) print: Print,
+}
+
+/// By this one sees whether a file is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Print {
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    pub(super) bytes: u64,
+    pub(super) mtime_ns: i128,
+}
+
+impl Print {
+    pub(super) fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            bytes: meta.len(),
+            mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        }
+    }
+}
+
+/// The configuration directories of Claude Code: those that `CLAUDE_CONFIG_DIR` lists
+/// with commas between, else `~/.claude` and `~/.config/claude`.
+pub fn config_dirs(config_dir: Option<&str>, home: Option<&Path>) -> Vec<PathBuf> {
+    let named = config_dir.into_iter().flat_map(|list| list.split(','));
+    let named: Vec<PathBuf> =
+        named.map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    home.into_iter().flat_map(|home| [home.join(".claude"), home.join(".config/claude")]).collect()
+}
+
+/// All transcripts below these directories, by path. A file that is reached in two ways
+/// is one. What cannot be read is left out.
+pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Vec<Transcript> {
+    let mut found = Found::default();
+    for dir in config_dirs {
+        found.look(&dir.join("projects"), 0);
+    }
+    let mut list = found.list;
+    list.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    list
+}
+
+#[derive(Default)]
+struct Found {
+    list: Vec<Transcript>,
+    /// Files and folders, by device and inode.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Found {
+    fn look(&mut self, dir: &Path, depth: u32) {
+        let Ok(meta) = fs::metadata(dir) else { return };
+        if depth > MAX_DEPTH || !meta.is_dir() || !self.seen.insert((meta.dev(), meta.ino())) {
+            return;
+        }
+        for entry in fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
+            let path = entry.path();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink());
+            if path.extension().is_some_and(|extension| extension == "jsonl") {
+                self.take(path);
+            } else if is_folder {
+                self.look(&path, depth + 1);
+            }
+        }
+    }
+
+    fn take(&mut self, path: PathBuf) {
+        let Ok(meta) = fs::metadata(&path) else { return };
+        if meta.is_file() && self.seen.insert((meta.dev(), meta.ino())) {
+            self.list.push(Transcript { path, print: Print::of(&meta) });
+        }
+    }
+}
+
+/// The session a path speaks of, and its agent: `<session>.jsonl`, or
+/// `<session>/subagents/agent-<agent>.jsonl`.
+pub(super) fn session_of(path: &Path) -> (String, Option<String>) {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut above = path.ancestors().skip(1);
+    let subagents = above.find(|dir| dir.file_name().is_some_and(|name| name == SUBAGENTS));
+    let session = subagents.and_then(Path::parent).and_then(Path::file_name);
+    match session {
+        Some(session) => {
+            let agent = stem.strip_prefix("agent-").unwrap_or(&stem).to_owned();
+            (session.to_string_lossy().into_owned(), Some(agent))
+        }
+        None => (stem, None),
+    }
+}
+
+/// The kind of a subagent, as the file beside its transcript tells it.
+pub(super) fn agent_type(path: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        agent_type: String,
+    }
+    let bytes = fs::read(path.with_extension("meta.json")).ok()?;
+    serde_json::from_slice::<Meta>(&bytes).ok().map(|meta| meta.agent_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_directories_are_those_the_cli_uses() {
+        let home = Path::new("/h");
+        let default = [PathBuf::from("/h/.claude"), PathBuf::from("/h/.config/claude")];
+        assert_eq!(config_dirs(None, Some(home)), default);
+        assert_eq!(config_dirs(Some(" "), Some(home)), default);
+        let two = [PathBuf::from("/a"), PathBuf::from("/b")];
+        assert_eq!(config_dirs(Some("/a, /b,"), Some(home)), two);
+        assert_eq!(config_dirs(None, None), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn each_transcript_is_found_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().join("projects/-p");
+        fs::create_dir_all(project.join("s1/subagents/workflows/w")).unwrap();
+        for name in ["s1.jsonl", "s1/subagents/agent-7.jsonl", "s1/subagents/workflows/w/agent-8.jsonl", "x.txt"] {
+            fs::write(project.join(name), "x").unwrap();
+        }
+        symlink(&project, dir.path().join("projects/again")).unwrap();
+        symlink("..", project.join("loop")).unwrap();
+        let dirs = [dir.path().to_owned(), dir.path().to_owned()];
+        let found = transcripts(&dirs);
+        let of: Vec<_> = found.iter().map(|found| session_of(&found.path)).collect();
+        let agent = |id: &str| ("s1".to_owned(), Some(id.to_owned()));
+        assert_eq!(of.len(), 3, "{found:?}");
+        for wanted in [("s1".to_owned(), None), agent("7"), agent("8")] {
+            assert!(of.contains(&wanted), "{of:?}");
+        }
+    }
+}
