@@ -20,6 +20,7 @@ pub mod run;
 pub mod serve;
 pub mod target;
 pub mod task;
+pub mod usage;
 pub mod worker;
 
 /// Keeps a long task going on Claude Code through as many sessions as it takes.
@@ -59,6 +60,8 @@ enum Command {
     /// One run of the queue; started by `queue run`
     #[command(name = worker::WORKER_COMMAND, hide = true)]
     Worker(worker::WorkerArgs),
+    /// Tell where tokens and money went, in all transcripts of this machine
+    Usage(usage::UsageArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -139,6 +142,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Task(args) => task::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),
+        Command::Usage(args) => usage::run(&args).map(|()| 0),
         Command::Demo(args) => demo::run(&args),
     }
 }

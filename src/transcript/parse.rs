@@ -37,6 +37,18 @@ pub struct Damage {
     pub bad_numbers: u64,
 }
 
+impl Damage {
+    /// Adds what was wrong elsewhere.
+    pub fn add(&mut self, other: &Damage) {
+        self.bad_rows += other.bad_rows;
+        self.salvaged_rows += other.salvaged_rows;
+        self.unknown_rows += other.unknown_rows;
+        self.unreadable_files += other.unreadable_files;
+        self.skipped_lines += other.skipped_lines;
+        self.bad_numbers += other.bad_numbers;
+    }
+}
+
 /// Reads the rows of one line, without its newline, in their order.
 pub fn rows(line: &[u8], damage: &mut Damage, mut each: impl FnMut(Row)) {
     let line = line.trim_ascii();

@@ -97,12 +97,15 @@ impl Account {
         let (session, agent) = places::session_of(&path);
         let agent = agent.map(|id| places::agent_type(&path).unwrap_or(id));
         let folder = || {
-            let projects = path.ancestors().find(|dir| dir.parent().is_some_and(|up| up.ends_with("projects")));
+            let projects = path
+                .ancestors()
+                .find(|dir| dir.parent().is_some_and(|up| up.ends_with("projects")));
             let name = projects.and_then(|dir| dir.file_name()).unwrap_or_default();
             name.to_string_lossy().into_owned()
         };
         let project = reading.cwd.unwrap_or_else(folder);
-        let session = reading.session.unwrap_or(session);
+        // A fork begins with rows of the session it was forked from.
+        let session = session.or(reading.session).unwrap_or_default();
         self.damage.add(&reading.damage);
         self.unidentified_rows += reading.unidentified_rows;
         self.unidentified.add(&reading.unidentified);
@@ -151,7 +154,7 @@ fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Vec<(CellKey
         .zip(0..)
         .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
         .collect();
-    told.sort_unstable_by(|a, b| (a.part.message, a.file).cmp(&(b.part.message, b.file)));
+    told.sort_unstable_by_key(|told| (told.part.message, told.file));
     let mut cells: HashMap<CellKey, Cell> = HashMap::new();
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
         for (file, part) in counted(of_message, names) {
@@ -179,4 +182,110 @@ fn priced(file: u32, bill: &Bill, names: &[String], models: &Models) -> (CellKey
         responses: u64::from(bill.is_response),
     };
     (CellKey { file, slot, model: bill.model }, cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::tz::TimeZone;
+    use serde_json::json;
+
+    use super::super::view::{Line, Only, View};
+    use super::*;
+
+    /// A tree of transcripts.
+    struct Tree(tempfile::TempDir);
+
+    /// A row of a response.
+    fn row(message: &str, request: &str, at: &str, output: u64, is_side: bool) -> String {
+        let row = json!({
+            "type": "assistant", "timestamp": at, "isSidechain": is_side, "cwd": "/home/p",
+            "requestId": request,
+            "message": {
+                "id": message, "model": "claude-opus-5-5", "stop_reason": "end_turn",
+                "usage": {"input_tokens": 10, "output_tokens": output},
+            },
+        });
+        row.to_string()
+    }
+
+    impl Tree {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, path: &str, rows: &[String]) {
+            let path = self.0.path().join("projects/-home-p").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, rows.iter().map(|row| row.clone() + "\n").collect::<String>()).unwrap();
+        }
+
+        fn rows(&self, view: View) -> Vec<(String, u64, u64)> {
+            let account = Account::of(&[self.0.path().to_owned()], Models::builtin());
+            let seen = account.view(view, &Only::default(), &TimeZone::UTC);
+            let line = |line: Line| (line.key, line.sums.output, line.sums.responses);
+            seen.rows.into_iter().map(line).collect()
+        }
+    }
+
+    const EARLY: &str = "2026-11-20T10:00:00.000Z";
+    const LATE: &str = "2026-11-21T10:00:00.000Z";
+
+    #[test]
+    fn a_response_counts_once_as_its_largest_row_for_the_transcript_that_told_it_first() {
+        let tree = Tree::new();
+        tree.write("a.jsonl", &[row("m1", "r1", EARLY, 5, false)]);
+        // A fork repeats it, grown.
+        let fork = [row("m1", "r1", LATE, 600, false), row("m2", "r2", LATE, 7, false)];
+        tree.write("b.jsonl", &fork);
+        let mut sessions = tree.rows(View::Session);
+        sessions.sort();
+        assert_eq!(sessions, [("a".into(), 600, 1), ("b".into(), 7, 1)]);
+        assert_eq!(
+            tree.rows(View::Daily),
+            [("2026-11-20".into(), 600, 1), ("2026-11-21".into(), 7, 1)]
+        );
+    }
+
+    #[test]
+    fn what_subagents_used_is_of_the_session_and_of_the_agent() {
+        let tree = Tree::new();
+        tree.write("s.jsonl", &[row("m1", "r1", EARLY, 5, false)]);
+        let agent = [row("m2", "r2", EARLY, 70, true), row("m1", "r9", EARLY, 5, true)];
+        tree.write("s/subagents/agent-7.jsonl", &agent);
+        assert_eq!(tree.rows(View::Session), [("s".into(), 75, 2)]);
+        assert_eq!(tree.rows(View::Agent), [("7".into(), 70, 1), ("main".into(), 5, 1)]);
+        let meta = r#"{"agentType":"Explore"}"#;
+        let place = "projects/-home-p/s/subagents/agent-7.meta.json";
+        fs::write(tree.0.path().join(place), meta).unwrap();
+        assert_eq!(tree.rows(View::Agent)[0].0, "Explore");
+        assert_eq!(tree.rows(View::Project), [("/home/p".into(), 75, 2)]);
+    }
+
+    #[test]
+    fn damage_is_counted_and_stops_nothing() {
+        let tree = Tree::new();
+        let whole = row("m1", "r1", EARLY, 5, false);
+        let torn = whole[..60].to_owned();
+        let spliced = format!("{}{}", whole.replace("m1", "m2"), whole.replace("m1", "m3"));
+        let nameless = whole.replace("\"m1\"", "null").replace("\"r1\"", "null");
+        let rows = [torn, whole + "\r", spliced, nameless, "\0\0\0".into(), String::new()];
+        tree.write("s.jsonl", &rows);
+        let account = Account::of(&[tree.0.path().to_owned()], Models::builtin());
+        let seen = account.view(View::Model, &Only::default(), &TimeZone::UTC);
+        assert_eq!((seen.totals.responses, seen.totals.output), (3, 15));
+        assert_eq!((seen.bad_rows, seen.unidentified_rows), (2, 1));
+    }
+
+    #[test]
+    fn an_unknown_model_is_unpriced_and_not_free() {
+        let tree = Tree::new();
+        let unknown = row("m1", "r1", EARLY, 5, false).replace("claude-opus-5-5", "of-tomorrow");
+        tree.write("s.jsonl", &[unknown, row("m2", "r2", EARLY, 1_000_000, false)]);
+        let account = Account::of(&[tree.0.path().to_owned()], Models::builtin());
+        let seen = account.view(View::Model, &Only::default(), &TimeZone::UTC);
+        assert_eq!((seen.totals.unpriced_tokens, seen.totals.cost_usd), (15, 20.00004));
+        assert_eq!(seen.rows[1].key, "of-tomorrow");
+    }
 }

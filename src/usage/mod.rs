@@ -5,13 +5,23 @@
 //! |---|---|
 //! | `glance` | the usage of one line, without looking into anything else; pure |
 //! | `reading` | the responses that one transcript tells of |
+//! | `places` | where transcripts are |
+//! | `account` | what all transcripts come to |
+//! | `view` | that by days, sessions, models, … |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 
+mod account;
 mod glance;
 mod part;
+mod places;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod view;
+
+pub use account::Account;
+pub use places::config_dirs;
+pub use view::{Line, Only, Seen, Sums, View};
 
 pub(crate) use crate::transcript::usage::SYNTHETIC_MODEL;
 

@@ -94,18 +94,18 @@ impl Found {
 }
 
 /// The session a path speaks of, and its agent: `<session>.jsonl`, or
-/// `<session>/subagents/agent-<agent>.jsonl`.
-pub(super) fn session_of(path: &Path) -> (String, Option<String>) {
+/// `<session>/subagents/agent-<agent>.jsonl`; older ones have `agent-<agent>.jsonl` beside
+/// the sessions, which names none.
+pub(super) fn session_of(path: &Path) -> (Option<String>, Option<String>) {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut above = path.ancestors().skip(1);
     let subagents = above.find(|dir| dir.file_name().is_some_and(|name| name == SUBAGENTS));
     let session = subagents.and_then(Path::parent).and_then(Path::file_name);
+    let agent = stem.strip_prefix("agent-").map(str::to_owned);
     match session {
-        Some(session) => {
-            let agent = stem.strip_prefix("agent-").unwrap_or(&stem).to_owned();
-            (session.to_string_lossy().into_owned(), Some(agent))
-        }
-        None => (stem, None),
+        Some(session) => (Some(session.to_string_lossy().into_owned()), agent.or(Some(stem))),
+        None if agent.is_some() => (None, agent),
+        None => (Some(stem), None),
     }
 }
 
@@ -142,7 +142,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let project = dir.path().join("projects/-p");
         fs::create_dir_all(project.join("s1/subagents/workflows/w")).unwrap();
-        for name in ["s1.jsonl", "s1/subagents/agent-7.jsonl", "s1/subagents/workflows/w/agent-8.jsonl", "x.txt"] {
+        for name in [
+            "s1.jsonl",
+            "s1/subagents/agent-7.jsonl",
+            "s1/subagents/workflows/w/agent-8.jsonl",
+            "x.txt",
+        ] {
             fs::write(project.join(name), "x").unwrap();
         }
         symlink(&project, dir.path().join("projects/again")).unwrap();
@@ -150,10 +155,11 @@ mod tests {
         let dirs = [dir.path().to_owned(), dir.path().to_owned()];
         let found = transcripts(&dirs);
         let of: Vec<_> = found.iter().map(|found| session_of(&found.path)).collect();
-        let agent = |id: &str| ("s1".to_owned(), Some(id.to_owned()));
+        let agent = |id: &str| (Some("s1".to_owned()), Some(id.to_owned()));
         assert_eq!(of.len(), 3, "{found:?}");
-        for wanted in [("s1".to_owned(), None), agent("7"), agent("8")] {
+        for wanted in [(Some("s1".to_owned()), None), agent("7"), agent("8")] {
             assert!(of.contains(&wanted), "{of:?}");
         }
+        assert_eq!(session_of(Path::new("/p/agent-9.jsonl")), (None, Some("9".into())));
     }
 }
