@@ -40,7 +40,7 @@ fn about<T>(id: &TaskId, outcome: Outcome<T>) -> Outcome<T> {
     outcome.map_err(|failure| failure.about(id.as_str()))
 }
 
-/// Tasks in the order they would be run.
+/// Tasks, those in progress first, then by priority and age.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Tasks {
     status: SuccessWord,
@@ -64,7 +64,7 @@ pub(super) struct Accepted {
     tasks: Vec<TaskView>,
 }
 
-/// Tasks in the order they would be run: in progress, then queued, then those that are over
+/// Tasks: in progress, then queued by priority and age, then those that are over
 #[utoipa::path(
     get, path = "/api/v1/tasks", tag = "tasks", operation_id = "list_tasks",
     params(TasksQuery),

@@ -67,7 +67,7 @@ pub trait Store: Send {
     /// One task.
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>>;
 
-    /// Tasks in the order they would be run: in progress first, then queued ones by
+    /// Tasks: in progress first, then queued ones by
     /// priority and acceptance, then those that are over, the newest first.
     fn list(&mut self, filter: &Filter) -> Result<Vec<Task>>;
 
