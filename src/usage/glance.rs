@@ -8,6 +8,8 @@
 
 use memchr::memchr2;
 
+use super::part::Amounts;
+
 /// Deeper nesting is odd.
 const MAX_DEPTH: u32 = 100;
 /// Longer numbers are odd.
@@ -52,14 +54,7 @@ pub(super) struct Reply<'a> {
     /// Unix milliseconds.
     pub(super) unix_ms: Option<i64>,
     pub(super) is_side: bool,
-    pub(super) input: u64,
-    pub(super) output: u64,
-    pub(super) cache_write: u64,
-    pub(super) cache_write_1h: u64,
-    pub(super) cache_read: u64,
-    pub(super) web_searches: u64,
-    pub(super) is_fast: bool,
-    pub(super) is_us: bool,
+    pub(super) amounts: Amounts,
 }
 
 /// Looks at a line, without its newline.
@@ -124,7 +119,7 @@ struct Fields<'a> {
     model: Text<'a>,
     stop_reason: Text<'a>,
     has_usage: bool,
-    counts: Reply<'a>,
+    amounts: Amounts,
 }
 
 /// One bit each: a key that comes twice is odd.
@@ -251,18 +246,18 @@ impl<'a> Fields<'a> {
 
     fn take_usage(&mut self, name: &[u8], at: &mut Cursor<'a>) -> Option<()> {
         match name {
-            b"input_tokens" => self.counts.input = self.number(key::INPUT, at)?,
-            b"output_tokens" => self.counts.output = self.number(key::OUTPUT, at)?,
+            b"input_tokens" => self.amounts.input = self.number(key::INPUT, at)?,
+            b"output_tokens" => self.amounts.output = self.number(key::OUTPUT, at)?,
             b"cache_creation_input_tokens" => {
-                self.counts.cache_write = self.number(key::WRITE, at)?;
+                self.amounts.cache_write = self.number(key::WRITE, at)?;
             }
-            b"cache_read_input_tokens" => self.counts.cache_read = self.number(key::READ, at)?,
+            b"cache_read_input_tokens" => self.amounts.cache_read = self.number(key::READ, at)?,
             b"cache_creation" => {
                 self.once(key::SPLIT);
                 self.inner(at, |fields, name, at| {
                     match name {
                         b"ephemeral_1h_input_tokens" => {
-                            fields.counts.cache_write_1h = fields.number(key::WRITE_1H, at)?;
+                            fields.amounts.cache_write_1h = fields.number(key::WRITE_1H, at)?;
                         }
                         _ => drop(at.value()?),
                     }
@@ -274,7 +269,7 @@ impl<'a> Fields<'a> {
                 self.inner(at, |fields, name, at| {
                     match name {
                         b"web_search_requests" => {
-                            fields.counts.web_searches = fields.number(key::SEARCHES, at)?;
+                            fields.amounts.web_searches = fields.number(key::SEARCHES, at)?;
                         }
                         _ => drop(at.value()?),
                     }
@@ -284,12 +279,12 @@ impl<'a> Fields<'a> {
             b"speed" => {
                 self.once(key::SPEED);
                 let speed = self.text(at)?;
-                self.counts.is_fast = speed == Some(b"fast");
+                self.amounts.is_fast = speed == Some(b"fast");
             }
             b"inference_geo" => {
                 self.once(key::GEO);
                 let geo = self.text(at)?;
-                self.counts.is_us = geo == Some(b"us");
+                self.amounts.is_us = geo == Some(b"us");
             }
             b"iterations" => {
                 self.once(key::ITERATIONS);
@@ -371,7 +366,7 @@ impl<'a> Fields<'a> {
             requested: self.requested.plain()?.filter(|model| !model.is_empty()),
             unix_ms: self.timestamp.plain()?.map(unix_ms).transpose()?,
             is_side: self.is_side,
-            ..self.counts
+            amounts: self.amounts,
         }))
     }
 }

@@ -174,18 +174,8 @@ impl<'n> Reader<'n> {
     }
 
     fn reply(&mut self, reply: &Reply<'_>, reading: &mut Reading) {
-        let amounts = Amounts {
-            input: reply.input,
-            output: reply.output,
-            cache_write: reply.cache_write,
-            cache_write_1h: reply.cache_write_1h,
-            cache_read: reply.cache_read,
-            web_searches: reply.web_searches,
-            is_fast: reply.is_fast,
-            is_us: reply.is_us,
-        };
         let Some(id) = reply.message.or(reply.request) else {
-            return unidentified(reading, &amounts);
+            return unidentified(reading, &reply.amounts);
         };
         let model = (reply.requested.is_some(), self.name(reply.requested.unwrap_or(reply.model)));
         let request = reply.request.unwrap_or_default();
@@ -202,7 +192,7 @@ impl<'n> Reader<'n> {
             request: keys.1,
             unix_ms: reply.unix_ms,
             model,
-            amounts,
+            amounts: reply.amounts,
             is_main: reply.request.is_some() && !reply.is_side,
             is_finished: true,
             rest: None,

@@ -70,9 +70,7 @@ impl Dispatcher {
             }
         }
         let (saved, heard) = self.faces.tidy(self.store.as_mut(), project, now)?;
-        for (project, text) in heard {
-            self.warn(Some(&project), text);
-        }
+        self.hear(heard);
         if let Some(saved) = saved {
             (self.told)(Told::Note { project: project.to_owned(), text: saved });
         }

@@ -7,6 +7,7 @@ use super::limit::Stand;
 use super::{Dispatcher, LOOK_MS};
 use crate::clock::Timestamp;
 use crate::control::Request;
+use crate::queue::faces::Heard;
 use crate::queue::store::Result;
 use crate::queue::task::Task;
 use crate::queue::worker::Worker;
@@ -47,10 +48,15 @@ impl Dispatcher {
     pub(super) fn sync(&mut self) -> Result<()> {
         let now = Timestamp::now();
         let heard = self.faces.sync(self.store.as_mut(), now.unix_ms, now.boot_ms)?;
+        self.hear(heard);
+        Ok(())
+    }
+
+    /// What is to be told of the files.
+    pub(super) fn hear(&mut self, heard: Heard) {
         for (project, text) in heard {
             self.warn(Some(&project), text);
         }
-        Ok(())
     }
 
     pub(super) fn end_cancelled(&mut self) -> Result<()> {
