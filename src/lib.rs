@@ -49,6 +49,7 @@
 //! `dev-docs/ARCHITECTURE.md` has the invariants and where each is watched.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod advice;
 pub mod claude_json;
 pub mod cli;
 pub mod clock;

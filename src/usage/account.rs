@@ -35,6 +35,8 @@ pub(super) struct Cell {
     pub(super) cost: Usd,
     /// Tokens of models without one.
     pub(super) unpriced_tokens: u64,
+    /// What those come to at the dearest known price: no less for a budget.
+    pub(super) unpriced_bound: Usd,
     pub(super) responses: u64,
 }
 
@@ -44,6 +46,7 @@ impl Cell {
         self.tokens.add(&other.tokens);
         self.cost = self.cost.plus(other.cost);
         self.unpriced_tokens = self.unpriced_tokens.saturating_add(other.unpriced_tokens);
+        self.unpriced_bound = self.unpriced_bound.plus(other.unpriced_bound);
         self.responses += other.responses;
     }
 }
@@ -179,6 +182,10 @@ fn priced(file: u32, bill: &Bill, names: &[String], models: &Models) -> (CellKey
         tokens,
         cost: price.unwrap_or_default(),
         unpriced_tokens: if price.is_none() { tokens.total() } else { 0 },
+        unpriced_bound: match price {
+            Some(_) => Usd::default(),
+            None => models.dearest_price(&bill.billable),
+        },
         responses: u64::from(bill.is_response),
     };
     (CellKey { file, slot, model: bill.model }, cell)
@@ -287,5 +294,13 @@ mod tests {
         let seen = account.view(View::Model, &Only::default(), &TimeZone::UTC);
         assert_eq!((seen.totals.unpriced_tokens, seen.totals.cost_usd), (15, 20.00004));
         assert_eq!(seen.rows[1].key, "of-tomorrow");
+        // A budget counts what has no price at the dearest.
+        let noon = EARLY.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        let spent = account.spent(noon, &TimeZone::UTC);
+        assert_eq!((spent.day.cost_usd, spent.month.cost_usd), (20.00004, 20.00004));
+        assert!(spent.day.unpriced_bound_usd > 0.0);
+        let eve = spent.day.unpriced_bound_usd;
+        assert_eq!(account.spent(noon - 86_400_000, &TimeZone::UTC).day, Default::default());
+        assert_eq!(account.spent(noon + 86_400_000, &TimeZone::UTC).month.unpriced_bound_usd, eve);
     }
 }

@@ -8,6 +8,7 @@
 //! | `places` | where transcripts are |
 //! | `account` | what all transcripts come to |
 //! | `view` | that by days, sessions, models, … |
+//! | `spent` | that against what a person wants to spend |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 
 mod account;
@@ -15,12 +16,14 @@ mod glance;
 mod part;
 mod places;
 mod reading;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use account::Account;
 pub use places::config_dirs;
+pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
 
 pub(crate) use crate::transcript::usage::SYNTHETIC_MODEL;

@@ -1,0 +1,94 @@
+//! What would cost less: recommendations with the numbers behind them.
+//!
+//! Whoever finds one says what was measured, so that the next review can tell whether
+//! it paid.
+
+use serde::{Deserialize, Serialize};
+
+/// What a recommendation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// What a session reads before its first change.
+    Handoff,
+    /// Files that are read again and again.
+    Reread,
+    /// Work that a cheaper model does as well.
+    CheaperModel,
+    /// Subagents.
+    FanOut,
+    /// Prompts that were written to the cache again instead of read from it.
+    CacheMisses,
+    /// Tasks that could share one session.
+    Batching,
+    /// Output of commands that fills the context.
+    OversizedOutput,
+}
+
+impl Topic {
+    /// The type of the usage-tracker's answers it counts as.
+    pub fn tracker_type(self) -> &'static str {
+        match self {
+            Topic::CheaperModel => "model_selection",
+            Topic::FanOut | Topic::Batching => "delegation_reduction",
+            Topic::Handoff | Topic::Reread | Topic::CacheMisses | Topic::OversizedOutput => {
+                "context_reuse"
+            }
+        }
+    }
+}
+
+/// How sure the figures of a recommendation are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// They stand in transcripts.
+    Measured,
+    /// They are worked out from what stands there.
+    Estimated,
+}
+
+/// A figure that a recommendation is to lower, whether it was bad enough to give one or
+/// not: the next review compares it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// What it is about.
+    pub topic: Topic,
+    /// The same from review to review: the topic, and what it is about (a path, a
+    /// model), as `reread:src/lib.rs`.
+    pub key: String,
+    /// How much of it, in `unit`.
+    pub value: f64,
+    /// What `value` counts: "tokens per cycle".
+    pub unit: String,
+}
+
+/// A recommendation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// What it is about.
+    pub topic: Topic,
+    /// The [`Measure`] that tells whether it paid.
+    pub key: String,
+    /// What was found, with its figures, in one or two sentences.
+    pub description: String,
+    /// A diff, or an instruction that can be carried out as it stands.
+    pub proposed_change: String,
+    /// Tokens at stake in the period.
+    pub tokens: u64,
+    /// Dollars at list prices at stake in the period.
+    pub cost_usd: f64,
+    /// How sure the two are.
+    pub basis: Basis,
+    /// Where it can be seen: session, path, count.
+    pub evidence: Vec<String>,
+}
+
+/// What a period shows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Advised {
+    /// All figures, also those that are fine.
+    pub measures: Vec<Measure>,
+    /// What would cost less, the most at stake first.
+    pub advice: Vec<Advice>,
+}
