@@ -56,6 +56,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cycle;
+pub mod database;
 mod damaged;
 pub mod demo;
 pub mod devdocs;

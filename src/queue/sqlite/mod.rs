@@ -46,7 +46,7 @@ pub struct SqliteStore {
     db: Connection,
     root: PathBuf,
     /// Which file it is; `None`: it is in memory.
-    file: Option<file::Identity>,
+    file: Option<crate::database::Identity>,
 }
 
 /// What can go wrong within a transaction.
@@ -160,7 +160,7 @@ fn explain(root: &Path, trouble: Trouble) -> QueueError {
     let path = root.join(file::NAME);
     match trouble {
         Trouble::Refused(refusal) => refusal.into(),
-        Trouble::Sql(err) => file::explain(&path, err).into(),
+        Trouble::Sql(err) => file::QUEUE.explain(&path, err).into(),
         Trouble::Damaged(what) => {
             let message =
                 format!("the queue {} holds what longhaul does not write", path.display());
