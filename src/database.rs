@@ -182,8 +182,9 @@ impl Kind {
                 path.display(),
                 self.format
             );
-            return Err(Error::new(ErrorKind::State, message)
-                .hint("use that newer longhaul, or set LONGHAUL_STATE_DIR to start apart from it"));
+            return Err(Error::new(ErrorKind::State, message).hint(
+                "use that newer longhaul, or set LONGHAUL_STATE_DIR to start apart from it",
+            ));
         }
         if format == 0 {
             return Err(self.refuse(path, "names no format"));

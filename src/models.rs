@@ -5,12 +5,22 @@
 //! on the order in which responses are read, and turn into a float only to be
 //! shown.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 const TABLE: &str = include_str!("../config/models.toml");
+
+/// A person's own table.
+static OWN: OnceLock<Models> = OnceLock::new();
+/// More is no table of prices.
+const OWN_MAX_BYTES: u64 = 1 << 20;
 
 /// Pico-dollars in a dollar.
 const PICO_PER_USD: f64 = 1e12;
@@ -82,9 +92,24 @@ impl Usd {
         self.pico as f64 / PICO_PER_USD
     }
 
+    /// Whole pico-dollars.
+    pub fn as_pico(self) -> u128 {
+        self.pico
+    }
+
+    /// So many pico-dollars.
+    pub fn from_pico(pico: u128) -> Self {
+        Self { pico }
+    }
+
     /// The sum; sticks at the largest amount instead of overflowing.
     pub fn plus(self, other: Usd) -> Usd {
         Usd { pico: self.pico.saturating_add(other.pico) }
+    }
+
+    /// The difference; nothing, where `other` is more.
+    pub fn minus(self, other: Usd) -> Usd {
+        Usd { pico: self.pico.saturating_sub(other.pico) }
     }
 }
 
@@ -120,6 +145,16 @@ pub struct Models {
     names: HashMap<String, usize>,
     web_search_pico: u128,
     us_inference_percent: u128,
+    texts: Texts,
+}
+
+/// What a table of prices was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// The table that is built in, or was.
+    pub builtin: String,
+    /// The person's own, whose models go before; empty: there is none.
+    pub own: String,
 }
 
 #[derive(Debug)]
@@ -153,7 +188,58 @@ impl Price {
     }
 }
 
+/// Where a person's own table is, as the environment says it: `$LONGHAUL_MODELS`, which
+/// must be there, else `longhaul/models.toml` below `$XDG_CONFIG_HOME` or `~/.config`.
+fn own_table(env: impl Fn(&str) -> Option<OsString>) -> Option<(PathBuf, bool)> {
+    let path = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(file) = path("LONGHAUL_MODELS") {
+        return Some((file, true));
+    }
+    let absolute = |dir: PathBuf| Some(dir).filter(|dir| dir.is_absolute());
+    let config = path("XDG_CONFIG_HOME").and_then(absolute);
+    let config = config.or_else(|| Some(path("HOME").and_then(absolute)?.join(".config")));
+    config.map(|config| (config.join("longhaul/models.toml"), false))
+}
+
 impl Models {
+    /// The table in force: the person's own before the one that is built in, once
+    /// [`Models::use_own`] was called.
+    pub fn in_force() -> &'static Models {
+        OWN.get().unwrap_or_else(Models::builtin)
+    }
+
+    /// Takes a person's own table into use, if there is one.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Usage`]: it cannot be read, or is not in the format of
+    /// `config/models.toml`.
+    pub fn use_own(env: impl Fn(&str) -> Option<OsString>) -> crate::Result<()> {
+        let Some((path, is_named)) = own_table(env) else { return Ok(()) };
+        let shown = path.display();
+        let text = std::fs::File::open(&path).and_then(|file| {
+            let mut text = String::new();
+            file.take(OWN_MAX_BYTES).read_to_string(&mut text).map(|_| text)
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !is_named => return Ok(()),
+            Err(err) => {
+                return Err(Error::usage(format!("cannot read the prices in {shown}"))
+                    .caused_by(err)
+                    .hint(
+                        "LONGHAUL_MODELS names it; unset it to use the prices that are built in",
+                    ));
+            }
+        };
+        let models = Models::with_own(text).map_err(|why| {
+            Error::usage(format!("the prices in {shown} are wrong: {}", why.trim_end()))
+                .hint("its format is that of config/models.toml; nothing was started or counted")
+        })?;
+        // The first one stands: prices do not change under a run.
+        let _ = OWN.set(models);
+        Ok(())
+    }
+
     /// The table that is built in.
     pub fn builtin() -> &'static Models {
         static MODELS: OnceLock<Models> = OnceLock::new();
@@ -163,23 +249,76 @@ impl Models {
     /// Parses a table in the format of `config/models.toml`. The error says
     /// which entry is wrong.
     pub fn parse(text: &str) -> Result<Models, String> {
-        let raw: RawTable = toml::from_str(text).map_err(|err| err.to_string())?;
+        Models::of(Texts { builtin: text.to_owned(), own: String::new() })
+    }
+
+    /// The table that is built in, with a person's own before it: a model that is in
+    /// there is as it is there, whatever else it is called here. The error says which
+    /// entry is wrong.
+    pub fn with_own(own: String) -> Result<Models, String> {
+        Models::of(Texts { builtin: TABLE.to_owned(), own })
+    }
+
+    /// The table that was made from these texts.
+    ///
+    /// # Errors
+    /// They are not in the format of `config/models.toml`.
+    pub fn of(texts: Texts) -> Result<Models, String> {
+        let mut own: RawOwn = toml::from_str(&texts.own).map_err(|err| err.to_string())?;
+        let builtin: RawTable = toml::from_str(&texts.builtin).map_err(|err| err.to_string())?;
+        for model in own.model.iter_mut().filter(|model| model.window_tokens.is_none()) {
+            let is_it =
+                |known: &&RawModel| known.id == model.id || known.aliases.contains(&model.id);
+            if let Some(known) = builtin.model.iter().find(is_it) {
+                (model.window_tokens, model.window_1m) = (known.window_tokens, known.window_1m);
+            }
+        }
+        let extras = builtin.extras;
+        let searches = own.extras.web_search_per_thousand.unwrap_or(extras.web_search_per_thousand);
+        let percent = own.extras.us_inference_percent.unwrap_or(extras.us_inference_percent);
         let mut models = Models {
-            entries: Vec::with_capacity(raw.model.len()),
+            entries: Vec::with_capacity(own.model.len() + builtin.model.len()),
             names: HashMap::new(),
-            web_search_pico: pico(raw.extras.web_search_per_thousand, 1e9)?,
-            us_inference_percent: u128::from(raw.extras.us_inference_percent),
+            web_search_pico: pico(searches, 1e9)?,
+            us_inference_percent: u128::from(percent),
+            texts,
         };
-        for model in raw.model {
-            let position = models.entries.len();
+        models.add(own.model, |name| Err(format!("{name} is listed twice")))?;
+        let own: HashSet<String> = models.names.keys().cloned().collect();
+        models.add(builtin.model, |name| match own.contains(name) {
+            true => Ok(()),
+            false => Err(format!("{name} is listed twice")),
+        })?;
+        Ok(models)
+    }
+
+    /// Adds models; `taken` judges a name that is there already.
+    fn add(
+        &mut self,
+        raw: Vec<RawModel>,
+        taken: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for model in raw {
+            let position = self.entries.len();
             for name in std::iter::once(&model.id).chain(&model.aliases) {
-                if models.names.insert(name.clone(), position).is_some() {
-                    return Err(format!("{name} is listed twice"));
+                match self.names.get(name) {
+                    Some(_) => taken(name)?,
+                    None => drop(self.names.insert(name.clone(), position)),
                 }
             }
-            models.entries.push(model.check()?);
+            self.entries.push(model.check()?);
         }
-        Ok(models)
+        Ok(())
+    }
+
+    /// What it was made from.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// Is there a price for `model`?
+    pub fn knows(&self, model: &str) -> bool {
+        self.entry(model).is_some()
     }
 
     /// The context window of `model` in tokens; `None` if the model is unknown.
@@ -295,6 +434,23 @@ struct RawTable {
     model: Vec<RawModel>,
 }
 
+/// A person's own table: what is not in there is as it is built in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOwn {
+    #[serde(default)]
+    extras: RawOwnExtras,
+    #[serde(default)]
+    model: Vec<RawModel>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOwnExtras {
+    web_search_per_thousand: Option<f64>,
+    us_inference_percent: Option<u32>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawExtras {
@@ -308,12 +464,13 @@ struct RawModel {
     id: String,
     #[serde(default)]
     aliases: Vec<String>,
-    window_tokens: u64,
+    /// A person's own table may leave it to the one that is built in.
+    window_tokens: Option<u64>,
     window_1m: Option<u64>,
     fast: Option<u32>,
-    /// Provenance, for people and for the test that demands it.
-    #[serde(rename = "source")]
-    _source: Source,
+    /// Provenance, for people and for the test that demands it of what is built in.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test demands it"))]
+    source: Option<Source>,
     price: Vec<RawPrice>,
 }
 
@@ -345,8 +502,9 @@ impl RawModel {
         if !prices.iter().any(|price| price.prompt_above == 0) {
             return Err(at("has no price for short prompts".into()));
         }
+        let window_tokens = self.window_tokens.ok_or_else(|| at("has no window_tokens".into()))?;
         Ok(Entry {
-            window_tokens: self.window_tokens,
+            window_tokens,
             window_1m: self.window_1m,
             fast: u128::from(self.fast.unwrap_or(1)),
             prices,
@@ -536,6 +694,59 @@ mod tests {
                cache_write_5m = 0.0\ncache_write_1h = 0.0\ncache_read = 0.0\n";
         let models = Models::parse(&table).unwrap();
         assert_eq!(models.cost("later", 0, &counts(1_000_000, 0, 0, 0, 0)), Some(7.0));
+    }
+
+    #[test]
+    fn a_persons_own_table_goes_before_the_one_that_is_built_in() {
+        let price = |input: f64| {
+            format!(
+                "[[model.price]]\ninput = {input}\noutput = 0.0\ncache_write_5m = 0.0\n\
+                 cache_write_1h = 0.0\ncache_read = 0.0\n"
+            )
+        };
+        let own = format!(
+            "[[model]]\nid = \"claude-opus-5-5\"\n{}[[model]]\nid = \"of-tomorrow\"\n\
+             window_tokens = 7\n{}",
+            price(3.0),
+            price(9.0)
+        );
+        let models = Models::with_own(own.clone()).unwrap();
+        let million = counts(1_000_000, 0, 0, 0, 0);
+        assert_eq!(models.cost("claude-opus-5-5", NOW_MS, &million), Some(3.0));
+        assert_eq!(models.cost("of-tomorrow", NOW_MS, &million), Some(9.0));
+        assert_eq!(models.window("claude-opus-5-5"), Models::builtin().window("claude-opus-5-5"));
+        // An alias that the own table does not name is as it was.
+        assert_eq!(models.cost("opus", NOW_MS, &million), usd("opus", million));
+        assert_eq!(models.cost("haiku", NOW_MS, &million), usd("haiku", million));
+        assert_eq!(models.texts().own, own);
+        let windowless = own.replace("window_tokens = 7\n", "");
+        assert!(Models::with_own(windowless).unwrap_err().contains("of-tomorrow"));
+        assert!(Models::with_own("[extras]\nweb = 1".into()).is_err());
+        assert!(Models::with_own(String::new()).is_ok());
+    }
+
+    #[test]
+    fn the_own_table_is_where_the_environment_says() {
+        let at = |vars: &'static [(&str, &str)]| {
+            own_table(|name| {
+                let value = vars.iter().find(|(known, _)| *known == name);
+                value.map(|(_, value)| OsString::from(value))
+            })
+        };
+        let here = |path: &str, is_named| Some((PathBuf::from(path), is_named));
+        assert_eq!(at(&[("LONGHAUL_MODELS", "p.toml"), ("HOME", "/h")]), here("p.toml", true));
+        assert_eq!(at(&[("HOME", "/h")]), here("/h/.config/longhaul/models.toml", false));
+        let xdg = at(&[("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")]);
+        assert_eq!(xdg, here("/x/longhaul/models.toml", false));
+        assert_eq!(at(&[("XDG_CONFIG_HOME", "x")]), None);
+    }
+
+    #[test]
+    fn every_model_that_is_built_in_says_where_its_price_is_from() {
+        let table: RawTable = toml::from_str(TABLE).unwrap();
+        let without: Vec<String> =
+            table.model.into_iter().filter(|m| m.source.is_none()).map(|m| m.id).collect();
+        assert_eq!(without, Vec::<String>::new());
     }
 
     #[test]

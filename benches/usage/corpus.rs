@@ -87,6 +87,27 @@ pub fn make(config_dir: &Path, sessions: u32, bytes: u64) -> Totals {
     totals
 }
 
+/// Appends a response to `sessions` transcripts, and gives the bytes of it.
+pub fn append(config_dir: &Path, round: u32, sessions: u32, totals: &mut Totals) -> u64 {
+    let mut dice = Dice(1_000 + u64::from(round));
+    let texts = [words(&mut dice, 2_000)];
+    let mut bytes = 0;
+    for session in 0..sessions {
+        let project = config_dir.join(format!("projects/-home-p{}", session % PROJECTS));
+        let first = |entry: &fs::DirEntry| {
+            entry.file_name().to_string_lossy().starts_with(&format!("{session:08x}"))
+        };
+        let all = fs::read_dir(project).unwrap().map(Result::unwrap);
+        let path = all.into_iter().find(first).unwrap().path();
+        let mut file = fs::File::options().append(true).open(path).unwrap();
+        let mut lines = Vec::new();
+        write(&mut lines, &mut dice, &texts, session, "appended", 1, totals);
+        file.write_all(&lines).unwrap();
+        bytes += lines.len() as u64;
+    }
+    bytes
+}
+
 fn write(
     file: &mut impl Write,
     dice: &mut Dice,

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::control::Request;
 use crate::error::{Error, Result};
+use crate::models::Models;
 use crate::{notify, session};
 
 pub mod ask;
@@ -64,6 +65,14 @@ enum Command {
     Usage(usage::UsageArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
+}
+
+impl Command {
+    /// Prices must be known before it begins.
+    fn is_about_money(&self) -> bool {
+        use Command::{Doctor, Queue, Run, Serve, Usage, Worker};
+        matches!(self, Doctor(_) | Queue(_) | Run(_) | Serve(_) | Usage(_) | Worker(_))
+    }
 }
 
 /// Runs the program; the exit code is the documented one.
@@ -128,6 +137,9 @@ fn event_loop() -> Result<tokio::runtime::Runtime> {
 }
 
 fn perform(command: Command) -> Result<u8> {
+    if command.is_about_money() {
+        Models::use_own(|name| std::env::var_os(name))?;
+    }
     match command {
         Command::Init(args) => init::run(&args).map(|()| 0),
         Command::Doctor(args) => doctor::run(&args),

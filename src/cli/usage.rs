@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::cli::print::print;
+use crate::cli::print::{complain, print};
 use crate::error::{Error, Result};
 use crate::models::Models;
+use crate::state_dir;
 use crate::text::{self, Side};
-use crate::usage::{Account, Only, Seen, Sums, View, config_dirs};
+use crate::usage::{self, Index, Only, Repriced, Seen, Sums, View, config_dirs};
 
 const AFTER_HELP: &str = "\
 Of all transcripts below the directories that CLAUDE_CONFIG_DIR lists (commas between
@@ -40,6 +41,9 @@ pub struct UsageArgs {
     /// Days of this time zone: Europe/Berlin, UTC (default: the one of this machine)
     #[arg(long, value_name = "NAME", value_parser = zone)]
     timezone: Option<TimeZone>,
+    /// First price everything anew by today's table, also what had a price before
+    #[arg(long)]
+    reprice: bool,
     /// Print one JSON object
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -71,10 +75,27 @@ pub fn run(args: &UsageArgs) -> Result<()> {
     let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let dirs = config_dirs(listed.as_deref(), home.as_deref());
+    if dirs.is_empty() {
+        return Err(Error::usage("no place to look for transcripts: HOME is not set")
+            .hint("set HOME or CLAUDE_CONFIG_DIR"));
+    }
     let only =
         Only { since: args.since, until: args.until, project: args.project.as_deref().map(real) };
     let zone = args.timezone.clone().unwrap_or_else(TimeZone::system);
-    let seen = Account::of(&dirs, Models::builtin()).view(args.view, &only, &zone);
+    let models = Models::in_force();
+    let state_root = state_dir::locate(|name| std::env::var_os(name))?;
+    if args.reprice {
+        let Repriced { before_usd, after_usd } =
+            Index::open(&state_root, &dirs)?.reprice(models)?;
+        let (before, after) = (text::usd(before_usd), text::usd(after_usd));
+        complain(&format!("everything was priced anew: {before} before, {after} now"));
+    }
+    let (account, trouble) = usage::account(Ok(&state_root), &dirs, models);
+    if let Some(err) = trouble {
+        let err = err.hint("all transcripts were read instead; deleted ones are not in the sums");
+        complain(&err.render().replacen("error", "warning", 1));
+    }
+    let seen = account.view(args.view, &only, &zone);
     if args.json {
         let line = text::json(&seen, false)
             .map_err(|err| Error::internal("the account cannot be written").caused_by(err))?;

@@ -321,7 +321,7 @@ fn report_of(fact: Fact, written_unix_ms: i64, zone: &TimeZone) -> Option<Sessio
             SessionReport::PromptArrived { text, queued: how == Arrival::Queued }
         }
         Fact::Context { tokens, model } => {
-            let table_window = Models::builtin().window(&model);
+            let table_window = Models::in_force().window(&model);
             SessionReport::Context { tokens, model, table_window }
         }
         Fact::ToolUse { id, summary, .. } => SessionReport::Tool { id, summary },
@@ -385,7 +385,7 @@ fn worded_limit(
 
 /// The totals of a ledger, priced.
 pub(super) fn spend_of(ledger: &Ledger) -> Spend {
-    let cost = ledger.cost(Models::builtin());
+    let cost = ledger.cost(Models::in_force());
     Spend {
         tokens: *ledger.total(),
         cost_usd: cost.usd,

@@ -4,15 +4,13 @@
 //! A quarter of an hour because every time zone is a whole number of them from UTC.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
 
+use super::fetch::{self, Errand};
 use super::part::{Bill, Name, Names, Part, Told, counted};
-use super::places::{self, Transcript};
-use super::reading::{Reader, Reading};
+use super::places;
+use super::reading::Reading;
 use crate::models::{Models, TokenCounts, Usd};
-use crate::transcript::parse::Damage;
 
 /// Milliseconds of a cell.
 pub(super) const SLOT_MS: i64 = 15 * 60 * 1_000;
@@ -47,7 +45,16 @@ impl Cell {
         self.cost = self.cost.plus(other.cost);
         self.unpriced_tokens = self.unpriced_tokens.saturating_add(other.unpriced_tokens);
         self.unpriced_bound = self.unpriced_bound.plus(other.unpriced_bound);
-        self.responses += other.responses;
+        self.responses = self.responses.saturating_add(other.responses);
+    }
+
+    /// Takes `other` out again.
+    pub(super) fn subtract(&mut self, other: &Cell) {
+        self.tokens.subtract(&other.tokens);
+        self.cost = self.cost.minus(other.cost);
+        self.unpriced_tokens = self.unpriced_tokens.saturating_sub(other.unpriced_tokens);
+        self.unpriced_bound = self.unpriced_bound.minus(other.unpriced_bound);
+        self.responses = self.responses.saturating_sub(other.responses);
     }
 }
 
@@ -69,36 +76,70 @@ pub struct Account {
     pub(super) models: Vec<String>,
     pub(super) cells: Vec<(CellKey, Cell)>,
     pub(super) bytes_read: u64,
-    pub(super) damage: Damage,
+    /// Pieces of lines that are no rows.
+    pub(super) bad_rows: u64,
+    /// Rows with usage and without any id.
     pub(super) unidentified_rows: u64,
-    pub(super) unidentified: TokenCounts,
+    /// Transcripts that could not be read this time.
+    pub(super) unreadable_files: u64,
 }
 
 impl Account {
-    /// Reads all transcripts below these directories. One that cannot be read counts
-    /// among the damage.
+    /// Reads all transcripts below these directories, and keeps nothing of it. One that
+    /// cannot be read counts among the damage.
     pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
         let transcripts = places::transcripts(config_dirs);
         let names = Names::default();
-        let (readings, bytes_read) = read_all(&transcripts, &names);
+        let errands: Vec<Errand<'_>> = transcripts.iter().map(|found| found.errand(None)).collect();
+        let (fetched, bytes_read) = fetch::all(&errands, &names);
         let mut account = Account { bytes_read, ..Account::default() };
-        let mut parts: Vec<Vec<Part>> = Vec::with_capacity(readings.len());
-        for (transcript, reading) in transcripts.into_iter().zip(readings) {
-            let Some(reading) = reading else {
-                account.damage.unreadable_files += 1;
+        let mut parts: Vec<Vec<Part>> = Vec::with_capacity(fetched.len());
+        for (transcript, fetched) in transcripts.iter().zip(fetched) {
+            let Some(fetched) = fetched else {
+                account.unreadable_files += 1;
                 continue;
             };
-            parts.push(account.note(transcript, reading));
+            let reading = fetched.reading;
+            account.bad_rows += reading.damage.bad_rows;
+            account.unidentified_rows += reading.unidentified_rows;
+            let said = Said::of(&transcript.path, &reading);
+            account.sources.push(Source::of(transcript.path.clone(), said));
+            parts.push(reading.parts);
         }
         account.models = names.all();
-        account.cells = cells(&parts, &account.models, models);
+        account.cells = in_order(cells(&parts, &account.models, models));
         account
     }
+}
 
-    fn note(&mut self, transcript: Transcript, reading: Reading) -> Vec<Part> {
-        let path = transcript.path;
+/// What its rows, and the file beside it, say of a transcript.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The session of its first row.
+    pub(super) session: Option<String>,
+    /// The directory of its first row.
+    pub(super) cwd: Option<String>,
+    /// The kind of agent.
+    pub(super) agent_type: Option<String>,
+}
+
+impl Said {
+    /// As it is read from `path`.
+    pub(super) fn of(path: &Path, reading: &Reading) -> Self {
+        let is_agent = places::session_of(path).1.is_some();
+        Self {
+            session: reading.session.clone(),
+            cwd: reading.cwd.clone(),
+            agent_type: is_agent.then(|| places::agent_type(path)).flatten(),
+        }
+    }
+}
+
+impl Source {
+    /// What is known of a transcript by its place and by what it says.
+    pub(super) fn of(path: PathBuf, said: Said) -> Self {
         let (session, agent) = places::session_of(&path);
-        let agent = agent.map(|id| places::agent_type(&path).unwrap_or(id));
+        let agent = agent.map(|id| said.agent_type.unwrap_or(id));
         let folder = || {
             let projects = path
                 .ancestors()
@@ -106,67 +147,48 @@ impl Account {
             let name = projects.and_then(|dir| dir.file_name()).unwrap_or_default();
             name.to_string_lossy().into_owned()
         };
-        let project = reading.cwd.unwrap_or_else(folder);
+        let project = said.cwd.unwrap_or_else(folder);
         // A fork begins with rows of the session it was forked from.
-        let session = session.or(reading.session).unwrap_or_default();
-        self.damage.add(&reading.damage);
-        self.unidentified_rows += reading.unidentified_rows;
-        self.unidentified.add(&reading.unidentified);
-        self.sources.push(Source { session, agent, project, path });
-        reading.parts
+        let session = session.or(said.session).unwrap_or_default();
+        Self { session, agent, project, path }
     }
 }
 
-/// Reads them side by side, the largest first; `None`: it cannot be read.
-fn read_all(transcripts: &[Transcript], names: &Names) -> (Vec<Option<Reading>>, u64) {
-    let mut order: Vec<usize> = (0..transcripts.len()).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(transcripts[at].print.bytes));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut reader = Reader::new(names);
-        let mut done: Vec<(usize, Option<Reading>)> = Vec::new();
-        while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let reading = File::open(&transcripts[at].path).and_then(|file| reader.read(file));
-            done.push((at, reading.ok()));
-        }
-        (done, reader.read_bytes)
-    };
-    let all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = vec![work()];
-        all.extend(others.into_iter().map(|other| other.join().expect("a reader does not panic")));
-        all
-    });
-    let mut readings: Vec<Option<Reading>> = Vec::new();
-    readings.resize_with(transcripts.len(), || None);
-    let mut bytes = 0;
-    for (done, read_bytes) in all {
-        bytes += read_bytes;
-        for (at, reading) in done {
-            readings[at] = reading;
-        }
-    }
-    (readings, bytes)
-}
+/// What is used, by what belongs together.
+pub(super) type Cells = HashMap<CellKey, Cell>;
 
 /// What counts of all parts; `parts[file]` are those of a file.
-fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Vec<(CellKey, Cell)> {
+fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Cells {
     let mut told: Vec<Told<'_>> = parts
         .iter()
         .zip(0..)
         .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
         .collect();
     told.sort_unstable_by_key(|told| (told.part.message, told.file));
-    let mut cells: HashMap<CellKey, Cell> = HashMap::new();
+    let mut cells = Cells::default();
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
-        for (file, part) in counted(of_message, names) {
-            for bill in part.bills() {
-                let (key, cell) = priced(file, &bill, names, models);
-                cells.entry(key).or_default().add(&cell);
-            }
+        count(of_message, names, models, |key, cell| cells.entry(key).or_default().add(&cell));
+    }
+    cells
+}
+
+/// What counts of all that is told of one message.
+pub(super) fn count(
+    told: &[Told<'_>],
+    names: &[String],
+    models: &Models,
+    mut each: impl FnMut(CellKey, Cell),
+) {
+    for (file, part) in counted(told, names) {
+        for bill in part.bills() {
+            let (key, cell) = priced(file, &bill, names, models);
+            each(key, cell);
         }
     }
+}
+
+/// In the order of their keys.
+pub(super) fn in_order(cells: Cells) -> Vec<(CellKey, Cell)> {
     let mut cells: Vec<(CellKey, Cell)> = cells.into_iter().collect();
     cells.sort_unstable_by_key(|(key, _)| *key);
     cells

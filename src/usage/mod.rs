@@ -12,7 +12,9 @@
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 
 mod account;
+mod fetch;
 mod glance;
+mod index;
 mod part;
 mod places;
 mod reading;
@@ -22,9 +24,29 @@ mod tests;
 mod view;
 
 pub use account::Account;
+pub use index::{Index, Repriced};
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
+
+use std::path::{Path, PathBuf};
+
+use crate::models::Models;
+
+/// What all transcripts below these directories come to, out of the index below
+/// `state_root`. If that cannot be had, all of them are read, and the error says why:
+/// what the CLI has deleted is not in the account then.
+pub fn account(
+    state_root: crate::Result<&Path>,
+    dirs: &[PathBuf],
+    models: &Models,
+) -> (Account, Option<crate::Error>) {
+    let index = state_root.and_then(|root| Index::open(root, dirs));
+    match index.and_then(|mut index| index.account(models)) {
+        Ok(account) => (account, None),
+        Err(err) => (Account::of(dirs, models), Some(err)),
+    }
+}
 
 pub(crate) use crate::transcript::usage::SYNTHETIC_MODEL;
 

@@ -144,6 +144,12 @@ impl Part {
         }
     }
 
+    /// The models that its bills name.
+    pub(super) fn models(&self) -> impl Iterator<Item = Name> {
+        let advisors = self.rest.iter().flat_map(|rest| &rest.advisors).map(|(name, _)| *name);
+        std::iter::once(self.model.1).chain(advisors)
+    }
+
     fn output(&self) -> u64 {
         let chars = self.rest.iter().flat_map(|rest| &rest.chars).map(|(_, chars)| chars);
         let chars: u64 = chars.fold(0, |sum, chars| sum.saturating_add(*chars));

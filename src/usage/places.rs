@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::fetch::{Errand, Mark};
+
 /// Folders are looked into so deep below `projects`.
 const MAX_DEPTH: u32 = 8;
 /// The folder of a session's subagents.
@@ -17,13 +19,21 @@ pub(super) struct Transcript {
     pub(super) print: Print,
 }
 
+impl Transcript {
+    /// To read it, from where it was read up to.
+    pub(super) fn errand(&self, from: Option<Mark>) -> Errand<'_> {
+        Errand { path: &self.path, bytes: self.print.bytes, from }
+    }
+}
+
 /// By this one sees whether a file is as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Print {
     pub(super) dev: u64,
     pub(super) ino: u64,
     pub(super) bytes: u64,
-    pub(super) mtime_ns: i128,
+    /// Since 1970.
+    pub(super) mtime_ns: i64,
 }
 
 impl Print {
@@ -32,7 +42,7 @@ impl Print {
             dev: meta.dev(),
             ino: meta.ino(),
             bytes: meta.len(),
-            mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
         }
     }
 }

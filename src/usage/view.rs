@@ -165,7 +165,7 @@ impl Account {
             totals: Sums::from(&total),
             files: self.sources.len() as u64,
             bytes_read: self.bytes_read,
-            bad_rows: self.damage.bad_rows,
+            bad_rows: self.bad_rows,
             unidentified_rows: self.unidentified_rows,
         }
     }
