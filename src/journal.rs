@@ -234,6 +234,33 @@ pub fn read_with(path: &Path, mut see: impl FnMut(Timestamp, &[Action], &Machine
     Ok(Told { header, machine, entries, good_bytes, chain })
 }
 
+/// Whose journal it is, of whatever format.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Origin {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its project, as a real path.
+    pub project: PathBuf,
+    /// Its policy when it began.
+    pub params: OriginParams,
+}
+
+/// What is read of a run's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct OriginParams {
+    /// Most sessions it was to have.
+    #[serde(default)]
+    pub max_sessions: u32,
+}
+
+/// Reads the first line of a journal; `None` if it says nothing of that kind.
+pub fn origin(path: &Path) -> Option<Origin> {
+    let mut line = Vec::new();
+    let file = BufReader::new(open(path).ok()?);
+    Read::take(file, MAX_LINE_BYTES).read_until(b'\n', &mut line).ok()?;
+    serde_json::from_slice(check("", &line)?).ok()
+}
+
 /// A pipe in its place must not make anybody wait, and what a link points at must
 /// not be written to later.
 fn open(path: &Path) -> std::io::Result<File> {

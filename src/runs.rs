@@ -73,6 +73,23 @@ impl RunFolder {
         Ok(None)
     }
 
+    /// All runs of all projects below the state directory. What cannot be read is left
+    /// out.
+    pub fn all(state_root: &Path) -> Vec<Self> {
+        let entries = |dir: PathBuf| {
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .filter_map(std::result::Result::ok)
+                .map(|e| e.path())
+        };
+        let projects = entries(state_root.join("projects"));
+        projects
+            .flat_map(|project| entries(project.join("runs")))
+            .map(|path| Self { path })
+            .collect()
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

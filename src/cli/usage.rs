@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::models::Models;
 use crate::state_dir;
 use crate::text::{self, Side};
-use crate::usage::{self, Index, Only, Repriced, Seen, Sums, View, config_dirs};
+use crate::usage::{self, Index, Only, Owners, Repriced, Seen, Sums, View, config_dirs};
 
 const AFTER_HELP: &str = "\
 Of all transcripts below the directories that CLAUDE_CONFIG_DIR lists (commas between
@@ -90,7 +90,13 @@ pub fn run(args: &UsageArgs) -> Result<()> {
         let (before, after) = (text::usd(before_usd), text::usd(after_usd));
         complain(&format!("everything was priced anew: {before} before, {after} now"));
     }
-    let (account, trouble) = usage::account(Ok(&state_root), &dirs, models);
+    let (account, trouble) = match args.view.is_of_runs() {
+        true => {
+            let owners = Owners::of(&state_root)?;
+            (Index::open(&state_root, &dirs)?.account_of_tasks(models, &owners)?, None)
+        }
+        false => usage::account(&state_root, &dirs, models),
+    };
     if let Some(err) = trouble {
         let err = err.hint("all transcripts were read instead; deleted ones are not in the sums");
         complain(&err.render().replacen("error", "warning", 1));

@@ -59,5 +59,5 @@ pub use batch::NewBatch;
 pub use draft::Draft;
 pub use refusal::{Code, QueueError, Refusal};
 pub use sqlite::SqliteStore;
-pub use store::Store;
+pub use store::{Store, Taken};
 pub use task::{BatchId, NewTask, Priority, Task, TaskId, TaskResult, TaskState};

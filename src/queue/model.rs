@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::outcome;
 use super::refusal::{Code, QueueError, Refusal};
-use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, SpellEnd, Store};
+use super::store::{
+    Change, Counts, Filter, Keep, Result, ResultFilter, Spell, SpellEnd, Store, Taken,
+};
 use super::task::{BatchId, NewTask, Task, TaskId, TaskResult, TaskState};
 
 #[derive(Debug, Clone)]
@@ -656,6 +658,25 @@ impl Store for Model {
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64> {
         let since = self.spells.iter().filter(|spell| spell.ended_unix_ms >= since_unix_ms);
         Ok(since.fold(0.0, |sum, spell| sum + spell.cost_usd))
+    }
+
+    fn taken(&mut self) -> Result<Vec<Taken>> {
+        let spells = self.spells.iter().map(|spell| Taken {
+            from_unix_ms: spell.started_unix_ms,
+            run_id: spell.run_id,
+            task_id: spell.task_id.clone(),
+        });
+        let at_work = self.tasks.iter().map(|entry| &entry.task);
+        let at_work = at_work.filter(|task| task.state == TaskState::InProgress).map(|task| {
+            let of = self.spells.iter().filter(|spell| spell.task_id == task.id);
+            let ended = of.map(|spell| spell.ended_unix_ms).max().unwrap_or(0);
+            let started = task.started_unix_ms.unwrap_or(task.created_unix_ms);
+            let run_id = task.run_id.expect("a task in progress has a run");
+            Taken { from_unix_ms: started.max(ended), run_id, task_id: task.id.clone() }
+        });
+        let mut taken: Vec<Taken> = spells.chain(at_work).collect();
+        taken.sort_by_key(|taken| (taken.from_unix_ms, self.place(&taken.task_id)));
+        Ok(taken)
     }
 
     fn id(&mut self) -> Result<Uuid> {

@@ -159,11 +159,25 @@ pub trait Store: Send {
     /// Dollars that all results and spells that ended since then cost.
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;
 
+    /// When each run took up each task, in that order; tasks in progress with them.
+    fn taken(&mut self) -> Result<Vec<Taken>>;
+
     /// Which queue this is: no other has that id.
     fn id(&mut self) -> Result<Uuid>;
 
     /// A number that is another one after each change by whoever.
     fn version(&mut self) -> Result<u64>;
+}
+
+/// A run took up a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Unix milliseconds.
+    pub from_unix_ms: i64,
+    /// The run.
+    pub run_id: Uuid,
+    /// The task.
+    pub task_id: TaskId,
 }
 
 /// What stays of an attempt to add tasks.

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::fetch::{self, Errand};
 use super::part::{Bill, Name, Names, Part, Told, counted};
+use uuid::Uuid;
+
+use super::owners::{Owner, Owners};
 use super::places;
 use super::reading::Reading;
 use crate::models::{Models, TokenCounts, Usd};
@@ -67,6 +70,10 @@ pub(super) struct Source {
     pub(super) agent: Option<String>,
     /// The directory it worked in.
     pub(super) project: String,
+    /// The run that it was a session of.
+    pub(super) run_id: Option<Uuid>,
+    /// The task of the queue that it was at work on.
+    pub(super) task: Option<String>,
 }
 
 /// What all transcripts come to.
@@ -75,6 +82,8 @@ pub struct Account {
     pub(super) sources: Vec<Source>,
     pub(super) models: Vec<String>,
     pub(super) cells: Vec<(CellKey, Cell)>,
+    /// Transcripts that are in it.
+    pub(super) files: u64,
     pub(super) bytes_read: u64,
     /// Pieces of lines that are no rows.
     pub(super) bad_rows: u64,
@@ -85,6 +94,25 @@ pub struct Account {
 }
 
 impl Account {
+    /// Notes which sessions are of which run, and of which task. Gives the transcripts
+    /// that are of several tasks, by their numbers.
+    pub(super) fn own(&mut self, owners: &Owners) -> HashMap<u32, Owner> {
+        let sessions = self.sources.iter().map(|source| source.session.as_str());
+        let known = owners.by_session(sessions);
+        let mut several = HashMap::new();
+        for (source, file) in self.sources.iter_mut().zip(0..) {
+            let id = source.session.parse::<Uuid>().ok();
+            let Some(owner) = id.and_then(|id| known.get(&id)) else { continue };
+            source.run_id = Some(owner.run_id);
+            match owner.tasks.as_slice() {
+                [] => {}
+                [(_, only)] => source.task = Some(only.clone()),
+                _ => drop(several.insert(file, owner.clone())),
+            }
+        }
+        several
+    }
+
     /// Reads all transcripts below these directories, and keeps nothing of it. One that
     /// cannot be read counts among the damage.
     pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
@@ -103,6 +131,7 @@ impl Account {
             account.bad_rows += reading.damage.bad_rows;
             account.unidentified_rows += reading.unidentified_rows;
             let said = Said::of(&transcript.path, &reading);
+            account.files += 1;
             account.sources.push(Source::of(transcript.path.clone(), said));
             parts.push(reading.parts);
         }
@@ -150,7 +179,7 @@ impl Source {
         let project = said.cwd.unwrap_or_else(folder);
         // A fork begins with rows of the session it was forked from.
         let session = session.or(said.session).unwrap_or_default();
-        Self { session, agent, project, path }
+        Self { session, agent, project, path, run_id: None, task: None }
     }
 }
 
@@ -167,22 +196,22 @@ fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Cells {
     told.sort_unstable_by_key(|told| (told.part.message, told.file));
     let mut cells = Cells::default();
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
-        count(of_message, names, models, |key, cell| cells.entry(key).or_default().add(&cell));
+        count(of_message, names, models, |key, cell, _| cells.entry(key).or_default().add(&cell));
     }
     cells
 }
 
-/// What counts of all that is told of one message.
+/// What counts of all that is told of one message, with its time (`i64::MAX`: none is told).
 pub(super) fn count(
     told: &[Told<'_>],
     names: &[String],
     models: &Models,
-    mut each: impl FnMut(CellKey, Cell),
+    mut each: impl FnMut(CellKey, Cell, i64),
 ) {
     for (file, part) in counted(told, names) {
         for bill in part.bills() {
             let (key, cell) = priced(file, &bill, names, models);
-            each(key, cell);
+            each(key, cell, bill.unix_ms);
         }
     }
 }

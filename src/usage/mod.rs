@@ -15,6 +15,7 @@ mod account;
 mod fetch;
 mod glance;
 mod index;
+mod owners;
 mod part;
 mod places;
 mod reading;
@@ -25,6 +26,7 @@ mod view;
 
 pub use account::Account;
 pub use index::{Index, Repriced};
+pub use owners::Owners;
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
@@ -37,11 +39,11 @@ use crate::models::Models;
 /// `state_root`. If that cannot be had, all of them are read, and the error says why:
 /// what the CLI has deleted is not in the account then.
 pub fn account(
-    state_root: crate::Result<&Path>,
+    state_root: &Path,
     dirs: &[PathBuf],
     models: &Models,
 ) -> (Account, Option<crate::Error>) {
-    let index = state_root.and_then(|root| Index::open(root, dirs));
+    let index = Index::open(state_root, dirs);
     match index.and_then(|mut index| index.account(models)) {
         Ok(account) => (account, None),
         Err(err) => (Account::of(dirs, models), Some(err)),

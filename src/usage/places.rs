@@ -59,7 +59,7 @@ pub fn config_dirs(config_dir: Option<&str>, home: Option<&Path>) -> Vec<PathBuf
     home.into_iter().flat_map(|home| [home.join(".claude"), home.join(".config/claude")]).collect()
 }
 
-/// All transcripts below these directories, by path. A file that is reached in two ways
+/// All transcripts below these directories, by the bytes of their paths. A file that is reached in two ways
 /// is one. What cannot be read is left out.
 pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Vec<Transcript> {
     let mut found = Found::default();
@@ -67,7 +67,8 @@ pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Vec<Transcript> {
         found.look(&dir.join("projects"), 0);
     }
     let mut list = found.list;
-    list.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // Byte by byte, as the index has them: `s.jsonl` before `s/subagents/…`.
+    list.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
     list
 }
 

@@ -17,6 +17,8 @@ const BLOCK_HOURS: i64 = 5;
 const UNDATED: &str = "undated";
 /// The key of what no subagent did.
 const MAIN: &str = "main";
+/// The key of what no run, or no task, did.
+const OTHER: &str = "other";
 
 /// By what an account is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -35,6 +37,10 @@ pub enum View {
     Model,
     /// By kind of agent; `main` is the main thread
     Agent,
+    /// By task of the queue; `other` is what was of none
+    Task,
+    /// By run of longhaul; `other` is what was of none
+    Run,
     /// By five hours, from the first hour with a request
     Blocks,
 }
@@ -50,8 +56,15 @@ impl View {
             View::Project => "project",
             View::Model => "model",
             View::Agent => "agent",
+            View::Task => "task",
+            View::Run => "run",
             View::Blocks => "blocks",
         }
+    }
+
+    /// It needs to know which sessions are of which run.
+    pub fn is_of_runs(self) -> bool {
+        matches!(self, View::Task | View::Run)
     }
 
     /// Its rows follow each other in time.
@@ -163,7 +176,7 @@ impl Account {
             view: view.as_str(),
             rows: rows.into_iter().map(line).collect(),
             totals: Sums::from(&total),
-            files: self.sources.len() as u64,
+            files: self.files,
             bytes_read: self.bytes_read,
             bad_rows: self.bad_rows,
             unidentified_rows: self.unidentified_rows,
@@ -216,9 +229,15 @@ impl Account {
             View::Agent => {
                 source.and_then(|source| source.agent.clone()).unwrap_or_else(|| MAIN.to_owned())
             }
+            View::Task => other(source.and_then(|source| source.task.clone())),
+            View::Run => other(source.and_then(|source| Some(source.run_id?.to_string()))),
             View::Model => self.models.get(key.model.0 as usize).cloned().unwrap_or_default(),
         }
     }
+}
+
+fn other(owner: Option<String>) -> String {
+    owner.unwrap_or_else(|| OTHER.to_owned())
 }
 
 /// Days by quarters of an hour, each asked of the time zone once.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::queue::refusal::{Code, QueueError, Refusal};
-use crate::queue::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
+use crate::queue::store::{
+    Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store, Taken,
+};
 use crate::queue::task::{
     BatchId, NewTask, Sharing, Task, TaskId, TaskResult, TaskState, TaskTokens,
 };
@@ -330,6 +332,10 @@ impl Store for Fake {
 
     fn spent_since(&mut self, _: i64) -> Result<f64> {
         Ok(0.0)
+    }
+
+    fn taken(&mut self) -> Result<Vec<Taken>> {
+        Ok(Vec::new())
     }
 
     fn id(&mut self) -> Result<Uuid> {

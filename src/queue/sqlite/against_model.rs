@@ -338,6 +338,7 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
     seen.push(shown(store.projects()));
     seen.push(shown(store.in_progress()));
     seen.push(shown(store.spent_since(now - 200)));
+    seen.push(shown(store.taken()));
     // The lists have all of them; these are for the ways to one.
     for n in [now / 10, now / 10 + 5] {
         let id = TaskId::parse(&format!("t{}", n % IDS as i64)).unwrap();

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Outcome, Trouble, rows};
-use crate::queue::store::{Counts, Filter, ResultFilter};
+use crate::queue::store::{Counts, Filter, ResultFilter, Taken};
 use crate::queue::task::{Task, TaskId, TaskResult, TaskState};
 
 /// A task's place in a list: what is at work, what waits, what is over; then its
@@ -225,4 +225,30 @@ pub(super) fn archive(
         params![project, before_unix_ms, oldest_kept],
     )?;
     Ok(moved as u64)
+}
+
+/// See [`crate::queue::Store::taken`].
+pub(super) fn taken(db: &Connection) -> Outcome<Vec<Taken>> {
+    // What a task in progress did before its last spell ended is in its spells.
+    let sql = "
+        SELECT spells.started_unix_ms AS since, spells.run, tasks.id, tasks.seq
+        FROM spells CROSS JOIN tasks ON tasks.seq = spells.task
+        UNION ALL
+        SELECT max(coalesce(started_unix_ms, created_unix_ms), coalesce(
+            (SELECT max(ended_unix_ms) FROM spells WHERE spells.task = tasks.seq), 0)), run, id, seq
+        FROM tasks WHERE state = 'in_progress'
+        ORDER BY since, seq";
+    let mut all = db.prepare(sql)?;
+    let mut all = all.query([])?;
+    let mut taken = Vec::new();
+    while let Some(row) = all.next()? {
+        let (run, id): (String, String) = (row.get(1)?, row.get(2)?);
+        let damaged = || Trouble::Damaged(format!("the run {run} of the task {id} is none"));
+        taken.push(Taken {
+            from_unix_ms: row.get(0)?,
+            run_id: run.parse().map_err(|_| damaged())?,
+            task_id: TaskId::parse(&id).map_err(|_| damaged())?,
+        });
+    }
+    Ok(taken)
 }

@@ -36,7 +36,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::refusal::{QueueError, Refusal};
-use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store};
+use super::store::{Change, Counts, Filter, Keep, Result, ResultFilter, Spell, Store, Taken};
 use super::task::{BatchId, NewTask, Task, TaskId, TaskResult};
 use crate::{Error, ErrorKind};
 
@@ -277,6 +277,10 @@ impl Store for SqliteStore {
             let sql = "SELECT coalesce(sum(cost_usd), 0.0) FROM spells WHERE ended_unix_ms >= ?1";
             Ok(tx.query_row(sql, [since_unix_ms], |row| row.get(0))?)
         })
+    }
+
+    fn taken(&mut self) -> Result<Vec<Taken>> {
+        self.read(|tx| lists::taken(tx))
     }
 
     fn id(&mut self) -> Result<Uuid> {

@@ -42,7 +42,7 @@ impl<'a, 'm> Book<'a, 'm> {
         let mut put = self.db.prepare(&put_response())?;
         let mut cells = Cells::default();
         for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
-            count(of_message, self.names, self.prices.now(), |key, cell| {
+            count(of_message, self.names, self.prices.now(), |key, cell, _| {
                 cells.entry(key).or_default().add(&cell);
             });
             for told in of_message {
@@ -93,6 +93,43 @@ impl<'a, 'm> Book<'a, 'm> {
         self.settle()
     }
 
+    /// What counts for one of `files`, response by response, with its time.
+    pub(super) fn of_files(
+        &mut self,
+        files: &HashSet<u32>,
+        mut each: impl FnMut(CellKey, Cell, i64),
+    ) -> rusqlite::Result<()> {
+        let mut messages: HashSet<Key> = HashSet::new();
+        let mut all = self.db.prepare("SELECT message, file FROM responses")?;
+        let mut all = all.query([])?;
+        while let Some(row) = all.next()? {
+            if files.contains(&row.get(1)?) {
+                messages.insert(row.get(0)?);
+            }
+        }
+        for message in messages {
+            let told = self.told(message)?;
+            let Some(first) = told.first() else { continue };
+            self.count(&told, first.prices, |key, cell, unix_ms| {
+                if files.contains(&key.file) {
+                    each(key, cell, unix_ms);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All that is told of a message.
+    fn told(&self, message: Key) -> rusqlite::Result<Vec<Stored>> {
+        self.db
+            .prepare_cached(&format!(
+                "SELECT {} FROM responses WHERE message = ?1",
+                rows::RESPONSE
+            ))?
+            .query_map([message], rows::stored)?
+            .collect()
+    }
+
     /// Counts everything anew; `prices`: by that table, else each by its own.
     pub(super) fn rebuild(&mut self, prices: Option<i64>) -> rusqlite::Result<()> {
         if let Some(no) = prices {
@@ -112,7 +149,9 @@ impl<'a, 'm> Book<'a, 'm> {
             let is_other = |stored: &Stored| stored.part.message != of_message[0].part.message;
             if !of_message.is_empty() && next.as_ref().is_none_or(is_other) {
                 let no = of_message[0].prices;
-                self.count(&of_message, no, |key, cell| cells.entry(key).or_default().add(&cell))?;
+                self.count(&of_message, no, |key, cell, _| {
+                    cells.entry(key).or_default().add(&cell)
+                })?;
                 of_message.clear();
             }
             match next {
@@ -129,14 +168,7 @@ impl<'a, 'm> Book<'a, 'm> {
         parts: &[(u32, Part)],
         now_no: i64,
     ) -> rusqlite::Result<()> {
-        let mut told: Vec<Stored> = self
-            .db
-            .prepare_cached(&format!(
-                "SELECT {} FROM responses WHERE message = ?1",
-                rows::RESPONSE
-            ))?
-            .query_map([message], rows::stored)?
-            .collect::<rusqlite::Result<_>>()?;
+        let mut told = self.told(message)?;
         let before = told.clone();
         let names = self.names;
         for (file, part) in parts {
@@ -154,10 +186,10 @@ impl<'a, 'm> Book<'a, 'm> {
         }
         let mut changes = std::mem::take(&mut self.changes);
         if let Some(first) = before.first() {
-            let minus = |key, cell: Cell| changes.entry(key).or_default().1.add(&cell);
+            let minus = |key, cell: Cell, _| changes.entry(key).or_default().1.add(&cell);
             self.count(&before, first.prices, minus)?;
         }
-        self.count(&told, no, |key, cell| changes.entry(key).or_default().0.add(&cell))?;
+        self.count(&told, no, |key, cell, _| changes.entry(key).or_default().0.add(&cell))?;
         self.changes = changes;
         let mut put = self.db.prepare_cached(&put_response())?;
         for stored in told.iter().filter(|stored| !before.contains(stored)) {
@@ -192,7 +224,7 @@ impl<'a, 'm> Book<'a, 'm> {
         &mut self,
         told: &[Stored],
         prices: i64,
-        mut each: impl FnMut(CellKey, Cell),
+        mut each: impl FnMut(CellKey, Cell, i64),
     ) -> rusqlite::Result<()> {
         let models = self.prices.table(self.db, prices)?;
         if let [only] = told {
@@ -208,9 +240,9 @@ impl<'a, 'm> Book<'a, 'm> {
             .iter()
             .map(|stored| Told { file: rank(stored.file), part: &stored.part })
             .collect();
-        count(&told, self.names, models, |key, cell| {
+        count(&told, self.names, models, |key, cell, unix_ms| {
             let file = ranks.files.get(key.file as usize).copied().unwrap_or(u32::MAX);
-            each(CellKey { file, ..key }, cell);
+            each(CellKey { file, ..key }, cell, unix_ms);
         });
         Ok(())
     }

@@ -19,6 +19,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,9 @@ use sha2::{Digest, Sha256};
 use self::book::Book;
 use self::known::{Known, Plan};
 use self::prices::Prices;
-use super::account::{Account, Said, Source, in_order};
+use super::account::{Account, CellKey, Cells, Said, Source, in_order};
 use super::fetch::{self, Fetched};
+use super::owners::{Owner, Owners};
 use super::part::{Names, Part};
 use super::places::{self, Transcript};
 use crate::database::Kind;
@@ -92,6 +94,18 @@ impl Index {
     /// As [`Index::open`].
     pub fn account(&mut self, models: &Models) -> Result<Account> {
         self.bring_up(models).map_err(|err| INDEX.explain(&self.path, err))
+    }
+
+    /// [`Index::account`], with the tasks and runs that sessions are of.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub fn account_of_tasks(&mut self, models: &Models, owners: &Owners) -> Result<Account> {
+        let mut account = self.account(models)?;
+        let several = account.own(owners);
+        split(&self.db, &mut account, &several, models)
+            .map_err(|err| INDEX.explain(&self.path, err))?;
+        Ok(account)
     }
 
     /// Prices everything by `models`, also what had a price before.
@@ -204,6 +218,37 @@ fn cost(db: &Connection) -> rusqlite::Result<f64> {
         sum = sum.plus(cell?.1.cost);
     }
     Ok(sum.as_f64())
+}
+
+/// Gives each of several tasks its part of a transcript, as if it were one of its own.
+fn split(
+    db: &Connection,
+    account: &mut Account,
+    several: &HashMap<u32, Owner>,
+    models: &Models,
+) -> rusqlite::Result<()> {
+    if several.is_empty() {
+        return Ok(());
+    }
+    let files: HashSet<u32> = several.keys().copied().collect();
+    let mut cells: Cells =
+        account.cells.drain(..).filter(|(key, _)| !files.contains(&key.file)).collect();
+    let mut places: HashMap<(u32, usize), u32> = HashMap::new();
+    let sources = &mut account.sources;
+    let names = names(db)?.all();
+    let mut book = Book::new(db, &names, Prices::of(db, models)?);
+    book.of_files(&files, |key, cell, unix_ms| {
+        let owner = &several[&key.file];
+        let Some(task) = owner.task_at(unix_ms) else { return };
+        let file = *places.entry((key.file, task)).or_insert_with(|| {
+            let task = Some(owner.tasks[task].1.clone());
+            sources.push(Source { task, ..sources[key.file as usize].clone() });
+            sources.len() as u32 - 1
+        });
+        cells.entry(CellKey { file, ..key }).or_default().add(&cell);
+    })?;
+    account.cells = in_order(cells);
+    Ok(())
 }
 
 /// Reads what is new, and gives what all comes to.
@@ -379,6 +424,7 @@ fn sources(db: &Connection) -> rusqlite::Result<Account> {
     while let Some(row) = all.next()? {
         let path = rows::path(row.get_ref(0)?.as_blob()?);
         let said = Said { session: row.get(1)?, cwd: row.get(2)?, agent_type: row.get(3)? };
+        account.files += 1;
         account.sources.push(Source::of(path, said));
         account.bad_rows += row.get::<_, i64>(4)?.cast_unsigned();
         account.unidentified_rows += row.get::<_, i64>(5)?.cast_unsigned();
