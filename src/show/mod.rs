@@ -19,6 +19,8 @@ mod outlet;
 mod panel;
 mod plain;
 
+pub use look::size;
+
 use std::fs::File;
 use std::io::{IsTerminal as _, Write, stdout};
 use std::os::fd::AsFd as _;

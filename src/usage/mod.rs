@@ -31,7 +31,7 @@ pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::models::Models;
 
@@ -39,11 +39,11 @@ use crate::models::Models;
 /// `state_root`. If that cannot be had, all of them are read, and the error says why:
 /// what the CLI has deleted is not in the account then.
 pub fn account(
-    state_root: &Path,
+    state_root: crate::Result<PathBuf>,
     dirs: &[PathBuf],
     models: &Models,
 ) -> (Account, Option<crate::Error>) {
-    let index = Index::open(state_root, dirs);
+    let index = state_root.and_then(|root| Index::open(&root, dirs));
     match index.and_then(|mut index| index.account(models)) {
         Ok(account) => (account, None),
         Err(err) => (Account::of(dirs, models), Some(err)),

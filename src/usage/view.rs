@@ -68,7 +68,7 @@ impl View {
     }
 
     /// Its rows follow each other in time.
-    fn is_of_time(self) -> bool {
+    pub fn is_of_time(self) -> bool {
         matches!(self, View::Daily | View::Weekly | View::Monthly | View::Blocks)
     }
 }
