@@ -18,11 +18,11 @@ const MAX_DIGITS: usize = 12;
 /// What a line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Glance<'a> {
-    /// `sessionId`
+    /// `sessionId`, as JSON
     pub(super) session: Option<&'a [u8]>,
-    /// `agentId`
+    /// `agentId`, as JSON
     pub(super) agent: Option<&'a [u8]>,
-    /// `cwd`
+    /// `cwd`, as JSON
     pub(super) cwd: Option<&'a [u8]>,
     /// Its usage.
     pub(super) found: Found<'a>,
@@ -89,6 +89,11 @@ impl<'a> Text<'a> {
             // Another type is as good as absent.
             _ => Text::None,
         }
+    }
+
+    /// What names something: an empty text does not.
+    fn name(self) -> Result<Option<&'a [u8]>, Odd> {
+        Ok(self.plain()?.filter(|name| !name.is_empty()))
     }
 
     fn plain(self) -> Result<Option<&'a [u8]>, Odd> {
@@ -186,9 +191,9 @@ impl<'a> Fields<'a> {
                 self.once(key::REQUESTED);
                 self.requested = Text::of(at.value()?);
             }
-            b"sessionId" => glance.session = Text::of(at.value()?).plain().ok().flatten(),
-            b"agentId" => glance.agent = Text::of(at.value()?).plain().ok().flatten(),
-            b"cwd" => glance.cwd = Text::of(at.value()?).plain().ok().flatten(),
+            b"sessionId" => glance.session = Some(at.value()?),
+            b"agentId" => glance.agent = Some(at.value()?),
+            b"cwd" => glance.cwd = Some(at.value()?),
             b"message" => {
                 self.once(key::MESSAGE);
                 match at.peek() {
@@ -351,19 +356,19 @@ impl<'a> Fields<'a> {
             return Ok(Found::Nothing);
         }
         // Cut off: what it generated has to be estimated from its content.
-        if self.stop_reason.plain()?.is_none() {
+        if self.seen & key::STOP != 0 && self.stop_reason.plain()?.is_none() {
             return Err(Odd);
         }
         let model = self.model.plain()?.unwrap_or_default();
         if model == super::SYNTHETIC {
             return Ok(Found::Nothing);
         }
-        let request_ref = self.request_ref.plain()?;
+        let request_ref = self.request_ref.name()?;
         Ok(Found::Reply(Reply {
-            message: self.message_id.plain()?,
-            request: self.request_id.plain()?.or(request_ref),
+            message: self.message_id.name()?,
+            request: self.request_id.name()?.or(request_ref),
             model,
-            requested: self.requested.plain()?.filter(|model| !model.is_empty()),
+            requested: self.requested.name()?,
             unix_ms: self.timestamp.plain()?.map(unix_ms).transpose()?,
             is_side: self.is_side,
             amounts: self.amounts,
