@@ -83,6 +83,12 @@ struct RawRow<'a> {
     #[serde(borrow)]
     request_ref: Raw<'a>,
     #[serde(borrow)]
+    session_id: Raw<'a>,
+    #[serde(borrow)]
+    request_session_id: Raw<'a>,
+    #[serde(borrow)]
+    forked_from: Raw<'a>,
+    #[serde(borrow)]
     requested_model: Raw<'a>,
     #[serde(borrow)]
     api_block_index: Raw<'a>,
@@ -250,6 +256,7 @@ impl RawRow<'_> {
         let mut row = Assistant {
             request_id: word(self.request_id),
             request_ref: word(self.request_ref),
+            is_copy: self.is_copy(),
             requested_model: word(self.requested_model),
             block: number(self.api_block_index).unwrap_or(0),
             ..Assistant::default()
@@ -276,6 +283,19 @@ impl RawRow<'_> {
             row.take_block(&block);
         }
         row
+    }
+
+    /// Whose the request was, as the CLI itself looks it up.
+    fn is_copy(&self) -> bool {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Origin<'a> {
+            #[serde(borrow)]
+            session_id: Raw<'a>,
+        }
+        let origin = || object::<Origin<'_>>(self.forked_from).and_then(|o| string(o.session_id));
+        let of = string(self.request_session_id).or_else(origin);
+        of.is_some_and(|of| Some(of) != string(self.session_id))
     }
 
     /// `quotaLimits` holds the reset; older and odd rows only the word.

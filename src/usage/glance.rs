@@ -54,6 +54,8 @@ pub(super) struct Reply<'a> {
     /// Unix milliseconds.
     pub(super) unix_ms: Option<i64>,
     pub(super) is_side: bool,
+    /// Another session made the request.
+    pub(super) is_copy: bool,
     pub(super) amounts: Amounts,
 }
 
@@ -117,9 +119,12 @@ struct Fields<'a> {
     timestamp: Text<'a>,
     is_side: bool,
     is_error: bool,
+    is_fork: bool,
     request_id: Text<'a>,
     request_ref: Text<'a>,
     requested: Text<'a>,
+    session: Text<'a>,
+    of_session: Text<'a>,
     message_id: Text<'a>,
     model: Text<'a>,
     stop_reason: Text<'a>,
@@ -153,6 +158,9 @@ mod key {
     pub(super) const GEO: u32 = 1 << 21;
     pub(super) const ITERATIONS: u32 = 1 << 22;
     pub(super) const CONTENT: u32 = 1 << 23;
+    pub(super) const SESSION: u32 = 1 << 24;
+    pub(super) const OF_SESSION: u32 = 1 << 25;
+    pub(super) const FORK: u32 = 1 << 26;
 }
 
 impl<'a> Fields<'a> {
@@ -191,7 +199,21 @@ impl<'a> Fields<'a> {
                 self.once(key::REQUESTED);
                 self.requested = Text::of(at.value()?);
             }
-            b"sessionId" => glance.session = Some(at.value()?),
+            b"sessionId" => {
+                self.once(key::SESSION);
+                let session = at.value()?;
+                glance.session = Some(session);
+                self.session = Text::of(session);
+            }
+            b"requestSessionId" => {
+                self.once(key::OF_SESSION);
+                self.of_session = Text::of(at.value()?);
+            }
+            b"forkedFrom" => {
+                // Whose the request was stands within it, if not beside it.
+                self.once(key::FORK);
+                self.is_fork = at.value()? != b"null";
+            }
             b"agentId" => glance.agent = Some(at.value()?),
             b"cwd" => glance.cwd = Some(at.value()?),
             b"message" => {
@@ -364,6 +386,11 @@ impl<'a> Fields<'a> {
             return Ok(Found::Nothing);
         }
         let request_ref = self.request_ref.name()?;
+        let (of_session, session) = (self.of_session.plain()?, self.session.plain()?);
+        if of_session.is_none() && self.is_fork {
+            return Err(Odd);
+        }
+        let is_copy = of_session.is_some_and(|of| Some(of) != session);
         Ok(Found::Reply(Reply {
             message: self.message_id.name()?,
             request: self.request_id.name()?.or(request_ref),
@@ -371,6 +398,7 @@ impl<'a> Fields<'a> {
             requested: self.requested.name()?,
             unix_ms: self.timestamp.plain()?.map(unix_ms).transpose()?,
             is_side: self.is_side,
+            is_copy,
             amounts: self.amounts,
         }))
     }

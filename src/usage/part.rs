@@ -112,6 +112,8 @@ pub(super) struct Part {
     pub(super) amounts: Amounts,
     /// It stands in the main thread, under its request.
     pub(super) is_main: bool,
+    /// All its rows say that another session made the request.
+    pub(super) is_copy: bool,
     /// It was received to its end.
     pub(super) is_finished: bool,
     pub(super) rest: Option<Box<Rest>>,
@@ -130,6 +132,7 @@ impl Part {
         }
         self.amounts.grow(&other.amounts);
         self.is_main |= other.is_main;
+        self.is_copy &= other.is_copy;
         self.is_finished |= other.is_finished;
         if let Some(more) = &other.rest {
             self.rest.get_or_insert_default().merge(more, names);
@@ -219,10 +222,10 @@ pub(super) struct Bill {
 /// A response with the file it belongs to.
 #[derive(Debug)]
 struct Owned {
-    /// When that file told of it first, whether not in the main thread, and the file:
-    /// the least has it. What the main thread has is its own, though a subagent's file
-    /// may repeat it with the same time.
-    owner: (i64, bool, u32),
+    /// When that file told of it first, whether as a copy, whether not in the main
+    /// thread, and the file: the least has it. Forks and the files of subagents repeat
+    /// rows with the times they had.
+    owner: (i64, bool, bool, u32),
     part: Part,
 }
 
@@ -250,7 +253,7 @@ pub(super) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     let mut responses: Vec<Owned> = Vec::new();
     for Told { file, part } in told {
         let new = Owned {
-            owner: (part.unix_ms.unwrap_or(i64::MAX), !part.is_main, *file),
+            owner: (part.unix_ms.unwrap_or(i64::MAX), part.is_copy, !part.is_main, *file),
             part: (*part).clone(),
         };
         match responses.iter_mut().find(|known| known.part.request == part.request) {
@@ -269,5 +272,5 @@ pub(super) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
         [only] => bare.iter().for_each(|bare| only.take_in(bare, names)),
         _ => {}
     }
-    counted.into_iter().map(|Owned { owner: (_, _, file), part }| (file, part)).collect()
+    counted.into_iter().map(|Owned { owner: (.., file), part }| (file, part)).collect()
 }

@@ -191,6 +191,7 @@ impl<'n> Reader<'n> {
             model,
             amounts: reply.amounts,
             is_main: reply.request.is_some() && !reply.is_side,
+            is_copy: reply.is_copy,
             is_finished: true,
             rest: None,
         };
@@ -268,6 +269,7 @@ impl<'n> Reader<'n> {
             model,
             amounts: amounts(usage),
             is_main: request.is_some() && !row.sidechain,
+            is_copy: assistant.is_copy,
             is_finished: assistant.finished,
             rest: (rest != Rest::default()).then(|| Box::new(rest)),
         };

@@ -73,6 +73,8 @@ struct Telling {
     request: Option<String>,
     unix_ms: Option<i64>,
     is_side: bool,
+    /// Another session made the request.
+    is_copy: bool,
     is_cut_off: bool,
     /// The requested one goes before the one that answered.
     model: (bool, String),
@@ -206,6 +208,12 @@ impl Truth {
                 .and_then(|at| at.parse::<Timestamp>().ok())
                 .map(Timestamp::as_millisecond),
             is_side: row.get("isSidechain") == Some(&Value::Bool(true)),
+            is_copy: {
+                let fork = row.get("forkedFrom").and_then(Value::as_object);
+                let of = row.get("requestSessionId").filter(|of| of.is_string());
+                let of = of.or(fork.and_then(|fork| fork.get("sessionId")));
+                of.is_some_and(|of| of.is_string() && Some(of) != row.get("sessionId"))
+            },
             is_cut_off: stop.is_some_and(|stop| !stop.is_string()),
             model: (requested.is_some(), if model.is_empty() { "unknown".into() } else { model }),
             usage: Used::of(usage),
@@ -217,15 +225,13 @@ impl Truth {
 
     fn count(&mut self, tellings: &[&Telling], files: &[Transcript], prices: &Prices) {
         let unix_ms = tellings.iter().filter_map(|telling| telling.unix_ms).min();
-        // The first that told of it; at the same time the main thread, then by path.
+        // The first that told of it; at the same time who made the request, then the
+        // main thread, then by path.
         let owner = tellings
             .iter()
             .min_by_key(|told| {
-                (
-                    told.unix_ms.unwrap_or(i64::MAX),
-                    told.is_side || told.request.is_none(),
-                    told.file,
-                )
+                let is_side = told.is_side || told.request.is_none();
+                (told.unix_ms.unwrap_or(i64::MAX), told.is_copy, is_side, told.file)
             })
             .unwrap();
         let mut used = Used::default();
