@@ -1,9 +1,11 @@
 //! JSON values taken as they come: a field that is missing or of another type
 //! is as good as absent.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
@@ -16,12 +18,39 @@ const MAX_USD: f64 = 1e6;
 /// A field that has not been looked into: skipped over without a copy.
 pub(super) type Raw<'a> = Option<&'a RawValue>;
 
+/// The fields of an object; of one that stands there twice the last, as `JSON.parse`
+/// has it.
 pub(super) fn object<'a, T: Deserialize<'a>>(raw: Raw<'a>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
+    fields(raw?.get())
+}
+
+pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    // A list would be taken for the fields in their order.
+    if !text.starts_with('{') {
+        return None;
+    }
+    let last_of_each = || {
+        let fields: BTreeMap<String, &'a RawValue> = serde_json::from_str(text).ok()?;
+        T::deserialize(MapDeserializer::new(fields.into_iter())).ok()
+    };
+    serde_json::from_str(text).ok().or_else(last_of_each)
 }
 
 pub(super) fn array<'a>(raw: Raw<'a>) -> Vec<&'a RawValue> {
-    object(raw).unwrap_or_default()
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+/// A field that is there, even if it is null.
+pub(super) fn even_null<'de: 'a, 'a, D>(from: D) -> Result<Raw<'a>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    <&'a RawValue>::deserialize(from).map(Some)
+}
+
+/// A string that is not empty.
+pub(super) fn word(raw: Raw<'_>) -> Option<String> {
+    string(raw).filter(|word| !word.is_empty())
 }
 
 pub(super) fn is_true(raw: Raw<'_>) -> bool {

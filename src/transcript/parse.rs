@@ -16,9 +16,24 @@ use super::record::{Body, Row};
 /// bounds the work a hostile line can cause.
 const MAX_SALVAGE_STARTS: usize = 64;
 
-/// How rows begin. Blocks within a row can look the same, but what follows a
-/// block does not end with it.
-const ROW_STARTS: &[&str] = &["{\"type\"", "{\"parentUuid\"", "{\"isSidechain\"", "{\"sessionId\""];
+/// How rows begin, as the CLI writes them and in other orders. Blocks within a row can
+/// look the same, but what follows a block does not end with it.
+const ROW_STARTS: &[&str] = &[
+    "type\"",
+    "parentUuid\"",
+    "isSidechain\"",
+    "sessionId\"",
+    "agentId\"",
+    "cwd\"",
+    "gitBranch\"",
+    "message\"",
+    "requestId\"",
+    "timestamp\"",
+    "uuid\"",
+    "version\"",
+];
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What was wrong with the lines read so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -51,7 +66,7 @@ impl Damage {
 
 /// Reads the rows of one line, without its newline, in their order.
 pub fn rows(line: &[u8], damage: &mut Damage, mut each: impl FnMut(Row)) {
-    let line = line.trim_ascii();
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
     if line.is_empty() {
         return;
     }
@@ -67,6 +82,13 @@ pub fn rows(line: &[u8], damage: &mut Damage, mut each: impl FnMut(Row)) {
     }
     // The NULs stand where something else was.
     damage.bad_rows += 1;
+}
+
+/// Is this an object and nothing else?
+pub(crate) fn is_whole(line: &[u8]) -> bool {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+    let text = String::from_utf8_lossy(line);
+    text.starts_with('{') && serde_json::from_str::<&RawValue>(&text).is_ok()
 }
 
 fn piece(bytes: &[u8], damage: &mut Damage, each: &mut impl FnMut(Row)) {
@@ -136,8 +158,10 @@ fn begins_a_row(text: &str) -> bool {
 
 fn next_start(text: &str) -> Option<usize> {
     let skip = text.chars().next()?.len_utf8();
-    let behind = &text[skip..];
-    ROW_STARTS.iter().filter_map(|start| behind.find(start)).min().map(|at| at + skip)
+    text[skip..].match_indices("{\"").map(|(at, _)| at + skip).find(|at| {
+        let key = &text[at + 2..];
+        ROW_STARTS.iter().any(|start| key.starts_with(start))
+    })
 }
 
 fn deliver(row: Row, damage: &mut Damage, each: &mut impl FnMut(Row)) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::json::{Raw, array, dollars, is_true, number, object, string};
+use super::json::{Raw, array, dollars, even_null, fields, is_true, number, object, string, word};
 use super::record::{
     ApiError, Assistant, Body, CostState, MAX_ASSISTANT_TEXT_BYTES, ModelBill, QuotaLimit, Row,
     ToolCall, Usage, User,
@@ -83,6 +83,12 @@ struct RawRow<'a> {
     #[serde(borrow)]
     request_ref: Raw<'a>,
     #[serde(borrow)]
+    session_id: Raw<'a>,
+    #[serde(borrow)]
+    request_session_id: Raw<'a>,
+    #[serde(borrow)]
+    forked_from: Raw<'a>,
+    #[serde(borrow)]
     requested_model: Raw<'a>,
     #[serde(borrow)]
     api_block_index: Raw<'a>,
@@ -137,7 +143,7 @@ struct RawMessage<'a> {
     content: Raw<'a>,
     #[serde(borrow)]
     usage: Raw<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "even_null")]
     stop_reason: Raw<'a>,
 }
 
@@ -214,7 +220,7 @@ struct RawUsage<'a> {
 impl Row {
     /// Reads one row. `None` if `text` is not a JSON object with a `type`.
     pub(super) fn read(text: &str) -> Option<Row> {
-        let raw: RawRow<'_> = serde_json::from_str(text).ok()?;
+        let raw: RawRow<'_> = fields(text)?;
         let kind = string(raw.kind)?;
         Some(Row {
             unix_ms: string(raw.timestamp)
@@ -248,9 +254,10 @@ impl RawRow<'_> {
 
     fn assistant(&self) -> Assistant {
         let mut row = Assistant {
-            request_id: string(self.request_id),
-            request_ref: string(self.request_ref),
-            requested_model: string(self.requested_model).filter(|model| !model.is_empty()),
+            request_id: word(self.request_id),
+            request_ref: word(self.request_ref),
+            is_copy: self.is_copy(),
+            requested_model: word(self.requested_model),
             block: number(self.api_block_index).unwrap_or(0),
             ..Assistant::default()
         };
@@ -264,17 +271,31 @@ impl RawRow<'_> {
         let Some(message) = object::<RawMessage<'_>>(self.message) else {
             return row;
         };
-        row.message_id = string(message.id);
+        row.message_id = word(message.id);
         row.model = string(message.model).unwrap_or_default();
         row.usage = message.usage.and_then(Usage::read);
         let stop_reason = string(message.stop_reason);
         row.ends_turn =
             stop_reason.as_ref().is_some_and(|why| why != "tool_use" && why != "pause_turn");
-        row.finished = stop_reason.is_some();
+        // Null says that it was cut off; rows without the field do not know.
+        row.finished = stop_reason.is_some() || message.stop_reason.is_none();
         for block in blocks(message.content) {
             row.take_block(&block);
         }
         row
+    }
+
+    /// Whose the request was, as the CLI itself looks it up.
+    fn is_copy(&self) -> bool {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Origin<'a> {
+            #[serde(borrow)]
+            session_id: Raw<'a>,
+        }
+        let origin = || object::<Origin<'_>>(self.forked_from).and_then(|o| string(o.session_id));
+        let of = string(self.request_session_id).or_else(origin);
+        of.is_some_and(|of| Some(of) != string(self.session_id))
     }
 
     /// `quotaLimits` holds the reset; older and odd rows only the word.

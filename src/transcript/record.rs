@@ -63,6 +63,8 @@ pub struct Assistant {
     pub request_id: Option<String>,
     /// The CLI's own reference for the request.
     pub request_ref: Option<String>,
+    /// Another session made the request: this row came along with a fork.
+    pub is_copy: bool,
     /// The model that answered.
     pub model: String,
     /// The model that was asked for, which is the one billed.

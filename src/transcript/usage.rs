@@ -13,6 +13,7 @@
 //! - advisor iterations as requests of their own, never at the fast rate;
 //! - for a response that was cut off, a third of a token per character.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -77,15 +78,6 @@ struct Message {
     responses: Vec<(Option<Digest128>, Response)>,
 }
 
-/// Which responses of a [`Message`] count, beside those of the main thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counting {
-    /// Those seen in subagents only.
-    side: bool,
-    /// The one whose rows name no request.
-    bare: bool,
-}
-
 #[derive(Debug, Clone, Default)]
 struct Response {
     /// Seen in the main thread under its request.
@@ -134,28 +126,13 @@ impl Ledger {
             usage.advisors.iter().map(|(name, usage)| (self.intern(name), usage)).collect();
 
         let mut message = self.messages.remove(&id).unwrap_or_default();
-        let before = message.get(request).cloned();
-        let was = message.counting();
-        message.entry(request).merge(row, assistant, usage, model, &advisors);
-        let now = message.counting();
-        for (other, response) in &message.responses {
-            if was == now || *other == request {
-                continue;
-            }
-            if was.includes(*other, response) {
-                self.take_out(response);
-            }
-            if now.includes(*other, response) {
-                self.put_in(response);
-            }
-        }
-        let after = message.get(request);
-        before.iter().filter(|r| was.includes(request, r)).for_each(|r| self.take_out(r));
-        after.iter().filter(|r| now.includes(request, r)).for_each(|r| self.put_in(r));
-        let was_main = before.as_ref().is_some_and(|response| response.main);
-        let new_in_main = after.is_some_and(|response| response.main) && !was_main;
+        let known = message.get(request).map(|response| response.main);
+        message.counted().iter().for_each(|response| self.take_out(response));
+        message.take_in(request, Response::of(row, assistant, usage, model, advisors));
+        message.counted().iter().for_each(|response| self.put_in(response));
+        let is_main = message.get(request).is_some_and(|response| response.main);
         self.messages.insert(id, message);
-        before.is_none() || new_in_main
+        known.is_none_or(|was_main| is_main && !was_main)
     }
 
     /// Tokens of all responses.
@@ -188,8 +165,9 @@ impl Ledger {
         let mut priced = Usd::default();
         let mut bound = Usd::default();
         let mut unpriced_tokens: u64 = 0;
-        let counted = self.messages.values().flat_map(Message::counted);
-        for bill in counted.flat_map(Response::bills) {
+        let counted: Vec<Cow<'_, Response>> =
+            self.messages.values().flat_map(Message::counted).collect();
+        for bill in counted.iter().flat_map(|response| response.bills()) {
             match models.price(bill.model, bill.unix_ms, &bill.billable) {
                 Some(price) => priced = priced.plus(price),
                 None => {
@@ -233,57 +211,74 @@ impl Ledger {
     }
 }
 
-impl Counting {
-    fn includes(self, request: Option<Digest128>, response: &Response) -> bool {
-        response.main || if request.is_some() { self.side } else { self.bare }
-    }
-}
-
 impl Message {
-    fn counting(&self) -> Counting {
-        let main = self.responses.iter().filter(|(_, response)| response.main).count();
-        let named = self.responses.iter().any(|(request, _)| request.is_some());
-        Counting { side: main != 1, bare: !named }
-    }
-
     fn get(&self, request: Option<Digest128>) -> Option<&Response> {
         self.responses.iter().find(|(r, _)| *r == request).map(|(_, response)| response)
     }
 
-    fn entry(&mut self, request: Option<Digest128>) -> &mut Response {
-        let at = self.responses.iter().position(|(r, _)| *r == request).unwrap_or_else(|| {
-            self.responses.reserve_exact(1);
-            self.responses.push((request, Response::default()));
-            self.responses.len() - 1
-        });
-        &mut self.responses[at].1
+    fn take_in(&mut self, request: Option<Digest128>, new: Response) {
+        match self.responses.iter_mut().find(|(r, _)| *r == request) {
+            Some((_, known)) => known.take_in(&new),
+            None => {
+                self.responses.reserve_exact(1);
+                self.responses.push((request, new));
+            }
+        }
     }
 
-    fn counted(&self) -> impl Iterator<Item = &Response> {
-        let counting = self.counting();
-        let all = self.responses.iter();
-        all.filter(move |(r, response)| counting.includes(*r, response)).map(|(_, r)| r)
+    /// The responses that count. Rows that name no request are of the only one there is.
+    fn counted(&self) -> Vec<Cow<'_, Response>> {
+        let main = self.responses.iter().filter(|(_, response)| response.main).count();
+        let named = self.responses.iter().filter(|(request, _)| request.is_some());
+        let counts = |response: &&Response| response.main || main != 1;
+        let mut counted: Vec<Cow<'_, Response>> =
+            named.map(|(_, response)| response).filter(counts).map(Cow::Borrowed).collect();
+        if let Some(bare) = self.get(None) {
+            match &mut counted[..] {
+                [] => counted.push(Cow::Borrowed(bare)),
+                [only] => only.to_mut().take_in(bare),
+                _ => {}
+            }
+        }
+        counted
     }
 }
 
 impl Response {
-    fn merge(
-        &mut self,
+    /// As one row tells of it.
+    fn of(
         row: &Row,
         assistant: &Assistant,
         usage: &Usage,
         model: (bool, Arc<str>),
-        advisors: &[(Arc<str>, &Usage)],
-    ) {
+        advisors: Vec<(Arc<str>, &Usage)>,
+    ) -> Self {
         let named = assistant.request_id.is_some() || assistant.request_ref.is_some();
-        self.main |= named && !row.sidechain;
-        self.unix_ms = match (self.unix_ms, row.unix_ms) {
+        let advisors = advisors.into_iter().map(|(name, usage)| (name, usage.clone()));
+        Self {
+            main: named && !row.sidechain,
+            unix_ms: row.unix_ms,
+            model: Some(model),
+            usage: usage.clone(),
+            advisors: advisors.collect(),
+            finished: assistant.finished,
+            partial: match assistant.finished {
+                true => Vec::new(),
+                false => vec![(assistant.block, assistant.visible_chars)],
+            },
+        }
+    }
+
+    /// Takes in what else is told of it.
+    fn take_in(&mut self, other: &Response) {
+        self.main |= other.main;
+        self.unix_ms = match (self.unix_ms, other.unix_ms) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.model = self.model.take().max(Some(model));
-        grow(&mut self.usage, usage);
-        for (at, (name, usage)) in advisors.iter().enumerate() {
+        self.model = self.model.take().max(other.model.clone());
+        grow(&mut self.usage, &other.usage);
+        for (at, (name, usage)) in other.advisors.iter().enumerate() {
             match self.advisors.get_mut(at) {
                 Some((kept_name, kept)) => {
                     grow(kept, usage);
@@ -291,17 +286,19 @@ impl Response {
                         *kept_name = name.clone();
                     }
                 }
-                None => self.advisors.push((name.clone(), (*usage).clone())),
+                None => self.advisors.push((name.clone(), usage.clone())),
             }
         }
-        self.finished |= assistant.finished;
-        let chars = assistant.visible_chars;
+        self.finished |= other.finished;
         if self.finished {
             self.partial = Vec::new();
-        } else if let Some(part) = self.partial.iter_mut().find(|(b, _)| *b == assistant.block) {
-            part.1 = part.1.max(chars);
-        } else {
-            self.partial.push((assistant.block, chars));
+            return;
+        }
+        for (block, chars) in &other.partial {
+            match self.partial.iter_mut().find(|(known, _)| known == block) {
+                Some((_, kept)) => *kept = (*kept).max(*chars),
+                None => self.partial.push((*block, *chars)),
+            }
         }
     }
 
@@ -452,36 +449,43 @@ mod tests {
         let of = |id: u8, request: Option<u8>| {
             lines.iter().filter(move |l| l.group() == Some(id) && l.request == request)
         };
-        let in_main = |id, request: Option<u8>| {
-            request.is_some() && of(id, request).any(|line| !line.sidechain)
-        };
+        let in_main = |id, request: Option<u8>| of(id, request).any(|line| !line.sidechain);
         let mut sum = (0, TokenCounts::default());
-        for &(id, request) in &keys {
-            let same: Vec<_> = keys.iter().filter(|key| key.0 == id).collect();
-            let mains = same.iter().filter(|key| in_main(id, key.1)).count();
-            let counts = match request {
-                None => same.len() == 1,
-                Some(_) => in_main(id, request) || mains != 1,
-            };
-            if !counts {
-                continue;
+        let mut ids: Vec<u8> = keys.iter().map(|(id, _)| *id).collect();
+        ids.dedup();
+        for id in ids {
+            let mut named: Vec<Option<u8>> =
+                keys.iter().filter(|key| key.0 == id && key.1.is_some()).map(|key| key.1).collect();
+            if named.iter().filter(|request| in_main(id, **request)).count() == 1 {
+                named.retain(|request| in_main(id, *request));
             }
-            let max = |field: usize| of(id, request).map(|l| l.counts[field]).max().unwrap_or(0);
-            let mut output = max(1);
-            if !of(id, request).any(|line| line.finished) {
-                let block = |b| of(id, request).filter(|l| l.block == b).map(|l| l.chars).max();
-                let chars: u64 = (0..3).filter_map(block).sum();
-                output = output.max((chars as f64 / 3.0).round() as u64);
+            // Rows without a request are of the only one, or are all there is.
+            let bare: Vec<&Line> = of(id, None).collect();
+            let mut responses: Vec<Vec<&Line>> =
+                named.iter().map(|request| of(id, *request).collect()).collect();
+            match &mut responses[..] {
+                [] => responses.push(bare),
+                [only] => only.extend(bare),
+                _ => {}
             }
-            let long = max(3).min(max(2));
-            sum.0 += 1;
-            sum.1.add(&TokenCounts {
-                input: max(0),
-                output,
-                cache_write_5m: max(2) - long,
-                cache_write_1h: long,
-                cache_read: max(4),
-            });
+            for told in responses {
+                let max = |field: usize| told.iter().map(|l| l.counts[field]).max().unwrap_or(0);
+                let mut output = max(1);
+                if !told.iter().any(|line| line.finished) {
+                    let block = |b| told.iter().filter(|l| l.block == b).map(|l| l.chars).max();
+                    let chars: u64 = (0..3).filter_map(block).sum();
+                    output = output.max((chars as f64 / 3.0).round() as u64);
+                }
+                let long = max(3).min(max(2));
+                sum.0 += 1;
+                sum.1.add(&TokenCounts {
+                    input: max(0),
+                    output,
+                    cache_write_5m: max(2) - long,
+                    cache_write_1h: long,
+                    cache_read: max(4),
+                });
+            }
         }
         sum
     }

@@ -18,11 +18,11 @@ const MAX_DIGITS: usize = 12;
 /// What a line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Glance<'a> {
-    /// `sessionId`
+    /// `sessionId`, as JSON
     pub(super) session: Option<&'a [u8]>,
-    /// `agentId`
+    /// `agentId`, as JSON
     pub(super) agent: Option<&'a [u8]>,
-    /// `cwd`
+    /// `cwd`, as JSON
     pub(super) cwd: Option<&'a [u8]>,
     /// Its usage.
     pub(super) found: Found<'a>,
@@ -54,6 +54,8 @@ pub(super) struct Reply<'a> {
     /// Unix milliseconds.
     pub(super) unix_ms: Option<i64>,
     pub(super) is_side: bool,
+    /// Another session made the request.
+    pub(super) is_copy: bool,
     pub(super) amounts: Amounts,
 }
 
@@ -91,6 +93,11 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// What names something: an empty text does not.
+    fn name(self) -> Result<Option<&'a [u8]>, Odd> {
+        Ok(self.plain()?.filter(|name| !name.is_empty()))
+    }
+
     fn plain(self) -> Result<Option<&'a [u8]>, Odd> {
         match self {
             Text::None => Ok(None),
@@ -112,9 +119,12 @@ struct Fields<'a> {
     timestamp: Text<'a>,
     is_side: bool,
     is_error: bool,
+    is_fork: bool,
     request_id: Text<'a>,
     request_ref: Text<'a>,
     requested: Text<'a>,
+    session: Text<'a>,
+    of_session: Text<'a>,
     message_id: Text<'a>,
     model: Text<'a>,
     stop_reason: Text<'a>,
@@ -148,6 +158,9 @@ mod key {
     pub(super) const GEO: u32 = 1 << 21;
     pub(super) const ITERATIONS: u32 = 1 << 22;
     pub(super) const CONTENT: u32 = 1 << 23;
+    pub(super) const SESSION: u32 = 1 << 24;
+    pub(super) const OF_SESSION: u32 = 1 << 25;
+    pub(super) const FORK: u32 = 1 << 26;
 }
 
 impl<'a> Fields<'a> {
@@ -186,9 +199,23 @@ impl<'a> Fields<'a> {
                 self.once(key::REQUESTED);
                 self.requested = Text::of(at.value()?);
             }
-            b"sessionId" => glance.session = Text::of(at.value()?).plain().ok().flatten(),
-            b"agentId" => glance.agent = Text::of(at.value()?).plain().ok().flatten(),
-            b"cwd" => glance.cwd = Text::of(at.value()?).plain().ok().flatten(),
+            b"sessionId" => {
+                self.once(key::SESSION);
+                let session = at.value()?;
+                glance.session = Some(session);
+                self.session = Text::of(session);
+            }
+            b"requestSessionId" => {
+                self.once(key::OF_SESSION);
+                self.of_session = Text::of(at.value()?);
+            }
+            b"forkedFrom" => {
+                // Whose the request was stands within it, if not beside it.
+                self.once(key::FORK);
+                self.is_fork = at.value()? != b"null";
+            }
+            b"agentId" => glance.agent = Some(at.value()?),
+            b"cwd" => glance.cwd = Some(at.value()?),
             b"message" => {
                 self.once(key::MESSAGE);
                 match at.peek() {
@@ -351,21 +378,27 @@ impl<'a> Fields<'a> {
             return Ok(Found::Nothing);
         }
         // Cut off: what it generated has to be estimated from its content.
-        if self.stop_reason.plain()?.is_none() {
+        if self.seen & key::STOP != 0 && self.stop_reason.plain()?.is_none() {
             return Err(Odd);
         }
         let model = self.model.plain()?.unwrap_or_default();
         if model == super::SYNTHETIC {
             return Ok(Found::Nothing);
         }
-        let request_ref = self.request_ref.plain()?;
+        let request_ref = self.request_ref.name()?;
+        let (of_session, session) = (self.of_session.plain()?, self.session.plain()?);
+        if of_session.is_none() && self.is_fork {
+            return Err(Odd);
+        }
+        let is_copy = of_session.is_some_and(|of| Some(of) != session);
         Ok(Found::Reply(Reply {
-            message: self.message_id.plain()?,
-            request: self.request_id.plain()?.or(request_ref),
+            message: self.message_id.name()?,
+            request: self.request_id.name()?.or(request_ref),
             model,
-            requested: self.requested.plain()?.filter(|model| !model.is_empty()),
+            requested: self.requested.name()?,
             unix_ms: self.timestamp.plain()?.map(unix_ms).transpose()?,
             is_side: self.is_side,
+            is_copy,
             amounts: self.amounts,
         }))
     }

@@ -112,6 +112,8 @@ pub(super) struct Part {
     pub(super) amounts: Amounts,
     /// It stands in the main thread, under its request.
     pub(super) is_main: bool,
+    /// All its rows say that another session made the request.
+    pub(super) is_copy: bool,
     /// It was received to its end.
     pub(super) is_finished: bool,
     pub(super) rest: Option<Box<Rest>>,
@@ -130,6 +132,7 @@ impl Part {
         }
         self.amounts.grow(&other.amounts);
         self.is_main |= other.is_main;
+        self.is_copy &= other.is_copy;
         self.is_finished |= other.is_finished;
         if let Some(more) = &other.rest {
             self.rest.get_or_insert_default().merge(more, names);
@@ -222,6 +225,23 @@ pub(super) struct Bill {
     pub(super) billable: Billable,
 }
 
+/// A response with the file it belongs to.
+#[derive(Debug)]
+struct Owned {
+    /// When that file told of it first, whether as a copy, whether not in the main
+    /// thread, and the file: the least has it. Forks and the files of subagents repeat
+    /// rows with the times they had.
+    owner: (i64, bool, bool, u32),
+    part: Part,
+}
+
+impl Owned {
+    fn take_in(&mut self, other: &Owned, names: &[String]) {
+        self.owner = self.owner.min(other.owner);
+        self.part.merge(&other.part, names);
+    }
+}
+
 /// A part with the file that tells of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told<'a> {
@@ -236,25 +256,27 @@ pub(super) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     if let [only] = told {
         return vec![(only.file, only.part.clone())];
     }
-    let mut responses: Vec<(u32, Option<i64>, Part)> = Vec::new();
+    let mut responses: Vec<Owned> = Vec::new();
     for Told { file, part } in told {
-        let earliest = |unix_ms: Option<i64>| unix_ms.unwrap_or(i64::MAX);
-        match responses.iter_mut().find(|(_, _, merged)| merged.request == part.request) {
-            Some((owner, first, merged)) => {
-                if (earliest(part.unix_ms), *file) < (earliest(*first), *owner) {
-                    (*owner, *first) = (*file, part.unix_ms);
-                }
-                merged.merge(part, names);
-            }
-            None => responses.push((*file, part.unix_ms, (*part).clone())),
+        let new = Owned {
+            owner: (part.unix_ms.unwrap_or(i64::MAX), part.is_copy, !part.is_main, *file),
+            part: (*part).clone(),
+        };
+        match responses.iter_mut().find(|known| known.part.request == part.request) {
+            Some(known) => known.take_in(&new, names),
+            None => responses.push(new),
         }
     }
-    let main = responses.iter().filter(|(_, _, part)| part.is_main).count();
-    let is_named = responses.iter().any(|(_, _, part)| part.request.is_some());
-    let counts = |part: &Part| match part.request {
-        Some(_) => part.is_main || main != 1,
-        None => part.is_main || !is_named,
-    };
-    let counted = responses.into_iter().filter(|(_, _, part)| counts(part));
-    counted.map(|(file, _, part)| (file, part)).collect()
+    let main = responses.iter().filter(|response| response.part.is_main).count();
+    let (mut counted, bare): (Vec<Owned>, Vec<Owned>) = responses
+        .into_iter()
+        .filter(|response| response.part.request.is_none() || response.part.is_main || main != 1)
+        .partition(|response| response.part.request.is_some());
+    // Rows that name no request are of the only one there is.
+    match &mut counted[..] {
+        [] => counted = bare,
+        [only] => bare.iter().for_each(|bare| only.take_in(bare, names)),
+        _ => {}
+    }
+    counted.into_iter().map(|Owned { owner: (.., file), part }| (file, part)).collect()
 }

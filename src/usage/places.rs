@@ -85,9 +85,13 @@ impl Found {
         if depth > MAX_DEPTH || !meta.is_dir() || !self.seen.insert((meta.dev(), meta.ino())) {
             return;
         }
-        for entry in fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
-            let path = entry.path();
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink());
+        let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+        let kind = |entry: fs::DirEntry| Some((entry.file_type().ok()?, entry.path()));
+        let mut entries: Vec<_> = entries.filter_map(kind).collect();
+        // What lies there before what is linked: a file is known by the first of its names.
+        entries.sort_unstable_by(|(a, x), (b, y)| (a.is_symlink(), x).cmp(&(b.is_symlink(), y)));
+        for (kind, path) in entries {
+            let is_folder = kind.is_dir() || kind.is_symlink();
             if path.extension().is_some_and(|extension| extension == "jsonl") {
                 self.take(path);
             } else if is_folder {

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memmem, memrchr};
 
-use super::glance::{self, Found, Reply};
+use super::glance::{self, Found, Glance, Reply};
 use super::part::{Amounts, Key, Name, Names, Part, Rest};
 use crate::models::TokenCounts;
 use crate::transcript::parse::{self, Damage};
@@ -129,6 +129,10 @@ impl<'n> Reader<'n> {
         let line = line.trim_ascii();
         if let [b'{', .., b'}'] = line {
             if self.finder.find(line).is_none() {
+                // Whose it is, the first rows tell, which have no usage.
+                if reading.cwd.is_none() {
+                    note(&glance::glance(line), reading);
+                }
                 return;
             }
             if memchr(0, line).is_none() && self.glance(line, reading) {
@@ -140,29 +144,22 @@ impl<'n> Reader<'n> {
         }
     }
 
-    /// The last line, which may still be written: it counts if it is whole.
+    /// The last line, which may still be written: it counts if it is whole. What would
+    /// count again when it has its end waits for that.
     fn last_line(&mut self, line: &[u8], reading: &mut Reading) {
-        if self.finder.find(line).is_some()
-            && let Found::Reply(reply) = glance::glance(line).found
-            && reply.message.or(reply.request).is_some()
-        {
-            self.reply(&reply, reading);
+        if !parse::is_whole(line) {
+            return;
         }
+        let (damage, rows, tokens) =
+            (reading.damage, reading.unidentified_rows, reading.unidentified);
+        self.line(line, reading);
+        (reading.damage, reading.unidentified_rows, reading.unidentified) = (damage, rows, tokens);
     }
 
     /// False if the line cannot be told at a glance.
     fn glance(&mut self, line: &[u8], reading: &mut Reading) -> bool {
         let seen = glance::glance(line);
-        let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
-        if reading.session.is_none() {
-            reading.session = text(seen.session);
-        }
-        if reading.agent.is_none() {
-            reading.agent = text(seen.agent);
-        }
-        if reading.cwd.is_none() {
-            reading.cwd = text(seen.cwd);
-        }
+        note(&seen, reading);
         match seen.found {
             Found::Nothing => true,
             Found::Odd => false,
@@ -194,6 +191,7 @@ impl<'n> Reader<'n> {
             model,
             amounts: reply.amounts,
             is_main: reply.request.is_some() && !reply.is_side,
+            is_copy: reply.is_copy,
             is_finished: true,
             rest: None,
         };
@@ -271,11 +269,29 @@ impl<'n> Reader<'n> {
             model,
             amounts: amounts(usage),
             is_main: request.is_some() && !row.sidechain,
+            is_copy: assistant.is_copy,
             is_finished: assistant.finished,
             rest: (rest != Rest::default()).then(|| Box::new(rest)),
         };
         self.put(part, reading);
         self.last.2 = usize::MAX;
+    }
+}
+
+/// Notes whose transcript it is, as the first row says that says so.
+fn note(seen: &Glance<'_>, reading: &mut Reading) {
+    let told = [
+        (&mut reading.session, seen.session),
+        (&mut reading.agent, seen.agent),
+        (&mut reading.cwd, seen.cwd),
+    ];
+    for (known, json) in told {
+        if known.is_none()
+            && let Some(json) = json
+            && let Ok(text) = serde_json::from_str::<String>(&String::from_utf8_lossy(json))
+        {
+            *known = Some(text).filter(|text| !text.is_empty());
+        }
     }
 }
 

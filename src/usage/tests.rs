@@ -55,7 +55,7 @@ fn a_row_as_the_cli_writes_it_is_told_at_a_glance() {
     assert_eq!((used.input, used.output, used.cache_write), (10, 50, 3000));
     assert_eq!((used.cache_write_1h, used.cache_read, used.web_searches), (7, 19_000, 2));
     assert_eq!(reply.unix_ms, Some(1_795_252_680_266));
-    assert_eq!((seen.session, seen.cwd), (Some(&b"d0edc769"[..]), Some(&b"/p"[..])));
+    assert_eq!((seen.session, seen.cwd), (Some(&b"\"d0edc769\""[..]), Some(&b"\"/p\""[..])));
     let spaced = ROW.replace("\":", "\" : ").replace(",\"", " , \"");
     assert!(matches!(glance(spaced.as_bytes()).found, Found::Reply(_)));
 }

@@ -1,0 +1,103 @@
+//! Every trap of the golden corpus, by the built program, by an oracle of its own, and by
+//! what stands beside the trap; and the same totals however the files grew.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod corpus;
+mod oracle;
+mod replay;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use corpus::{Trap, traps};
+use jiff::tz::TimeZone;
+use oracle::{Sums, Truth};
+use serde_json::{Value, json};
+
+const VIEWS: [&str; 8] =
+    ["daily", "weekly", "monthly", "session", "project", "model", "agent", "blocks"];
+
+/// `longhaul usage VIEW --json` of these configuration directories.
+fn longhaul(room: &Path, dirs: &[PathBuf], args: &[&str]) -> Value {
+    let list: Vec<&str> = dirs.iter().map(|dir| dir.to_str().unwrap()).collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_longhaul"))
+        .arg("usage")
+        .args(args)
+        .arg("--json")
+        .env_clear()
+        .env("HOME", room.join("home"))
+        .env("LONGHAUL_STATE_DIR", room.join("state"))
+        .env("CLAUDE_CONFIG_DIR", list.join(","))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}{complained}");
+    serde_json::from_str(&said).unwrap()
+}
+
+/// Sums as the program prints them.
+fn printed(sums: &Sums) -> Value {
+    json!({
+        "input": sums.input, "output": sums.output,
+        "cache_write_5m": sums.cache_write_5m, "cache_write_1h": sums.cache_write_1h,
+        "cache_read": sums.cache_read, "cost_usd": sums.cost_micro() as f64 / 1e6,
+        "unpriced_tokens": sums.unpriced_tokens, "responses": sums.responses,
+    })
+}
+
+/// The rows of an answer by key.
+fn rows(seen: &Value) -> BTreeMap<String, Value> {
+    let row = |row: &Value| {
+        let mut sums = row.as_object().unwrap().clone();
+        let key = sums.remove("key").unwrap().as_str().unwrap().to_owned();
+        (key, Value::Object(sums))
+    };
+    let rows: Vec<(String, Value)> = seen["rows"].as_array().unwrap().iter().map(row).collect();
+    let count = rows.len();
+    let rows: BTreeMap<String, Value> = rows.into_iter().collect();
+    assert_eq!(rows.len(), count, "a key comes twice: {seen:#}");
+    rows
+}
+
+/// What one trap has that is not as it should be, one line each.
+fn wrongs(trap: &Trap) -> Vec<String> {
+    let room = tempfile::tempdir().unwrap();
+    let dirs = trap.lay_out(room.path());
+    let truth = Truth::of(&dirs);
+    let mut wrongs = Vec::new();
+    let mut same = |what: &str, left: &Value, right: &Value| {
+        if left != right {
+            wrongs.push(format!("{}, {what}:\n   {left}\n   {right}", trap.name));
+        }
+    };
+    let expected = &trap.expected;
+    same("totals, expected and oracle", &expected["totals"], &printed(&truth.totals()));
+    let told = json!([truth.files, truth.bad_rows, truth.unidentified_rows]);
+    let counts = ["files", "bad_rows", "unidentified_rows"];
+    let of = |seen: &Value| Value::Array(counts.map(|key| seen[key].clone()).to_vec());
+    same("files, bad and unidentified rows, expected and oracle", &of(expected), &told);
+    for view in VIEWS {
+        let seen = longhaul(room.path(), &dirs, &[view, "--timezone", "UTC"]);
+        same(&format!("totals of {view}"), &expected["totals"], &seen["totals"]);
+        same(&format!("counts of {view}"), &of(expected), &of(&seen));
+        let ours = rows(&seen);
+        let theirs: BTreeMap<String, Value> = truth
+            .by(view, &TimeZone::UTC)
+            .into_iter()
+            .map(|(key, sums)| (key, printed(&sums)))
+            .collect();
+        same(&format!("rows of {view}, oracle and longhaul"), &json!(theirs), &json!(ours));
+        if let Some(wanted) = expected["views"].get(view) {
+            same(&format!("rows of {view}, expected and longhaul"), wanted, &json!(ours));
+        }
+    }
+    wrongs
+}
+
+#[test]
+fn every_trap_comes_to_what_stands_beside_it() {
+    let wrongs: Vec<String> = traps().iter().flat_map(wrongs).collect();
+    assert!(wrongs.is_empty(), "{} wrongs\n{}", wrongs.len(), wrongs.join("\n"));
+}

@@ -1,0 +1,1 @@
+//! However files grew.
