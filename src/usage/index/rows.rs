@@ -34,6 +34,7 @@ const IS_MAIN: i64 = 2;
 const IS_FINISHED: i64 = 4;
 const IS_FAST: i64 = 8;
 const IS_US: i64 = 16;
+const IS_COPY: i64 = 32;
 
 /// What few responses have, as text.
 #[derive(Serialize, Deserialize)]
@@ -85,6 +86,7 @@ pub(super) fn put(statement: &mut Statement<'_>, stored: &Stored) -> rusqlite::R
     let flag = |is: bool, flag: i64| if is { flag } else { 0 };
     let flags = flag(part.model.0, IS_REQUESTED)
         | flag(part.is_main, IS_MAIN)
+        | flag(part.is_copy, IS_COPY)
         | flag(part.is_finished, IS_FINISHED)
         | flag(part.amounts.is_fast, IS_FAST)
         | flag(part.amounts.is_us, IS_US);
@@ -128,6 +130,7 @@ pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
         model: (flags & IS_REQUESTED != 0, Name(row.get(4)?)),
         amounts: amounts(numbers, flags),
         is_main: flags & IS_MAIN != 0,
+        is_copy: flags & IS_COPY != 0,
         is_finished: flags & IS_FINISHED != 0,
         rest: rest.map(|Json(text)| Box::new(text.rest())),
     };

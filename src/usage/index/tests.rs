@@ -238,9 +238,9 @@ fn any_row() -> impl Strategy<Value = Vec<u8>> {
     let request = prop::sample::select(vec![Some("r1"), Some("r2"), None]);
     let model = prop::sample::select(vec![OPUS, "claude-haiku-4-5", "unheard", SYNTHETIC_MODEL]);
     let at = 0..4_u32;
-    let used = (0..3_u64, 0..900_u64, 0..3_u64, any::<bool>(), any::<bool>(), any::<bool>());
+    let used = (0..3_u64, 0..900_u64, 0..3_u64, any::<bool>(), any::<bool>(), 0..4_u8);
     (message, request, model, at, used).prop_map(|(message, request, model, at, used)| {
-        let (input, output, write, is_side, is_cut, is_advised) = used;
+        let (input, output, write, is_side, is_cut, odd) = used;
         let mut row = json!({
             "type": "assistant", "timestamp": format!("2026-11-20T10:{:02}:00.000Z", at * 10),
             "isSidechain": is_side, "cwd": "/home/p", "sessionId": "s", "apiBlockIndex": at,
@@ -260,7 +260,10 @@ fn any_row() -> impl Strategy<Value = Vec<u8>> {
         if is_cut {
             row["message"]["stop_reason"] = serde_json::Value::Null;
         }
-        if is_advised {
+        if odd == 1 {
+            row["requestSessionId"] = "other".into();
+        }
+        if odd == 2 {
             row["message"]["usage"]["iterations"] = json!([
                 {"type": "advisor_message", "model": "claude-fable-5-1", "input_tokens": output},
             ]);
