@@ -13,6 +13,7 @@
 mod corpus;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -26,6 +27,9 @@ use serde_json::Value;
 const CCUSAGE: &str = "20.0.24";
 /// Transcripts that grow between two runs.
 const GROWING: u32 = 10;
+/// So often every session appends a response while they are followed.
+const TAIL_ROUNDS: u32 = 12;
+const TAIL_EVERY: Duration = Duration::from_secs(5);
 /// Its native binary within the npm package.
 const NATIVE: &str = "node_modules/@ccusage/ccusage-linux-x64/bin/ccusage";
 
@@ -44,6 +48,9 @@ struct Arguments {
     /// Measure this binary and not the one just built
     #[arg(long, value_name = "FILE")]
     longhaul: Option<PathBuf>,
+    /// Leave the transcripts there afterwards, and say where
+    #[arg(long)]
+    keep: bool,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -149,7 +156,11 @@ fn main() -> ExitCode {
             assert_eq!(run.map(|run| totals(&run.said, names)), Some(known));
         }
     }
-    let _ = fs::remove_dir_all(&config_dir);
+    let tail = tail(&ours, &config_dir, &home, arguments.sessions, &mut known);
+    match arguments.keep {
+        true => eprintln!("{}", config_dir.display()),
+        false => drop(fs::remove_dir_all(&config_dir)),
+    }
     let time = |runs: &[Run]| median(runs.iter().map(|run| run.elapsed.as_micros())) as f64 / 1e3;
     let memory = |runs: &[Run]| median(runs.iter().map(|run| run.peak_kb)) as f64 / 1e3;
     println!("| | longhaul | ccusage {CCUSAGE} | ratio | held to |");
@@ -169,10 +180,77 @@ fn main() -> ExitCode {
     line("warm: time", "ms", time(&warm), their_ms, 50.0, 20.0);
     let what = format!("warm, {GROWING} have grown: time");
     line(&what, "ms", time(&grown), their_ms, 50.0, f64::INFINITY);
+    println!();
+    println!("| {} sessions, each appending | measured | held to |", arguments.sessions);
+    println!("|---|---|---|");
+    println!("| responses appended in a second | {:.0} | |", tail.appended_per_s);
+    println!("| share of a core | {:.1} % | 5 % |", tail.core_percent);
+    println!("| memory, peak | {:.1} MB | 50 MB |", tail.peak_mb);
+    is_met &= tail.core_percent < 5.0 && tail.peak_mb < 50.0;
     match is_met {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// What it takes to follow live sessions.
+struct Tail {
+    appended_per_s: f64,
+    core_percent: f64,
+    peak_mb: f64,
+}
+
+/// Has every session append a response again and again while `longhaul usage --watch` is
+/// told to follow, and waits until it has told of the last of them.
+fn tail(
+    program: &Program<'_>,
+    config_dir: &Path,
+    home: &Path,
+    sessions: u32,
+    known: &mut Totals,
+) -> Tail {
+    let mut child = Command::new(program.path)
+        .args(["usage", "daily", "--json", "--watch"])
+        .env_clear()
+        .env("HOME", home)
+        .env("CLAUDE_CONFIG_DIR", config_dir)
+        .env("LONGHAUL_STATE_DIR", home.join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    // The first look is none of the following.
+    next();
+    let (cpu_before, begun) = (cpu_ms(child.id()), Instant::now());
+    for round in 0..TAIL_ROUNDS {
+        corpus::append(config_dir, 100 + round, sessions, known);
+        let wanted = TAIL_EVERY * (round + 1);
+        std::thread::sleep(wanted.saturating_sub(begun.elapsed()));
+    }
+    let appending = begun.elapsed();
+    while totals(&next(), ["input", "output", "cache_write_5m", "cache_read"]) != *known {}
+    let (elapsed, cpu) = (begun.elapsed(), cpu_ms(child.id()) - cpu_before);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kb: f64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Tail {
+        appended_per_s: f64::from(sessions * TAIL_ROUNDS) / appending.as_secs_f64(),
+        core_percent: cpu as f64 / elapsed.as_millis() as f64 * 100.0,
+        peak_mb: peak_kb / 1e3,
+    }
+}
+
+/// CPU time of a process so far, in user mode and in the kernel.
+fn cpu_ms(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(')').unwrap().1;
+    let ticks: u64 =
+        after.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    ticks * 10
 }
 
 /// Removes what longhaul remembers.

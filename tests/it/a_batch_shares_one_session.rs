@@ -43,6 +43,18 @@ fn five_tasks_of_a_batch_run_in_one_session() {
     let total = report["totals"]["cost_usd"].as_f64().unwrap();
     assert!((cost - total).abs() < 1e-5, "{cost} {total}");
 
+    // So is what the transcripts say, task by task.
+    let seen = lab.longhaul_output(&["usage", "task", "--json"]);
+    let seen: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
+    let rows = seen["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 5, "{seen:#}");
+    for row in rows {
+        let result = results.iter().find(|r| row["key"] == r.task_id.as_str()).unwrap();
+        assert_eq!(row["output"], result.tokens.output, "{seen:#}");
+        assert_eq!(row["cache_read"], result.tokens.cache_read, "{seen:#}");
+        assert!((row["cost_usd"].as_f64().unwrap() - result.cost_usd).abs() < 1e-5, "{seen:#}");
+    }
+
     let queue = &report["queue"];
     assert_eq!(queue["shared"], 4);
     // Four sessions of their own would have loaded what this one did.
