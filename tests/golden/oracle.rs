@@ -144,7 +144,8 @@ impl Truth {
                 self.bad_rows += 1;
             }
             for piece in line.split(|byte| *byte == 0) {
-                let piece = String::from_utf8_lossy(piece);
+                // Control characters within texts are no JSON, but harm nothing here.
+                let piece = String::from_utf8_lossy(piece).replace(|c: char| c < ' ', " ");
                 let piece = piece.trim_ascii();
                 // What speaks of no usage is taken for whole if it looks so.
                 let looks_whole = piece.starts_with('{') && piece.ends_with('}');
