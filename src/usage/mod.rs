@@ -10,8 +10,11 @@
 //! | `view` | that by days, sessions, models, … |
 //! | `spent` | that against what a person wants to spend |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
+//! | `fuzz` | whether the readers agree on any bytes |
 
 mod account;
+#[doc(hidden)]
+pub mod fuzz;
 mod glance;
 mod part;
 mod places;

@@ -57,6 +57,7 @@ impl Trap {
 
     /// Its files, below the configuration directory, as they are stored. None if it needs
     /// more than that.
+    #[allow(dead_code, reason = "the benchmark lays traps out as they are")]
     pub fn files(&self) -> Option<Vec<(PathBuf, Vec<u8>)>> {
         fn look(dir: &Path, root: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in fs::read_dir(dir).unwrap() {
