@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench usage                            the tables; exit 1 if a target is missed
 //! cargo bench --bench usage -- --sessions 100 --megabytes 65    a quick look
+//! cargo bench --bench usage -- --golden                where they differ, trap by trap
 //! ```
 //!
 //! The transcripts are made here, with totals that are known; a program that does not
@@ -11,6 +12,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod corpus;
+mod golden;
+#[path = "../../tests/golden/corpus.rs"]
+mod traps;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -51,6 +55,9 @@ struct Arguments {
     /// Leave the transcripts there afterwards, and say where
     #[arg(long)]
     keep: bool,
+    /// Compare what both find on the golden corpus, and measure nothing
+    #[arg(long)]
+    golden: bool,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -125,6 +132,16 @@ fn main() -> ExitCode {
     let home = room.join("home");
     fs::create_dir_all(&home).unwrap();
     let theirs = ccusage(&room);
+    if arguments.golden {
+        let ours = arguments.longhaul.unwrap_or_else(|| env!("CARGO_BIN_EXE_longhaul").into());
+        return match golden::compare(&ours, &theirs) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(wrong) => {
+                eprintln!("{wrong}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let config_dir = room.join(format!("corpus-{}-{}", arguments.sessions, arguments.megabytes));
     eprintln!("making {} transcripts of {} MB", arguments.sessions, arguments.megabytes);
     let known = corpus::make(&config_dir, arguments.sessions, arguments.megabytes * 1_000_000);

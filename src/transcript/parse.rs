@@ -87,12 +87,25 @@ pub fn rows(line: &[u8], damage: &mut Damage, mut each: impl FnMut(Row)) {
 /// Is this an object and nothing else?
 pub(crate) fn is_whole(line: &[u8]) -> bool {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
-    let text = String::from_utf8_lossy(line);
+    let text = without_controls(String::from_utf8_lossy(line));
     text.starts_with('{') && serde_json::from_str::<&RawValue>(&text).is_ok()
+}
+
+/// Control characters are no JSON, not even in texts; here they cost a character.
+fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte < b' ') {
+        true => Cow::Owned(text.replace(|c: char| c < ' ', " ")),
+        false => text,
+    }
 }
 
 fn piece(bytes: &[u8], damage: &mut Damage, each: &mut impl FnMut(Row)) {
     let text = String::from_utf8_lossy(bytes);
+    if let Some(row) = Row::read(&text) {
+        deliver(row, damage, each);
+        return;
+    }
+    let text = without_controls(text);
     if let Some(row) = Row::read(&text) {
         deliver(row, damage, each);
         return;

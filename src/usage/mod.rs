@@ -5,14 +5,20 @@
 //! |---|---|
 //! | `glance` | the usage of one line, without looking into anything else; pure |
 //! | `reading` | the responses that one transcript tells of |
+//! | `fetch` | reading many of them side by side |
+//! | `index` | what was counted before |
+//! | `owners` | which sessions are of which run and task |
 //! | `places` | where transcripts are |
 //! | `account` | what all transcripts come to |
 //! | `view` | that by days, sessions, models, … |
 //! | `spent` | that against what a person wants to spend |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
+//! | `fuzz` | whether the readers agree on any bytes |
 
 mod account;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzz;
 mod glance;
 mod index;
 mod owners;

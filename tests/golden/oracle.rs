@@ -126,7 +126,6 @@ impl Truth {
 
     /// The rows of a file, and how many pieces of it are none.
     fn rows(&mut self, bytes: &[u8]) -> Vec<Map<String, Value>> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut rows = Vec::new();
         let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
         // Behind the last newline: nothing, or a line that may still grow.
@@ -136,15 +135,16 @@ impl Truth {
             message.and_then(|message| text(message, "id")).is_some()
                 || text(row, "requestId").or(text(row, "requestRef")).is_some()
         };
-        rows.extend(row(&String::from_utf8_lossy(last)).filter(has_id));
+        rows.extend(row(&String::from_utf8_lossy(unmarked(last))).filter(has_id));
         let mut before = Vec::new();
         for line in lines {
-            let line = line.trim_ascii();
+            let line = unmarked(line).trim_ascii();
             if line.contains(&0) {
                 self.bad_rows += 1;
             }
             for piece in line.split(|byte| *byte == 0) {
-                let piece = String::from_utf8_lossy(piece);
+                // Control characters within texts are no JSON, but harm nothing here.
+                let piece = String::from_utf8_lossy(piece).replace(|c: char| c < ' ', " ");
                 let piece = piece.trim_ascii();
                 // What speaks of no usage is taken for whole if it looks so.
                 let looks_whole = piece.starts_with('{') && piece.ends_with('}');
@@ -437,6 +437,11 @@ fn transcripts(config_dirs: &[PathBuf]) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Without the mark that some editors begin a file with.
+fn unmarked(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
 /// A row, if this is one and nothing else.

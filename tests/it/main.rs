@@ -57,6 +57,7 @@ mod the_seeds_files_show_the_queue;
 mod the_state_stays_out_of_the_project;
 mod threshold_is_met_wherever_it_comes;
 mod usage_is_remembered;
+mod usage_equals_the_bill_of_the_cli;
 mod usage_tells_where_tokens_went;
 mod what_a_session_may_not_change_ends_the_run;
 mod what_a_verify_command_started_ends_with_it;
