@@ -32,8 +32,8 @@ const CCUSAGE: &str = "20.0.24";
 /// Transcripts that grow between two runs.
 const GROWING: u32 = 10;
 /// So often every session appends a response while they are followed.
-const TAIL_ROUNDS: u32 = 12;
-const TAIL_EVERY: Duration = Duration::from_secs(5);
+const TAIL_ROUNDS: u32 = 30;
+const TAIL_EVERY: Duration = Duration::from_secs(1);
 /// Its native binary within the npm package.
 const NATIVE: &str = "node_modules/@ccusage/ccusage-linux-x64/bin/ccusage";
 
