@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::assignment::{Assignment, End, Given};
+use super::budget::BudgetParams;
 use super::event::{
     Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays,
     TurnEnd, UsageLimit,
@@ -79,6 +80,7 @@ pub(crate) fn params() -> Params {
         permissions: Answering::Deny,
         queue: false,
         warn_input_tokens: u64::MAX,
+        budget: BudgetParams::default(),
     }
 }
 
@@ -505,6 +507,7 @@ impl World {
                 continue_prompt: format!("go on with t{next}"),
                 verify: None,
                 budget_usd: self.rng.chance(10).then_some(0.5),
+                spent_usd: 0.0,
             })
         });
         self.answer(3, Event::TaskGiven { after, task, trouble: None });

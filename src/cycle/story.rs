@@ -128,6 +128,7 @@ impl Story {
                 continue_prompt: format!("go on with {id}"),
                 verify: None,
                 budget_usd: None,
+                spent_usd: 0.0,
             })
         });
         self.event(Event::TaskGiven { after: after.map(str::to_owned), task, trouble: None })
