@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::control::Request;
 use crate::error::{Error, Result};
+use crate::usage::now::{SPENT_COMMAND, spent_main};
 use crate::{notify, session};
 
 pub mod ask;
@@ -79,6 +80,7 @@ pub fn main() -> ExitCode {
         }
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
         Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
+        Some(arg) if arg == SPENT_COMMAND => return spent_main(args),
         _ => {}
     }
     let cli = match Cli::try_parse() {

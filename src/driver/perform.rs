@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::cycle::assignment::Assignment;
 use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
-use crate::cycle::{Action, Snapshot};
+use crate::cycle::{Action, Notice, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
@@ -80,6 +80,9 @@ impl Driver {
                 self.teller.tell(now, &notice, &view);
                 if let Some(told) = occasions::from_notice(now, &notice, &view) {
                     self.notifier.tell(&told);
+                }
+                if matches!(notice, Notice::SessionEnded { .. }) {
+                    self.spending.hurry();
                 }
                 self.tell_budgets(now);
             }

@@ -8,11 +8,13 @@
 //! | `places` | where transcripts are |
 //! | `account` | what all transcripts come to |
 //! | `view` | that by days, sessions, models, … |
-//! | `spent` | that against what a person wants to spend |
+//! | `spent` | what of it is of today and of this month |
+//! | `now` | that in a small file, for whoever must not wait |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 
 mod account;
 mod glance;
+pub mod now;
 mod part;
 mod places;
 mod reading;
@@ -22,6 +24,7 @@ mod tests;
 mod view;
 
 pub use account::Account;
+pub use now::{Now, refresh};
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
