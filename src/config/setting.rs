@@ -135,9 +135,10 @@ impl Reader<'_> {
         for item in items {
             let percent = item.as_integer().and_then(|n| u16::try_from(n).ok());
             let percent = percent.filter(|n| (1..=max).contains(n));
-            out.push(percent.ok_or_else(|| {
-                self.wrong(format!("must be {expected}; {item} is in it"))
-            })?);
+            out.push(
+                percent
+                    .ok_or_else(|| self.wrong(format!("must be {expected}; {item} is in it")))?,
+            );
         }
         out.sort_unstable();
         out.dedup();

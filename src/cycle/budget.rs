@@ -85,10 +85,7 @@ impl Money {
     }
 
     fn plus(self, other: Money) -> Money {
-        Money {
-            usd: self.usd + other.usd,
-            unpriced_usd: self.unpriced_usd + other.unpriced_usd,
-        }
+        Money { usd: self.usd + other.usd, unpriced_usd: self.unpriced_usd + other.unpriced_usd }
     }
 }
 
@@ -246,12 +243,7 @@ impl Budgets {
     }
 
     /// Marks that are reached and were not told yet, each budget's in rising order.
-    pub(super) fn marks(
-        &mut self,
-        params: &BudgetParams,
-        own: Own,
-        now_unix_ms: i64,
-    ) -> Vec<Mark> {
+    pub(super) fn marks(&mut self, params: &BudgetParams, own: Own, now_unix_ms: i64) -> Vec<Mark> {
         let standings = self.standings(params, own, now_unix_ms);
         standings.into_iter().flat_map(|standing| self.reach(params, standing)).collect()
     }

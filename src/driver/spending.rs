@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::cycle::Event;
 use crate::cycle::budget::{Money, Reading};
 use crate::session::sweep::RUN_VARIABLE;
+use crate::usage::Amount;
 use crate::usage::now::{self, Now, SPENT_LIMIT};
-use crate::usage::{Amount, config_dirs};
 
 use super::Driver;
 use super::jobs::Done;
@@ -45,9 +45,11 @@ impl Spending {
     }
 
     fn is_due(&self, now: Timestamp, is_alive: bool) -> bool {
-        let is_yesterdays = self.told.as_ref().and_then(Option::as_ref).is_some_and(|reading| {
-            now.unix_ms >= reading.day_ends_unix_ms
-        });
+        let is_yesterdays = self
+            .told
+            .as_ref()
+            .and_then(Option::as_ref)
+            .is_some_and(|reading| now.unix_ms >= reading.day_ends_unix_ms);
         let is_old = now.boot_ms.saturating_sub(self.asked_at_ms) >= EVERY_MS;
         !self.is_out
             && (self.asked_at_ms == 0 || self.is_hurried || (is_old && (is_alive || is_yesterdays)))
@@ -73,9 +75,7 @@ impl Driver {
 
     /// Those of this machine, and the one that the sessions of this run use.
     fn transcript_dirs(&self) -> Vec<PathBuf> {
-        let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let mut dirs = config_dirs(listed.as_deref(), home.as_deref());
+        let mut dirs = now::dirs_of_environment();
         if !dirs.contains(&self.setup.claude_dir) {
             dirs.push(self.setup.claude_dir.clone());
         }
@@ -127,10 +127,8 @@ async fn ask(args: Vec<OsString>, run_id: String) -> Result<Now, String> {
 }
 
 fn reading_of(now: &Now) -> Reading {
-    let money = |amount: Amount| Money {
-        usd: amount.bound_usd(),
-        unpriced_usd: amount.unpriced_bound_usd,
-    };
+    let money =
+        |amount: Amount| Money { usd: amount.bound_usd(), unpriced_usd: amount.unpriced_bound_usd };
     Reading {
         day: now.day.clone(),
         day_ends_unix_ms: now.day_ends_unix_ms,

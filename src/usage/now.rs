@@ -18,11 +18,13 @@ use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
+use super::places::config_dirs;
 use super::spent::{Amount, Spent};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::models::Models;
 use crate::state_dir::{self, FILE_MODE};
+use crate::statusline;
 
 /// The hidden subcommand: `__spent [--detached] <state directory> <config directory>…`.
 pub const SPENT_COMMAND: &str = "__spent";
@@ -66,7 +68,12 @@ pub struct Now {
 ///
 /// # Errors
 /// None yet: what cannot be read is left out.
-pub fn refresh(_state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64, zone: &TimeZone) -> Result<Spent> {
+pub fn refresh(
+    _state_dir: &Path,
+    dirs: &[PathBuf],
+    now_unix_ms: i64,
+    zone: &TimeZone,
+) -> Result<Spent> {
     Ok(Account::of(dirs, Models::builtin()).spent(now_unix_ms, zone))
 }
 
@@ -146,6 +153,14 @@ fn file(state_dir: &Path, dirs: &[PathBuf]) -> PathBuf {
     state_dir.join(format!("usage-now-{hash:08x}.json"))
 }
 
+/// The configuration directories of this process, as absolute paths.
+pub fn dirs_of_environment() -> Vec<PathBuf> {
+    let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let dirs = config_dirs(listed.as_deref(), home.as_deref());
+    dirs.into_iter().map(|dir| std::path::absolute(&dir).unwrap_or(dir)).collect()
+}
+
 /// Held by the process that reads.
 fn lock_file(state_dir: &Path, dirs: &[PathBuf]) -> PathBuf {
     file(state_dir, dirs).with_extension("lock")
@@ -192,9 +207,8 @@ pub fn spent_main(args: impl Iterator<Item = OsString>) -> ExitCode {
         let _ = rustix::process::setsid();
     } else {
         // Whoever waits for it is gone: then nobody reads the answer.
-        let _ = rustix::process::set_parent_process_death_signal(Some(
-            rustix::process::Signal::KILL,
-        ));
+        let _ =
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     }
     let _ = rustix::process::nice(NICENESS);
     let (done, end) = mpsc::channel();
@@ -239,6 +253,9 @@ fn find(state_dir: &Path, dirs: &[PathBuf], is_detached: bool) -> Option<Now> {
         let _ = futimens(lock, &begun);
     }
     let spent = refresh(state_dir, dirs, at, &zone).ok()?;
+    if is_writable {
+        statusline::forget_old(state_dir, at);
+    }
     let now = Now::of(dirs, at, &zone, spent);
     if is_writable {
         // An answer is an answer all the same.
