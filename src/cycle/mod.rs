@@ -46,6 +46,8 @@ pub mod record;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod scenarios_budget;
+#[cfg(test)]
 mod scenarios_night;
 #[cfg(test)]
 mod scenarios_queue;

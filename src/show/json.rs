@@ -410,13 +410,14 @@ mod tests {
             Notice::Dialog { .. } => 21,
             Notice::Hang { .. } => 22,
             Notice::NeedsPerson { .. } => 23,
+            Notice::Budget(_) => 26,
         }
     }
 
     #[test]
     fn the_list_has_every_notice() {
         let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
-        assert!(seats.into_iter().eq(0..26));
+        assert!(seats.into_iter().eq(0..27));
     }
 
     fn all() -> Vec<Notice> {

@@ -83,7 +83,7 @@ mod tests {
         let session = Session::of(said);
         assert_eq!(session.model.as_deref(), Some("Opus 5.5"));
         assert_eq!(session.context_percent(), Some(6.0));
-        assert_eq!(session.cost_usd, Some(0.214_076_000_000_000_02));
+        assert_eq!(session.cost_usd, Some(0.214_076));
         assert_eq!(session.duration_ms, Some(4_483));
         assert_eq!(session.folders[0], PathBuf::from("/home/me/project"));
         assert_eq!(session.five_hour_percent, None);
