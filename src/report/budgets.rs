@@ -108,3 +108,59 @@ impl BudgetView {
         words
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::budget::{BudgetParams, Money, Reading};
+    use crate::cycle::{Event, Params};
+    use crate::report::staged::{self, Stage};
+
+    fn stage(task_usd: f64, day_usd: f64) -> Stage {
+        let budget = BudgetParams { task_usd, day_usd, month_usd: 0.0, warn_percent: vec![50] };
+        let mut stage = Stage::new(Params { budget, ..staged::params() });
+        stage.begin(0, 2).session(7, 200_000, 1_000).spend(1.2);
+        stage
+    }
+
+    fn read(stage: &mut Stage, day_usd: f64, unpriced_usd: f64) {
+        let reading = Reading {
+            day: "2027-01-15".into(),
+            day_ends_unix_ms: i64::MAX,
+            month_ends_unix_ms: i64::MAX,
+            day_spent: Money { usd: day_usd, unpriced_usd },
+            month_spent: Money { usd: 90.0, unpriced_usd: 0.0 },
+        };
+        stage.step(Event::SpendingRead { reading: Some(reading) });
+    }
+
+    fn words(stage: &Stage) -> Option<String> {
+        BudgetsView::of(&stage.view(), stage.now).words()
+    }
+
+    #[test]
+    fn each_is_told_with_what_is_known_of_it() {
+        let mut stage = stage(5.0, 10.0);
+        let unknown = "task $1.20 of $5.00 (24 %) · today not known of $10.00";
+        assert_eq!(words(&stage).as_deref(), Some(unknown));
+        read(&mut stage, 8.1, 0.5);
+        let known = "task $1.20 of $5.00 (24 %) · today $8.10 of $10.00 (81 %), $0.50 of it \
+                     unpriced · month $90.00";
+        assert_eq!(words(&stage).as_deref(), Some(known));
+        let view = BudgetsView::of(&stage.view(), stage.now);
+        assert!(view.is_near() && view.worst_percent() == 81);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!(json["day"]["period"], "2027-01-15");
+        assert_eq!(json["month"]["budget_usd"], serde_json::Value::Null);
+        assert_eq!(serde_json::from_value::<BudgetsView>(json).unwrap(), view);
+    }
+
+    #[test]
+    fn without_a_budget_there_is_no_line_and_the_task_in_json_all_the_same() {
+        let stage = stage(0.0, 0.0);
+        assert_eq!(words(&stage), None);
+        let view = BudgetsView::of(&stage.view(), stage.now);
+        assert_eq!(view.task.unwrap().spent_usd, Some(1.2));
+        assert_eq!((view.day, view.month), (None, None));
+    }
+}

@@ -6,7 +6,7 @@ use std::fs;
 use longhaul::clock::{Timestamp, rfc3339};
 use serde_json::{Value, json};
 
-use super::support::{Finished, Lab, endless, finisher, first_then};
+use super::support::{Finished, Lab, Run, endless, finisher, first_then};
 
 /// Scope and percent of each mark told, in order.
 fn told(events: &[Value]) -> Vec<(String, u64)> {
@@ -33,7 +33,7 @@ fn somebody_spends_two_dollars(lab: &Lab, session: &str) {
     fs::write(folder.join(format!("{session}.jsonl")), format!("{row}\n")).unwrap();
 }
 
-fn stop(lab: &Lab, run: super::support::Run) -> Finished {
+fn stop(lab: &Lab, run: Run) -> Finished {
     assert_eq!(lab.longhaul_output(&["stop", "--now"]).code(), 0);
     run.finished().ended(143, "stopped")
 }
@@ -122,14 +122,21 @@ fn what_was_told_before_a_kill_is_not_told_again() {
 }
 
 #[test]
-fn a_figure_that_cannot_be_had_is_unknown_and_stops_nothing() {
-    let mut lab = Lab::new(finisher());
+fn a_figure_that_does_not_come_is_unknown_and_holds_up_nothing() {
+    let mut lab = Lab::new(endless());
     lab.set("budget.day_usd", 1.0);
-    // Who reads is given no room to think.
-    let mut command = lab.command("sh");
-    let run = format!("exec {} run --json", env!("CARGO_BIN_EXE_longhaul"));
-    command.args(["-c", &run]);
-    fs::create_dir(lab.state_dir().join("usage-now.json")).unwrap();
-    let said = super::support::Run::start(&mut command).finished().ended(0, "done");
+    let lock = fs::File::create(lab.state_dir().join("usage-now.lock")).unwrap();
+    lock.lock().unwrap();
+    let run = lab.run();
+    run.wait_event_nth("spent", 3);
+    let status = lab.status();
+    let day = json!({ "period": null, "spent_usd": null, "unpriced_usd": null,
+        "budget_usd": 1.0, "percent": null });
+    assert_eq!(status["budgets"]["day"], day, "{status:#}");
+    let human = lab.longhaul_output(&["status"]).stdout;
+    assert!(human.contains("today not known of $1.00"), "{human}");
+    let said = stop(&lab, run);
     assert_eq!(told(&said.events), []);
+    // Who waited for the answer ended with the run.
+    lab.wait_for_no_survivors();
 }
