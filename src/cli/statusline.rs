@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::session::sink;
 use crate::show::look::Look;
 use crate::state_dir;
-use crate::statusline::{Session, line, pace, today};
+use crate::statusline::{Session, line, look};
 use crate::usage::now::dirs_of_environment;
 
 /// The subcommand, for the short way to it.
@@ -24,6 +24,10 @@ line of its own and does not disturb this one.";
 
 /// Columns where the CLI does not say.
 const COLUMNS: usize = 160;
+/// It draws the line with two columns on either side free.
+const MARGIN: usize = 4;
+/// Where that would be too much to lose.
+const NARROW: usize = 24;
 
 /// Arguments of `longhaul statusline`.
 #[derive(Debug, clap::Args)]
@@ -39,17 +43,20 @@ pub fn run() {
     // Never in the project, not even where the person put the state there.
     let state = state.filter(|dir| !session.folders.iter().any(|folder| dir.starts_with(folder)));
     let dirs = dirs_of_environment();
-    let today = state.as_deref().and_then(|state| today(state, &dirs, now));
-    let pace = pace(state.as_deref(), &session, now);
+    let known = look(state.as_deref(), &dirs, &session, now);
     let columns = columns(std::env::var("COLUMNS").ok().as_deref());
-    let row = line(&session, today, pace, columns);
+    let row = line(&session, known.today, known.pace, columns);
     // Nobody is there to be told of a failure.
     let _ = print(&format!("{}\n", row.paint(columns, Look::of_line())));
 }
 
-/// What the CLI says of its terminal.
+/// Columns that the CLI leaves of those it says its terminal has.
 fn columns(said: Option<&str>) -> usize {
-    said.and_then(|said| said.trim().parse().ok()).filter(|n| *n > 0).unwrap_or(COLUMNS)
+    let said = said.and_then(|said| said.trim().parse().ok()).filter(|n| *n > 0);
+    match said.unwrap_or(COLUMNS) {
+        few @ 1..NARROW => few,
+        columns => columns - MARGIN,
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +66,7 @@ mod tests {
     #[test]
     fn a_width_that_is_none_is_not_taken() {
         let said = [None, Some(""), Some("0"), Some("-3"), Some("x"), Some("80 ")];
-        assert_eq!(said.map(columns), [COLUMNS, COLUMNS, COLUMNS, COLUMNS, COLUMNS, 80]);
+        assert_eq!(said.map(columns), [156, 156, 156, 156, 156, 76]);
+        assert_eq!(columns(Some("10")), 10);
     }
 }

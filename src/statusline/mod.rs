@@ -13,7 +13,7 @@ mod input;
 mod line;
 mod rate;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use input::Session;
 pub use line::{Today, line};
@@ -21,28 +21,47 @@ pub use rate::{Pace, forget_old};
 
 use crate::usage::Now;
 use crate::usage::now::begin_refresh;
+use rate::Memory;
 
 /// What is older is fetched anew, beside.
 const FRESH_MS: u64 = 30_000;
 /// What is older is marked as such.
 const STALE_MS: u64 = 60_000;
 
-/// What all sessions spent today, as the small file of the account says; `None` where it
-/// does not tell of today.
-pub fn today(state_dir: &Path, dirs: &[std::path::PathBuf], now_unix_ms: i64) -> Option<Today> {
-    if dirs.is_empty() {
-        return None;
-    }
-    let found = Now::read(state_dir, dirs);
-    let age_ms = found.as_ref().map_or(u64::MAX, |now| now.age_ms(now_unix_ms));
-    let day = found.and_then(|now| now.day(now_unix_ms));
-    if age_ms > FRESH_MS || day.is_none() {
-        begin_refresh(state_dir, dirs, now_unix_ms);
-    }
-    day.map(|spent| Today { spent, is_stale: age_ms > STALE_MS })
+/// What is known beyond the session itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Known {
+    /// What all sessions spent today; `None` where nothing tells of today.
+    pub today: Option<Today>,
+    /// How fast this one spends.
+    pub pace: Option<Pace>,
 }
 
-/// How fast the session spends, remembered below `state_dir`.
-pub fn pace(state_dir: Option<&Path>, session: &Session, now_unix_ms: i64) -> Option<Pace> {
-    rate::pace(state_dir, session, now_unix_ms)
+/// Looks into the small files below `state_dir`, remembers what the session has spent by
+/// now, and has the account of `dirs` looked at where that is due.
+pub fn look(
+    state_dir: Option<&Path>,
+    dirs: &[PathBuf],
+    session: &Session,
+    now_unix_ms: i64,
+) -> Known {
+    let Some(state_dir) = state_dir else {
+        return Known { pace: rate::whole_life(session), ..Known::default() };
+    };
+    let mut memory = Memory::of(state_dir, session);
+    let found = Now::read(state_dir, dirs).filter(|_| !dirs.is_empty());
+    let age_ms = found.as_ref().map_or(u64::MAX, |now| now.age_ms(now_unix_ms));
+    let today = found.as_ref().and_then(|now| {
+        let mut spent = now.day(now_unix_ms)?;
+        // Its newest replies are in no account yet.
+        spent.cost_usd += memory.since(session, now.at_unix_ms);
+        Some(Today { spent, is_stale: age_ms > STALE_MS })
+    });
+    let is_due = !dirs.is_empty() && (age_ms > FRESH_MS || today.is_none());
+    let pace = memory.see(session, now_unix_ms, is_due);
+    memory.keep();
+    if is_due {
+        begin_refresh(state_dir, dirs, now_unix_ms);
+    }
+    Known { today, pace }
 }

@@ -18,10 +18,14 @@ use crate::state_dir::{self, FILE_MODE};
 
 /// What "lately" is.
 const WINDOW_MS: i64 = 600_000;
+/// Longer ago than this was another sitting.
+const LONG_MS: i64 = 3_600_000;
 /// A shorter time says nothing about an hour.
 const SHORTEST_MS: i64 = 60_000;
 /// Lines closer together than this are remembered as one.
 const GRAIN_MS: i64 = 20_000;
+/// What happens so close together happens at once.
+const SAME_MS: i64 = 2_000;
 /// A file of longer than this ago is of a session that is over.
 const FORGET_MS: i64 = 24 * 3_600_000;
 /// Larger than a memory can become.
@@ -37,52 +41,92 @@ pub struct Pace {
     pub usd_per_hour: f64,
 }
 
-/// What lines of a session saw, in the order of time.
+/// Over the whole life of the session.
+pub(super) fn whole_life(session: &Session) -> Option<Pace> {
+    let ms = i64::try_from(session.duration_ms?).ok()?;
+    Pace::of(session.cost_usd?, ms)
+}
+
+impl Pace {
+    fn of(usd: f64, ms: i64) -> Option<Self> {
+        (ms >= SHORTEST_MS).then(|| Self { usd_per_hour: usd * MS_PER_HOUR / ms as f64 })
+    }
+}
+
+/// What lines of a session saw, in the order of time: Unix milliseconds, and dollars by
+/// then.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Memory {
-    /// Unix milliseconds, and dollars by then.
+struct Seen {
     seen: Vec<(i64, f64)>,
 }
 
+/// What is remembered of a session, and where.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    file: Option<PathBuf>,
+    before: Option<Seen>,
+    seen: Seen,
+}
+
 impl Memory {
-    /// A line is drawn; gives what the session spent since the time that counts, and that
-    /// time in milliseconds.
-    fn see(&mut self, now_unix_ms: i64, cost_usd: f64) -> Option<(f64, i64)> {
+    /// That of the session; nothing, where it has no name for a file.
+    pub(super) fn of(state_dir: &Path, session: &Session) -> Self {
+        let file = session.session_id.as_deref().and_then(|id| file(state_dir, id));
+        let before = file.as_deref().and_then(read);
+        Self { file, seen: before.clone().unwrap_or_default(), before }
+    }
+
+    /// What the session spent after `from_unix_ms`, at least. By what its lines saw alone:
+    /// the bill of one that was resumed has what it spent days ago.
+    pub(super) fn since(&self, session: &Session, from_unix_ms: i64) -> f64 {
+        let Some(cost_usd) = session.cost_usd else { return 0.0 };
+        let later = self.seen.seen.iter().find(|(at, _)| *at + SAME_MS >= from_unix_ms);
+        later.map_or(0.0, |(_, usd)| (cost_usd - usd).max(0.0))
+    }
+
+    /// A line is drawn, and gets to know how fast the session spends. It is remembered, if
+    /// the last one was not a moment ago, or `surely`.
+    pub(super) fn see(
+        &mut self,
+        session: &Session,
+        now_unix_ms: i64,
+        surely: bool,
+    ) -> Option<Pace> {
+        let cost_usd = session.cost_usd?;
+        let lately = self.seen.see(now_unix_ms, cost_usd, surely);
+        lately.and_then(|(usd, ms)| Pace::of(usd, ms)).or_else(|| whole_life(session))
+    }
+
+    /// Leaves it for the next line. What cannot be remembered is not.
+    pub(super) fn keep(&self) {
+        if let Some(file) =
+            self.file.as_deref().filter(|_| self.before.as_ref() != Some(&self.seen))
+        {
+            write(file, &self.seen);
+        }
+    }
+}
+
+impl Seen {
+    /// What the session spent since the time that counts, and that time in milliseconds.
+    fn see(&mut self, now_unix_ms: i64, cost_usd: f64, surely: bool) -> Option<(f64, i64)> {
         let fits = |(at, usd): &(i64, f64)| *at <= now_unix_ms && *usd <= cost_usd;
         if !self.seen.iter().all(fits) {
             // The clock was set back, or the session's bill began anew.
             self.seen.clear();
         }
+        // After a long pause nothing from before it says how fast it goes now.
+        self.seen.retain(|(at, _)| now_unix_ms - at < LONG_MS);
         // Of those beyond the window, the newest is where the window begins.
         let old = self.seen.iter().filter(|(at, _)| now_unix_ms - at >= WINDOW_MS).count();
         self.seen.drain(..old.saturating_sub(1));
         let since = self.seen.first().copied();
-        let last = self.seen.last().map(|(at, _)| *at);
-        if last.is_none_or(|at| now_unix_ms - at >= GRAIN_MS) {
+        let last_ms = self.seen.last().map_or(i64::MAX, |(at, _)| now_unix_ms - at);
+        if last_ms >= GRAIN_MS || (surely && last_ms >= SAME_MS) {
             self.seen.push((now_unix_ms, cost_usd));
         }
         since.map(|(at, usd)| (cost_usd - usd, now_unix_ms - at))
     }
-}
-
-pub(super) fn pace(state_dir: Option<&Path>, session: &Session, now_unix_ms: i64) -> Option<Pace> {
-    let cost_usd = session.cost_usd?;
-    let lately = state_dir.and_then(|dir| {
-        let file = file(dir, session.session_id.as_deref()?)?;
-        let before = read(&file);
-        let mut memory = before.clone().unwrap_or_default();
-        let lately = memory.see(now_unix_ms, cost_usd);
-        if before.as_ref() != Some(&memory) {
-            write(&file, &memory);
-        }
-        lately
-    });
-    let whole = session.duration_ms.and_then(|ms| i64::try_from(ms).ok());
-    lately
-        .filter(|(_, ms)| *ms >= SHORTEST_MS)
-        .or(whole.map(|ms| (cost_usd, ms)))
-        .filter(|(_, ms)| *ms >= SHORTEST_MS)
-        .map(|(usd, ms)| Pace { usd_per_hour: usd * MS_PER_HOUR / ms as f64 })
 }
 
 fn folder(state_dir: &Path) -> PathBuf {
@@ -96,7 +140,7 @@ fn file(state_dir: &Path, session_id: &str) -> Option<PathBuf> {
     fits.then(|| folder(state_dir).join(format!("{session_id}.json")))
 }
 
-fn read(file: &Path) -> Option<Memory> {
+fn read(file: &Path) -> Option<Seen> {
     let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     let opened = File::options().read(true).custom_flags(plain).open(file).ok()?;
     let meta = opened.metadata().ok()?;
@@ -106,9 +150,8 @@ fn read(file: &Path) -> Option<Memory> {
     serde_json::from_str(&std::io::read_to_string(opened).ok()?).ok()
 }
 
-/// What cannot be remembered is not.
-fn write(file: &Path, memory: &Memory) {
-    let Ok(text) = serde_json::to_vec(memory) else { return };
+fn write(file: &Path, seen: &Seen) {
+    let Ok(text) = serde_json::to_vec(seen) else { return };
     if state_dir::write_unsynced(file, &text, FILE_MODE).is_err()
         && let Some(folder) = file.parent()
         && fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).is_ok()
@@ -145,7 +188,10 @@ mod tests {
     }
 
     fn rate(dir: &Path, at: i64, session: &Session) -> Option<f64> {
-        pace(Some(dir), session, at).map(|pace| (pace.usd_per_hour * 1e6).round() / 1e6)
+        let mut memory = Memory::of(dir, session);
+        let pace = memory.see(session, at, false);
+        memory.keep();
+        pace.map(|pace| (pace.usd_per_hour * 1e6).round() / 1e6)
     }
 
     #[test]
@@ -159,6 +205,8 @@ mod tests {
         // Then nothing for a while: since the line that is ten minutes old.
         assert_eq!(rate(dir.path(), 20 * MIN, &session(20.0, 140)), Some(0.0));
         assert_eq!(rate(dir.path(), 25 * MIN, &session(22.5, 145)), Some(10.0));
+        // The next day only the average is known again.
+        assert_eq!(rate(dir.path(), 900 * MIN, &session(24.5, 147)), Some(10.0));
     }
 
     #[test]
@@ -167,16 +215,41 @@ mod tests {
         assert_eq!(rate(dir.path(), 0, &session(0.5, 0)), None);
         assert_eq!(rate(dir.path(), 30_000, &session(0.6, 0)), None);
         assert_eq!(rate(dir.path(), 2 * MIN, &session(0.7, 2)), Some(6.0));
-        assert_eq!(pace(None, &session(1.0, 60), 0), Some(Pace { usd_per_hour: 1.0 }));
-        assert_eq!(pace(None, &Session::default(), 0), None);
+        assert_eq!(whole_life(&session(1.0, 60)), Some(Pace { usd_per_hour: 1.0 }));
+        assert_eq!(whole_life(&Session::default()), None);
     }
 
     #[test]
     fn a_clock_or_a_bill_that_goes_back_begins_anew() {
-        let mut memory = Memory { seen: vec![(10 * MIN, 5.0)] };
-        assert_eq!(memory.see(9 * MIN, 6.0), None);
-        assert_eq!(memory.see(12 * MIN, 1.0), None);
-        assert_eq!(memory.see(14 * MIN, 2.0), Some((1.0, 2 * MIN)));
+        let mut memory = Seen { seen: vec![(10 * MIN, 5.0)] };
+        assert_eq!(memory.see(9 * MIN, 6.0, false), None);
+        assert_eq!(memory.see(12 * MIN, 1.0, false), None);
+        assert_eq!(memory.see(14 * MIN, 2.0, false), Some((1.0, 2 * MIN)));
+    }
+
+    #[test]
+    fn what_no_account_has_yet_is_known_from_the_lines_since() {
+        let mut memory = Memory::default();
+        let now = 100 * MIN;
+        assert_eq!(memory.since(&session(3.0, 5), now - 10 * MIN), 0.0, "nothing is remembered");
+        // The line that had it looked at saw two dollars, the one before it one.
+        memory.seen.seen =
+            vec![(now - 11 * MIN, 1.0), (now - 10 * MIN - 500, 2.0), (now - MIN, 2.5)];
+        assert_eq!(memory.since(&session(3.0, 60), now - 10 * MIN), 1.0);
+        // Looked at for somebody else in between: what came after the next line.
+        assert_eq!(memory.since(&session(3.0, 60), now - 5 * MIN), 0.5);
+        assert_eq!(memory.since(&session(0.5, 60), now - 5 * MIN), 0.0);
+        assert_eq!(memory.since(&Session::default(), now - 5 * MIN), 0.0);
+    }
+
+    #[test]
+    fn a_line_that_has_the_account_looked_at_is_remembered_for_it() {
+        let mut seen = Seen::default();
+        for (at, surely) in [(0, false), (5_000, false), (6_000, true), (7_000, true)] {
+            seen.see(at, 1.0, surely);
+        }
+        let times: Vec<i64> = seen.seen.iter().map(|(at, _)| *at).collect();
+        assert_eq!(times, [0, 6_000]);
     }
 
     #[test]
