@@ -13,7 +13,7 @@ use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
 use crate::devdocs::{git, keep, read, section};
 use crate::error::{ErrorKind, Result};
-use crate::notify::occasions;
+use crate::notify::{heard, occasions};
 use crate::queue::{self, chain::Taken};
 use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
@@ -78,7 +78,9 @@ impl Driver {
                 tracing::info!(?notice, "told");
                 let view = Snapshot::of(&self.machine);
                 self.teller.tell(now, &notice, &view);
-                if let Some(told) = occasions::from_notice(now, &notice, &view) {
+                if let Some(told) = occasions::from_notice(now, &notice, &view)
+                    && self.is_news(&notice)
+                {
                     self.notifier.tell(&told);
                 }
                 if matches!(notice, Notice::SessionEnded { .. }) {
@@ -88,6 +90,14 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Has no other run told a person of it?
+    fn is_news(&self, notice: &Notice) -> bool {
+        match (notice, self.setup.state_root()) {
+            (Notice::Budget(mark), Some(root)) => heard::is_news(root, mark),
+            _ => true,
+        }
     }
 
     /// To the live session, if there is one.

@@ -275,3 +275,102 @@ fn lock(state_dir: &Path, dirs: &[PathBuf]) -> Option<File> {
         .open(lock_file(state_dir, dirs))
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).unwrap()
+    }
+
+    fn ms(stamp: &str) -> i64 {
+        stamp.parse::<Instant>().unwrap().as_millisecond()
+    }
+
+    fn dirs(of: &[&str]) -> Vec<PathBuf> {
+        of.iter().map(PathBuf::from).collect()
+    }
+
+    fn now_of(stamp: &str, name: &str) -> Now {
+        let spent =
+            Spent { day: Amount { cost_usd: 1.0, ..Amount::default() }, ..Spent::default() };
+        Now::of(&dirs(&["/c"]), ms(stamp), &zone(name), spent)
+    }
+
+    #[test]
+    fn it_speaks_of_one_day_in_the_zone_of_the_machine() {
+        let now = now_of("2026-10-31T23:30:00Z", "Europe/Berlin");
+        assert_eq!(now.day, "2026-11-01");
+        assert_eq!(now.day_starts_unix_ms, ms("2026-10-31T23:00:00Z"));
+        assert_eq!(now.day_ends_unix_ms, ms("2026-11-01T23:00:00Z"));
+        assert_eq!(now.month_ends_unix_ms, ms("2026-11-30T23:00:00Z"));
+        for (at, is_told) in [
+            ("2026-10-31T22:59:59Z", false),
+            ("2026-10-31T23:00:00Z", true),
+            ("2026-11-01T22:59:59Z", true),
+            ("2026-11-01T23:00:00Z", false),
+        ] {
+            assert_eq!(now.day(ms(at)).is_some(), is_told, "{at}");
+        }
+        // A day of 25 hours, and one of 23.
+        let hours = |stamp| {
+            let now = now_of(stamp, "Europe/Berlin");
+            (now.day_ends_unix_ms - now.day_starts_unix_ms) / 3_600_000
+        };
+        assert_eq!((hours("2026-10-25T12:00:00Z"), hours("2026-03-29T12:00:00Z")), (25, 23));
+        let last = now_of("2026-12-31T12:00:00Z", "UTC");
+        assert_eq!(last.day_ends_unix_ms, last.month_ends_unix_ms);
+    }
+
+    #[test]
+    fn it_is_read_back_for_the_same_directories_alone() {
+        let state = tempfile::tempdir().unwrap();
+        let of = dirs(&["/c"]);
+        let now = now_of("2026-11-21T12:00:00Z", "UTC");
+        now.write(state.path(), &of).unwrap();
+        assert_eq!(Now::read(state.path(), &of), Some(now.clone()));
+        assert_eq!(Now::read(state.path(), &dirs(&["/d"])), None);
+        assert_eq!((now.age_ms(now.at_unix_ms + 5), now.age_ms(now.at_unix_ms - 1)), (5, u64::MAX));
+        let path = file(state.path(), &of);
+        let newer = serde_json::to_string(&now).unwrap().replace("\"format\":1", "\"format\":2");
+        std::fs::write(&path, newer).unwrap();
+        assert_eq!(Now::read(state.path(), &of), None);
+        std::fs::write(&path, vec![b' '; 1 << 20]).unwrap();
+        assert_eq!(Now::read(state.path(), &of), None);
+    }
+
+    #[test]
+    fn each_set_of_directories_has_its_file_and_the_usual_one_its_name() {
+        let name = |of: &[&str]| file(Path::new("/s"), &dirs(of)).display().to_string();
+        let usual = name(&["/home/me/.claude", "/home/me/.config/claude"]);
+        assert_eq!(usual, "/s/usage-now.json");
+        let others = [name(&["/c"]), name(&["/c", "/d"]), name(&["/cd"]), name(&["/d", "/c"])];
+        let all: std::collections::BTreeSet<_> = others.iter().collect();
+        assert!(all.len() == 4 && !others.contains(&usual), "{others:?}");
+    }
+
+    #[test]
+    fn what_was_found_is_what_the_transcripts_say() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("c/projects/-p");
+        std::fs::create_dir_all(&folder).unwrap();
+        let at = crate::clock::rfc3339(Timestamp::now().unix_ms);
+        let row = format!(
+            r#"{{"type":"assistant","sessionId":"s","timestamp":"{at}","requestId":"r","message":{{"id":"m","type":"message","role":"assistant","model":"claude-opus-5-5","content":[],"usage":{{"input_tokens":0,"output_tokens":100000,"cache_creation_input_tokens":0,"cache_read_input_tokens":0}}}}}}"#
+        );
+        std::fs::write(folder.join("s.jsonl"), format!("{row}\n")).unwrap();
+        let (state, of) = (place.path().join("state"), [place.path().join("c")]);
+        let found = find(&state, &of, false).unwrap();
+        assert_eq!((found.spent.day.cost_usd, found.spent.month.cost_usd), (2.0, 2.0));
+        assert_eq!(Now::read(&state, &of), Some(found));
+        // While another one reads, one that nobody waits for leaves it to that.
+        let held = lock(&state, &of).unwrap();
+        held.lock().unwrap();
+        assert_eq!(find(&state, &of, true), None);
+        // Where nothing can be written, an answer is still an answer.
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(find(&file, &of, false).is_some() && find(&file, &of, true).is_none());
+    }
+}
