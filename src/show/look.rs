@@ -35,7 +35,7 @@ impl Look {
     /// known to have any.
     pub fn of_line() -> Self {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let look = Self::of_any(&get);
+        let look = Self::of_any(get);
         let is_plain = get("TERM").is_none_or(|term| term == "dumb");
         Self { has_colour: look.has_colour && !is_plain, ..look }
     }
