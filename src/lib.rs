@@ -41,6 +41,7 @@
 //! | [`control`], [`signals`] | what a person wants |
 //! | [`mod@notify`] | telling a person who is not there |
 //! | [`mod@show`], [`report`] | what a person sees |
+//! | [`usage`], [`advice`], [`statusline`] | where tokens and money went; what of it is shown at once |
 //! | [`doctor`], [`claude_json`] | what would stop a run before it starts |
 //! | [`guard`] | what must not change under a run, and what is kept of the work tree |
 //! | [`hub`] | the queue over HTTP |
@@ -79,6 +80,7 @@ pub mod session;
 pub mod show;
 pub mod signals;
 pub mod state_dir;
+pub mod statusline;
 pub mod text;
 pub mod transcript;
 pub mod usage;

@@ -1,6 +1,6 @@
 //! The figures longhaul is held to, measured on the release binary and the real
 //! Claude Code CLI against the scripted Messages API: nothing is simulated but
-//! the model's answers. The queue is measured by itself.
+//! the model's answers. The queue and the status line are measured by themselves.
 //!
 //! ```text
 //! cargo bench --bench figures                    the table; exit 1 if a target is missed
@@ -17,6 +17,7 @@ mod process;
 mod queue;
 mod report;
 mod statistics;
+mod statusline;
 mod transcripts;
 mod world;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Measures reaction, session change, memory, CPU, and the queue.
+/// Measures reaction, session change, memory, CPU, the queue and the status line.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Print one JSON object instead of the table
@@ -60,6 +61,8 @@ enum Part {
     Load,
     /// The task queue.
     Queue,
+    /// The line for people's own sessions.
+    Statusline,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +92,10 @@ fn main() -> ExitCode {
     if wants(Part::Queue) {
         eprintln!("the queue: {} tasks …", arguments.tasks);
         figures.queue(&queue::measure(arguments.tasks));
+    }
+    if wants(Part::Statusline) {
+        eprintln!("the status line …");
+        figures.statusline(&statusline::measure());
     }
     figures.end();
     if arguments.json {

@@ -6,7 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::statistics::Summary;
-use super::{cycles, load, queue};
+use super::{cycles, load, queue, statusline};
 
 /// The row across the threshold written -> the request written to the pty.
 const REACTION_MEDIAN_MS: f64 = 50.0;
@@ -20,6 +20,8 @@ const CPU_PERCENT: f64 = 0.5;
 const QUEUE_MEDIAN_MS: f64 = 10.0;
 /// What a full queue may add to the memory of a process; 10^6 bytes.
 const QUEUE_GROWTH_MB: f64 = 4.0;
+/// From the start of the process to its end: the CLI waits for it.
+const STATUSLINE_MEDIAN_MS: f64 = 5.0;
 
 #[derive(Debug, Serialize)]
 struct Figure {
@@ -145,6 +147,17 @@ impl Figures {
             .max_at_most(QUEUE_GROWTH_MB);
         self.add("  filling it, a task", "ms", [measured.fill_ms]);
         self.add("  the file", "MB", [measured.file_mb]);
+    }
+
+    pub fn statusline(&mut self, measured: &statusline::Measured) {
+        for (name, samples_ms) in [
+            ("status line", &measured.fresh_ms),
+            ("  that has the day's cost made anew", &measured.stale_ms),
+            ("  where nothing can be kept", &measured.bare_ms),
+        ] {
+            self.add(name, "ms", samples_ms.clone()).median_at_most(STATUSLINE_MEDIAN_MS);
+        }
+        self.add("  for comparison: longhaul --version", "ms", measured.version_ms.clone());
     }
 
     pub fn all_met(&self) -> bool {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::control::Request;
 use crate::error::{Error, Result};
 use crate::models::Models;
+use crate::usage::now::{SPENT_COMMAND, spent_main};
 use crate::{notify, session};
 
 pub mod ask;
@@ -19,6 +20,7 @@ pub mod print;
 pub mod queue;
 pub mod run;
 pub mod serve;
+pub mod statusline;
 pub mod target;
 pub mod task;
 pub mod usage;
@@ -63,6 +65,8 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Tell where tokens and money went, in all transcripts of this machine
     Usage(usage::UsageArgs),
+    /// Draw one line for Claude Code's own status line: context, cost, burn rate
+    Statusline(statusline::StatuslineArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -88,6 +92,11 @@ pub fn main() -> ExitCode {
         }
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
         Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
+        Some(arg) if arg == statusline::STATUSLINE_COMMAND && args.len() == 0 => {
+            statusline::run();
+            return ExitCode::SUCCESS;
+        }
+        Some(arg) if arg == SPENT_COMMAND => return spent_main(args),
         _ => {}
     }
     let cli = match Cli::try_parse() {
@@ -155,6 +164,10 @@ fn perform(command: Command) -> Result<u8> {
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),
         Command::Usage(args) => usage::run(&args).map(|()| 0),
+        Command::Statusline(_) => {
+            statusline::run();
+            Ok(0)
+        }
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -10,6 +10,7 @@ use super::{
     Checkpoint, Claude, Config, Context, Hang, Hub, Limits, Notify, Occasion, PermissionPolicy,
     Permissions, Queue, Session, Task,
 };
+use crate::cycle::budget::BudgetParams;
 use crate::notify::problem_with_url;
 use crate::{Error, Result};
 
@@ -24,6 +25,8 @@ const COST_MAX_USD: f64 = 1_000_000.0;
 const WAIT_HOURS_MAX: f64 = 24.0 * 14.0;
 const SUBAGENTS_MAX: u64 = 10_000;
 const MB_MAX: u64 = 1 << 30;
+/// Ten times a budget: who wants to hear of that wants another budget.
+const WARN_PERCENT_MAX: u16 = 1_000;
 const PARALLEL_MAX: u64 = 16;
 const KEEP_RECENT_MAX: u64 = 10_000;
 const BODY_KB_MIN: u64 = 64;
@@ -41,6 +44,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         checkpoint: checkpoint(settings)?,
         task: task(settings)?,
         limits: limits(settings)?,
+        budget: budget(settings)?,
         hang: hang(settings)?,
         permissions: permissions(settings)?,
         notify: notify(settings)?,
@@ -169,6 +173,16 @@ fn limits(settings: &Settings) -> Result<Limits> {
         disk_floor_mb: settings.read("limits.disk_floor_mb").whole(0, MB_MAX)?,
         scratch_mb: settings.read("limits.scratch_mb").whole(1, MB_MAX)?,
         written_mb: settings.read("limits.written_mb").whole(1, MB_MAX)?,
+    })
+}
+
+fn budget(settings: &Settings) -> Result<BudgetParams> {
+    let usd = |key| settings.read(key).number(0.0, COST_MAX_USD);
+    Ok(BudgetParams {
+        task_usd: usd("budget.task_usd")?,
+        day_usd: usd("budget.day_usd")?,
+        month_usd: usd("budget.month_usd")?,
+        warn_percent: settings.read("budget.warn_percent").percents(WARN_PERCENT_MAX)?,
     })
 }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::cycle::budget::BudgetParams;
 use crate::{Error, Result};
 
 pub use duration::{format_duration, parse_duration};
@@ -40,8 +41,10 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// What done means.
     pub task: Task,
-    /// Budgets.
+    /// Limits.
     pub limits: Limits,
+    /// `[budget]`: what a person is warned of.
+    pub budget: BudgetParams,
     /// When a session counts as hung.
     pub hang: Hang,
     /// Who answers when a person is asked.

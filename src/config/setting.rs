@@ -123,6 +123,28 @@ impl Reader<'_> {
         Ok(out)
     }
 
+    /// Percentages from 1 to `max`; in rising order, each once.
+    pub fn percents(&self, max: u16) -> Result<Vec<u16>> {
+        let expected = format!("a list of whole numbers from 1 to {max}");
+        let Value::Array(items) = &self.typed.value else {
+            return Err(self
+                .expected(&expected)
+                .hint(format!("write `{} = [50, 80, 100]`", self.leaf())));
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for item in items {
+            let percent = item.as_integer().and_then(|n| u16::try_from(n).ok());
+            let percent = percent.filter(|n| (1..=max).contains(n));
+            out.push(
+                percent
+                    .ok_or_else(|| self.wrong(format!("must be {expected}; {item} is in it")))?,
+            );
+        }
+        out.sort_unstable();
+        out.dedup();
+        Ok(out)
+    }
+
     /// A program and its arguments; an empty list is none.
     pub fn argv(&self) -> Result<Vec<String>> {
         let argv = self.list()?;

@@ -59,6 +59,7 @@ fn every_key_of_the_defaults_is_read() {
             "permissions.policy" => "\"stop\"",
             "notify.webhook" => "\"http://127.0.0.1/x\"",
             "notify.on" => "[\"failed\"]",
+            "budget.warn_percent" => "[7]",
             "claude.env" => "{ X = \"1\" }",
             "hub.address" => "\"127.0.0.1:0\"",
             "hub.max_body_kb" => "77",

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::assignment::Assignment;
+use super::budget::Mark;
 use super::event::Exit;
 use super::failure::Class;
 use super::liveness::HangStep;
@@ -305,6 +306,8 @@ pub enum Notice {
         /// Dollars.
         cost_usd: f64,
     },
+    /// A mark of a budget was reached.
+    Budget(Mark),
     /// The session is gone.
     SessionEnded {
         /// Why.

@@ -41,6 +41,9 @@ pub struct Given {
     pub verify: Option<String>,
     /// What is left of the task's own budget, dollars.
     pub budget_usd: Option<f64>,
+    /// What earlier runs spent on it, dollars.
+    #[serde(default)]
+    pub spent_usd: f64,
 }
 
 /// The run's totals at a moment.
@@ -52,6 +55,8 @@ pub struct Totals {
     pub cost_usd: f64,
     /// Dollars as budgets must assume them.
     pub cost_ceiling_usd: f64,
+    /// What of those is for tokens without a price.
+    pub unpriced_ceiling_usd: f64,
     /// Tokens of models without a price.
     pub unpriced_tokens: u64,
     /// Sessions launched.
@@ -77,6 +82,8 @@ impl Totals {
             // The closing bill of a session may be below what its rows added up to.
             cost_usd: (self.cost_usd - earlier.cost_usd).max(0.0),
             cost_ceiling_usd: (self.cost_ceiling_usd - earlier.cost_ceiling_usd).max(0.0),
+            unpriced_ceiling_usd: (self.unpriced_ceiling_usd - earlier.unpriced_ceiling_usd)
+                .max(0.0),
             unpriced_tokens: self.unpriced_tokens.saturating_sub(earlier.unpriced_tokens),
             sessions: self.sessions.saturating_sub(earlier.sessions),
             elapsed_ms: self.elapsed_ms.saturating_sub(earlier.elapsed_ms),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Timer;
 use super::assignment::Given;
+use super::budget::Reading;
 use super::failure::Class;
 use super::liveness::Sign;
 use super::params::Params;
@@ -49,6 +50,11 @@ pub enum Event {
     Disks {
         /// One for each place.
         rooms: Vec<DiskRoom>,
+    },
+    /// What all sessions of this machine have spent was read.
+    SpendingRead {
+        /// What; `None`: it cannot be told.
+        reading: Option<Reading>,
     },
     /// A report about the session of one cycle.
     Session {

@@ -19,6 +19,7 @@
 //! | `failure` | what can go wrong, and what is done about each kind |
 //! | `liveness` | is a session alive in its turn? |
 //! | `rates` | how fast the run spends |
+//! | `budget` | what a person wants to spend, and which marks of it were told |
 //! | `judge` | is the task done? the two reads, the verify command, progress |
 //! | `pressure` | how full a context is, and who said so |
 //! | `assignment` | a task of the queue in hand: what was given, what it added |
@@ -28,6 +29,7 @@
 
 pub mod action;
 pub mod assignment;
+pub mod budget;
 pub mod event;
 pub mod failure;
 #[cfg(test)]
@@ -43,6 +45,8 @@ pub mod rates;
 pub mod record;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod scenarios_budget;
 #[cfg(test)]
 mod scenarios_night;
 #[cfg(test)]

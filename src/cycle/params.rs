@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::BudgetParams;
 use crate::config::PermissionPolicy;
 
 /// The policy of one run. It is written into the journal, so that a replay
@@ -73,6 +74,9 @@ pub struct Params {
     /// Context loaded by a task of the queue above which a person is warned, tokens.
     #[serde(default = "no_limit")]
     pub warn_input_tokens: u64,
+    /// What is told of spending.
+    #[serde(default)]
+    pub budget: BudgetParams,
 }
 
 /// How long nothing may move in a turn, milliseconds.
@@ -146,6 +150,7 @@ impl From<&crate::config::Config> for Params {
             },
             queue: false,
             warn_input_tokens: c.queue.warn_input_tokens,
+            budget: c.budget.clone(),
         }
     }
 }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::assignment::{Assignment, End, Given};
+use super::budget::{BudgetParams, Money, Reading};
 use super::event::{
     Command, DiskRoom, Event, Exit, QuestionKind, Refusal, SessionReport, TaskReading, TaskSays,
     TurnEnd, UsageLimit,
@@ -79,6 +80,7 @@ pub(crate) fn params() -> Params {
         permissions: Answering::Deny,
         queue: false,
         warn_input_tokens: u64::MAX,
+        budget: BudgetParams::default(),
     }
 }
 
@@ -505,6 +507,7 @@ impl World {
                 continue_prompt: format!("go on with t{next}"),
                 verify: None,
                 budget_usd: self.rng.chance(10).then_some(0.5),
+                spent_usd: 0.0,
             })
         });
         self.answer(3, Event::TaskGiven { after, task, trouble: None });
@@ -723,6 +726,19 @@ impl World {
         self.strain(cycle);
     }
 
+    fn spending(&mut self) -> Reading {
+        let mut money = || Money { usd: self.rng.below(60) as f64, unpriced_usd: 0.0 };
+        let (day_spent, month_spent) = (money(), money());
+        let day = 1 + self.now.unix_ms.div_euclid(3_600_000) % 28;
+        Reading {
+            day: format!("2026-11-{day:02}"),
+            day_ends_unix_ms: self.now.unix_ms + 3_600_000,
+            month_ends_unix_ms: self.now.unix_ms + 36_000_000,
+            day_spent,
+            month_spent,
+        }
+    }
+
     /// What the session takes of the machine and of the subscription.
     fn strain(&mut self, cycle: u32) {
         if self.rng.below(1_000) < self.temper.floods {
@@ -736,6 +752,10 @@ impl World {
             let free_mb = self.rng.below(100_000);
             let room = DiskRoom { free_mb, size_mb: 200_000, place: "/".into() };
             self.later(0, Event::Disks { rooms: vec![room] });
+        }
+        if self.rng.chance(20) {
+            let reading = self.rng.chance(80).then(|| self.spending());
+            self.later(0, Event::SpendingRead { reading });
         }
         if self.rng.below(1_000) < self.temper.floods {
             self.report(0, cycle, SessionReport::CompactionHeld);
@@ -923,6 +943,12 @@ struct Seen {
 /// The policy of one seed.
 fn policy(world: &mut World) -> Params {
     let mut p = params();
+    p.budget = BudgetParams {
+        task_usd: 5.0,
+        day_usd: 40.0,
+        month_usd: 60.0,
+        warn_percent: vec![50, 80, 100],
+    };
     p.verify = world.rng.chance(40);
     p.queue = world.rng.chance(50);
     if p.queue {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::assignment::{Assignment, Totals};
+use super::budget::Standing;
 use super::failure::Class;
 use super::liveness::{Hang, HangStep};
 use super::machine::Machine;
@@ -158,6 +159,11 @@ impl<'a> Snapshot<'a> {
     /// in hand.
     pub fn measured(&self, now: Timestamp) -> Totals {
         self.machine.measured_at(now)
+    }
+
+    /// How far the budgets are spent at `now`: of the task, the day, the month.
+    pub fn budgets(&self, now: Timestamp) -> [Standing; 3] {
+        self.machine.standings(now)
     }
 
     /// Tokens of the whole run.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::assignment::Given;
+use super::budget::{Money, Reading};
 use super::event::{
     Command, DiskRoom, Event, Exit, QuestionKind, Quota, Refusal, SessionReport, TaskReading,
     TaskSays, TurnEnd, UsageLimit,
@@ -117,6 +118,16 @@ impl Story {
 
     /// The queue answers.
     pub(super) fn is_given(&mut self, after: Option<&str>, id: Option<&str>) -> &mut Self {
+        self.is_given_with(after, id, 0.0)
+    }
+
+    /// The same, of a task that earlier runs spent on.
+    pub(super) fn is_given_with(
+        &mut self,
+        after: Option<&str>,
+        id: Option<&str>,
+        spent_usd: f64,
+    ) -> &mut Self {
         let task = id.map(|id| {
             Box::new(Given {
                 task_id: id.into(),
@@ -128,9 +139,23 @@ impl Story {
                 continue_prompt: format!("go on with {id}"),
                 verify: None,
                 budget_usd: None,
+                spent_usd,
             })
         });
         self.event(Event::TaskGiven { after: after.map(str::to_owned), task, trouble: None })
+    }
+
+    /// All sessions of the machine have spent that, in dollars; the day ends after a day.
+    pub(super) fn reads_spending(&mut self, day: &str, day_usd: f64, month_usd: f64) -> &mut Self {
+        let money = |usd| Money { usd, unpriced_usd: 0.0 };
+        let reading = Reading {
+            day: day.to_owned(),
+            day_ends_unix_ms: self.now.unix_ms + 86_400_000,
+            month_ends_unix_ms: self.now.unix_ms + 20 * 86_400_000,
+            day_spent: money(day_usd),
+            month_spent: money(month_usd),
+        };
+        self.event(Event::SpendingRead { reading: Some(reading) })
     }
 
     /// The look before a launch is over.

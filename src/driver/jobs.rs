@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::cycle::Event;
+use crate::usage::Now;
 use crate::workspace::Marker;
 
 /// What a job brings back.
@@ -15,6 +16,9 @@ pub enum Done {
     Event(Box<Event>),
     /// The settings were looked at.
     Looked(Box<super::looks::Looked>),
+    /// What all sessions of the machine have spent was asked for; why not, if it cannot
+    /// be told.
+    Spent(std::result::Result<Box<Now>, String>),
     /// Where the work tree stood when the cycle began.
     Marked {
         /// The cycle.

@@ -15,12 +15,13 @@ mod looks;
 mod perform;
 mod prepare;
 mod senses;
+mod spending;
 mod timers;
 mod translate;
 mod watchdog;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,12 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The state directory of all projects.
+    fn state_root(&self) -> Option<&Path> {
+        // <root>/projects/<project>/runs/<run>
+        self.run.path().ancestors().nth(4)
+    }
+
     /// The time zone in which the CLI tells times.
     fn zone(&self) -> TimeZone {
         let own = self.config.claude.env.get("TZ").and_then(|name| reset_time::zone(name));
@@ -119,6 +126,7 @@ pub struct Driver {
     looks: looks::Looks,
     notifier: Notifier,
     marks: BudgetMarks,
+    spending: spending::Spending,
     teller: Box<dyn Teller>,
     /// Events that one input led to, in order.
     queue: VecDeque<Event>,
@@ -164,6 +172,7 @@ impl Driver {
         Ok(Self {
             notifier: Notifier::start(&setup.config.notify, facts),
             marks: BudgetMarks::default(),
+            spending: spending::Spending::default(),
             guard,
             secrets: setup.secrets(),
             looks: looks::Looks::default(),
@@ -254,6 +263,7 @@ impl Driver {
             self.handle(input)?;
             let now = Timestamp::now();
             self.mind_looks(now);
+            self.mind_spending(now);
             while let Some(event) = self.timers.pop_due(now) {
                 if matches!(event, Event::Deadline { timer: Timer::Hang, .. }) {
                     // What has come in the meantime counts.

@@ -7,13 +7,13 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::cycle::assignment::Assignment;
 use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
-use crate::cycle::{Action, Snapshot};
+use crate::cycle::{Action, Notice, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
 use crate::devdocs::proof::{self, Proof};
 use crate::devdocs::task_file;
 use crate::devdocs::{git, keep, read, section};
 use crate::error::{ErrorKind, Result};
-use crate::notify::occasions;
+use crate::notify::{heard, occasions};
 use crate::queue::{self, chain::Taken};
 use crate::session::sweep::RUN_VARIABLE;
 use crate::session::wire::{COLS, Ending, KeeperCommand, Key, Launch, ROWS};
@@ -78,13 +78,26 @@ impl Driver {
                 tracing::info!(?notice, "told");
                 let view = Snapshot::of(&self.machine);
                 self.teller.tell(now, &notice, &view);
-                if let Some(told) = occasions::from_notice(now, &notice, &view) {
+                if let Some(told) = occasions::from_notice(now, &notice, &view)
+                    && self.is_news(&notice)
+                {
                     self.notifier.tell(&told);
+                }
+                if matches!(notice, Notice::SessionEnded { .. }) {
+                    self.spending.hurry();
                 }
                 self.tell_budgets(now);
             }
         }
         Ok(())
+    }
+
+    /// Has no other run told a person of it?
+    fn is_news(&self, notice: &Notice) -> bool {
+        match (notice, self.setup.state_root()) {
+            (Notice::Budget(mark), Some(root)) => heard::is_news(root, mark),
+            _ => true,
+        }
     }
 
     /// To the live session, if there is one.

@@ -186,6 +186,7 @@ impl Driver {
         match done {
             Done::Event(event) => self.queue.push_back(*event),
             Done::Looked(looked) => self.on_looked(*looked),
+            Done::Spent(found) => self.on_spent(found),
             Done::Weighed { cycle, changed, marker } => {
                 if let Some(session) = self.session.as_mut().filter(|s| s.cycle == cycle)
                     && marker.is_some()

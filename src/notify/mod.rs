@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `notification` | what is told, and the JSON it becomes |
 //! | `occasions` | which events of a run are worth telling |
+//! | `heard` | which marks of day and month a person has heard of, from any run |
 //! | `lane` | the queue of one way, and when to try again |
 //! | `patience` | how long to wait between two attempts |
 //! | `order` | what longhaul and a courier say to each other |
@@ -21,6 +22,7 @@
 
 mod courier;
 mod errand;
+pub mod heard;
 mod lane;
 mod notification;
 pub mod occasions;

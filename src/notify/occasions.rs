@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::Notification;
 use crate::clock::Timestamp;
 use crate::config::Occasion;
+use crate::cycle::budget::Scope;
 use crate::cycle::state::Budget;
 use crate::cycle::{Notice, Outcome, Snapshot};
 use crate::error::{Error, ErrorKind};
@@ -12,7 +13,7 @@ use crate::report::words;
 use crate::text;
 
 /// Percent of a budget at which a person hears of it, descending.
-const MARKS: [u8; 3] = [100, 80, 50];
+const MARKS: [u16; 3] = [100, 80, 50];
 
 /// What a notice is to a person who is not watching: `None` for most of them,
 /// and for an end that the person brought about.
@@ -50,7 +51,18 @@ pub fn from_notice(at: Timestamp, notice: &Notice, view: &Snapshot<'_>) -> Optio
             let until_unix_ms = Some(*until_unix_ms);
             Some(Notification { until_unix_ms, ..new(Occasion::Waiting, text) })
         }
-        Notice::RunStarted
+        Notice::Budget(mark) if mark.is_highest => Some(Notification {
+            budget: Some(BudgetMark {
+                budget: Marked::Warning(mark.scope),
+                percent: mark.percent,
+                spent: text::to_micros(mark.spent.usd),
+                limit: mark.budget_usd,
+            }),
+            ..new(Occasion::Budget, mark.sentence())
+        }),
+        // A higher one, reached by the same reply, is told.
+        Notice::Budget(_)
+        | Notice::RunStarted
         | Notice::RunResumed { .. }
         | Notice::SessionStarted { .. }
         | Notice::Context(_)
@@ -99,22 +111,35 @@ fn totals(view: &Snapshot<'_>) -> String {
 pub struct BudgetMark {
     /// Which; the name of its key in JSON.
     #[serde(serialize_with = "by_key", rename = "key")]
-    pub budget: Budget,
-    /// The mark: 50, 80 or 100.
-    pub percent: u8,
+    pub budget: Marked,
+    /// The mark: of a limit 50, 80 or 100.
+    pub percent: u16,
     /// Spent: sessions ended, hours, tokens or dollars.
     pub spent: f64,
     /// The limit, in the same unit.
     pub limit: f64,
 }
 
-fn by_key<S: Serializer>(budget: &Budget, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(budget.key())
+/// What a mark belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// What ends the run when it is spent: `[limits]`.
+    Limit(Budget),
+    /// What only warns: `[budget]`.
+    Warning(Scope),
+}
+
+fn by_key<S: Serializer>(marked: &Marked, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match marked {
+        Marked::Limit(budget) => budget.key(),
+        Marked::Warning(scope) => scope.key(),
+    })
 }
 
 impl BudgetMark {
-    fn sentence(&self) -> String {
-        let Self { budget, percent, spent, limit } = self;
+    /// The mark of a limit in words; one that only warns has its own.
+    fn sentence(&self, budget: Budget) -> String {
+        let Self { percent, spent, limit, .. } = self;
         let amounts = match budget {
             Budget::Sessions => format!("{spent:.0} of {limit:.0} sessions"),
             Budget::Hours => format!("{spent:.1} of {limit:.1} hours"),
@@ -139,7 +164,7 @@ impl BudgetMark {
 /// The highest mark each budget of a run has passed: each is told once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BudgetMarks {
-    passed: [u8; 5],
+    passed: [u16; 5],
     /// The task of the queue that they belong to, by its number in the run.
     task: usize,
 }
@@ -174,10 +199,10 @@ impl BudgetMarks {
             (Budget::Task, used.cost_ceiling_usd, own_usd.unwrap_or(0.0)),
         ];
         now.into_iter()
-            .filter_map(|(budget, spent, limit)| self.note(budget, spent, limit))
-            .map(|mark| Notification {
+            .filter_map(|(budget, spent, limit)| Some((budget, self.note(budget, spent, limit)?)))
+            .map(|(budget, mark)| Notification {
                 budget: Some(mark),
-                ..Notification::new(Occasion::Budget, mark.sentence(), at, view.cycle())
+                ..Notification::new(Occasion::Budget, mark.sentence(budget), at, view.cycle())
             })
             .collect()
     }
@@ -203,7 +228,7 @@ impl BudgetMarks {
             return None;
         }
         *seat = percent;
-        Some(BudgetMark { budget, percent, spent, limit })
+        Some(BudgetMark { budget: Marked::Limit(budget), percent, spent, limit })
     }
 }
 
@@ -316,7 +341,7 @@ mod tests {
         stage.begin(0, 2).session(7, 200_000, 1_000).spend(2.6);
         let cost: Vec<_> = told(&stage)
             .into_iter()
-            .filter(|n| n.budget.is_some_and(|b| b.budget == Budget::Cost))
+            .filter(|n| n.budget.is_some_and(|b| b.budget == Marked::Limit(Budget::Cost)))
             .collect();
         assert_eq!(cost.len(), 1);
         assert_eq!(cost[0].text, "50 % of limits.max_cost_usd is spent: $2.60 of $5.00");

@@ -148,6 +148,7 @@ impl Chain {
             continue_prompt: continue_prompt(task, &self.task_file),
             verify: task.verify.clone().or_else(|| self.verify.clone()),
             budget_usd: task.budget_usd.map(|usd| (usd - task.spent_usd).max(0.0)),
+            spent_usd: task.spent_usd,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The morning report: one run, as the machine decided it. Pure; the caller
 //! says where things lie and whether a run without an end is still alive.
 
+pub mod budgets;
 mod human;
 #[cfg(test)]
 pub(crate) mod staged;

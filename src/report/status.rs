@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::budgets::BudgetsView;
 use super::standstill::Standstill;
 use super::words;
 use crate::clock::Timestamp;
@@ -51,8 +52,11 @@ pub struct StatusView {
     pub tokens: u64,
     /// The last tool used, in one line.
     pub last_activity: String,
-    /// What the budgets still allow.
+    /// What the limits still allow.
     pub left: LimitsLeft,
+    /// How far budgets are spent; a run of an older longhaul has none.
+    #[serde(default)]
+    pub budgets: BudgetsView,
 }
 
 /// A task of the queue.
@@ -118,7 +122,7 @@ pub struct ContextView {
     pub window_source: WindowSource,
 }
 
-/// What the budgets still allow.
+/// What the limits still allow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LimitsLeft {
     /// Sessions that may still be started.
@@ -167,6 +171,7 @@ impl StatusView {
             tokens: view.tokens(),
             last_activity: view.last_activity().to_owned(),
             left: LimitsLeft::of(view, now),
+            budgets: BudgetsView::of(view, now),
         }
     }
 
@@ -214,6 +219,9 @@ impl StatusView {
                 text::usd(self.left.cost_usd)
             ),
         ));
+        if let Some(words) = self.budgets.words() {
+            rows.push(("budget", words));
+        }
         if !self.last_activity.is_empty() {
             rows.push(("last", self.last_activity.clone()));
         }

@@ -199,7 +199,7 @@ fn permission_report(input: &[u8], told: Permission) -> SinkReport {
 
 /// Standard input up to its end; what is beyond the cap is read and dropped,
 /// so that the CLI never meets a closed pipe.
-fn read_input() -> Vec<u8> {
+pub(crate) fn read_input() -> Vec<u8> {
     let stdin = io::stdin();
     let start = Timestamp::now();
     let mut input = Vec::new();

@@ -6,6 +6,7 @@ use super::Teller;
 use super::outlet::Outlet;
 use crate::clock::{self, Timestamp};
 use crate::cycle::assignment::{Assignment, End};
+use crate::cycle::budget::Scope;
 use crate::cycle::failure::Class;
 use crate::cycle::pressure::{Pressure, WindowSource};
 use crate::cycle::{EndReason, Notice, Snapshot};
@@ -154,6 +155,14 @@ enum Body<'a> {
         tokens: u64,
         cost_usd: Usd,
         cost_source: Option<CostOrigin>,
+    },
+    Budget {
+        scope: Scope,
+        period: Option<&'a str>,
+        percent: u16,
+        spent_usd: Usd,
+        unpriced_usd: Usd,
+        budget_usd: Usd,
     },
     Ended {
         reason: EndReason,
@@ -319,6 +328,17 @@ fn encode<'a>(notice: &'a Notice, view: &Snapshot<'_>) -> (&'static str, Body<'a
                 cost_source: cost_origin(view),
             },
         ),
+        Notice::Budget(mark) => (
+            "budget",
+            Body::Budget {
+                scope: mark.scope,
+                period: mark.period.as_deref(),
+                percent: mark.percent,
+                spent_usd: Usd(mark.spent.usd),
+                unpriced_usd: Usd(mark.spent.unpriced_usd),
+                budget_usd: Usd(mark.budget_usd),
+            },
+        ),
         Notice::SessionEnded { reason, exit, killed, survivors } => (
             "session_ended",
             Body::Ended {
@@ -354,6 +374,7 @@ fn context<'a>(pressure: &Pressure) -> Body<'a> {
 mod tests {
     use super::*;
     use crate::cycle::Outcome;
+    use crate::cycle::budget::{Mark, Money};
     use crate::cycle::event::Exit;
     use crate::cycle::liveness::HangStep;
     use crate::report::staged;
@@ -389,13 +410,14 @@ mod tests {
             Notice::Dialog { .. } => 21,
             Notice::Hang { .. } => 22,
             Notice::NeedsPerson { .. } => 23,
+            Notice::Budget(_) => 26,
         }
     }
 
     #[test]
     fn the_list_has_every_notice() {
         let seats: std::collections::BTreeSet<usize> = all().iter().map(seat).collect();
-        assert!(seats.into_iter().eq(0..26));
+        assert!(seats.into_iter().eq(0..27));
     }
 
     fn all() -> Vec<Notice> {
@@ -434,6 +456,14 @@ mod tests {
             Notice::NeedsPerson { reason: "r".into(), screen: "a\nb".into() },
             Notice::Activity { summary: "Bash: \u{202e}ls\u{9b}31m\n".into() },
             Notice::Spent { tokens: 12, cost_usd: 0.1 + 0.2 },
+            Notice::Budget(Mark {
+                scope: Scope::Day,
+                period: Some("2026-11-21".into()),
+                percent: 80,
+                spent: Money { usd: 8.1, unpriced_usd: 0.25 },
+                budget_usd: 10.0,
+                is_highest: true,
+            }),
             Notice::SessionEnded {
                 reason: EndReason::Threshold,
                 exit: Exit::Signal(15),
@@ -485,6 +515,7 @@ mod tests {
         {"event":"needs_person",HEAD,"reason":"r","screen":"a\nb"}
         {"event":"activity",HEAD,"summary":"Bash: \u202els\u009b31m\n"}
         {"event":"spent",HEAD,"tokens":12,"cost_usd":0.3,"cost_source":"cli"}
+        {"event":"budget",HEAD,"scope":"day","period":"2026-11-21","percent":80,"spent_usd":8.1,"unpriced_usd":0.25,"budget_usd":10.0}
         {"event":"session_ended",HEAD,"reason":"threshold","exit":143,"killed":1,"survivors":0}
         {"event":"session_ended",HEAD,"reason":"supervisor_lost","exit":null,"killed":0,"survivors":0}
         {"event":"warning",HEAD,"text":"w"}

@@ -34,6 +34,9 @@ pub fn line(notice: &Notice, view: &Snapshot<'_>) -> Option<(Tone, String)> {
             let words = format!("session {cycle} began: {model}, pid {pid}, id {session_id}");
             (Tone::Plain, words)
         }
+        Notice::Budget(mark) if mark.is_highest => (Tone::Warn, mark.sentence()),
+        // A higher one says it better.
+        Notice::Budget(_) => return None,
         Notice::Context(_) | Notice::Spent { .. } | Notice::Activity { .. } => return None,
         Notice::ThresholdReached(pressure) => {
             (Tone::Plain, format!("threshold reached: context {}", words::pressure(pressure)))

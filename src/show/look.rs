@@ -27,17 +27,27 @@ impl Look {
 
     /// As the variables that `get` finds say; an empty one counts as unset.
     fn of(get: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let term = get("TERM")?;
-        if term == "dumb" {
-            return None;
-        }
+        let look = Self::of_any(&get);
+        (get("TERM")? != "dumb").then_some(look)
+    }
+
+    /// For a single line that another program shows: no colour where the terminal is not
+    /// known to have any.
+    pub fn of_line() -> Self {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let look = Self::of_any(get);
+        let is_plain = get("TERM").is_none_or(|term| term == "dumb");
+        Self { has_colour: look.has_colour && !is_plain, ..look }
+    }
+
+    fn of_any(get: impl Fn(&str) -> Option<String>) -> Self {
         // In the order in which the C library looks.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(&get);
         let has_unicode = locale.is_none_or(|name| {
             let name = name.to_ascii_lowercase();
             name.contains("utf-8") || name.contains("utf8")
         });
-        Some(Self { has_colour: get("NO_COLOR").is_none(), has_unicode })
+        Self { has_colour: get("NO_COLOR").is_none(), has_unicode }
     }
 }
 

@@ -14,9 +14,9 @@
 mod json;
 mod line;
 mod live;
-mod look;
+pub mod look;
 mod outlet;
-mod panel;
+pub mod panel;
 mod plain;
 
 pub use look::size;

@@ -8,6 +8,7 @@ use super::look::Look;
 use crate::clock::Timestamp;
 use crate::cycle::Snapshot;
 use crate::cycle::pressure::{Pressure, WindowSource};
+use crate::report::budgets::BudgetsView;
 use crate::report::standstill::Standstill;
 use crate::report::status::{CostOrigin, TaskView, cost_origin};
 use crate::text;
@@ -129,6 +130,7 @@ fn ascii(c: char) -> char {
         '░' => '.',
         '│' => '|',
         '…' => '~',
+        '–' => '-',
         other => other,
     }
 }
@@ -152,6 +154,9 @@ pub fn rows(
     ];
     if let Some(task) = TaskView::of(view) {
         all.insert(1, (3, Row::named("task").and(Style::Plain, &task.words())));
+    }
+    if let Some(row) = budget(view, now) {
+        all.insert(all.len() - 1, (5, row));
     }
     let held_up = Standstill::of(view, now).rows(now, zone);
     all.extend(held_up.iter().map(|(name, words)| (1, Row::named(name).and(Style::Yellow, words))));
@@ -287,6 +292,16 @@ fn cost(view: &Snapshot<'_>, columns: usize) -> Row {
         Style::Dim,
         &[&format!(" {} · {tokens} tokens", whose[0]), &format!(" {} · {tokens} tokens", whose[1])],
     )
+}
+
+fn budget(view: &Snapshot<'_>, now: Timestamp) -> Option<Row> {
+    let budgets = BudgetsView::of(view, now);
+    let style = match budgets.worst_percent() {
+        100.. => Style::Red,
+        _ if budgets.is_near() => Style::Yellow,
+        _ => Style::Plain,
+    };
+    Some(Row::named("budget").and(style, &budgets.words()?))
 }
 
 fn state(view: &Snapshot<'_>) -> Row {

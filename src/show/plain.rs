@@ -119,6 +119,7 @@ impl Throttle {
             | Notice::Hang { .. }
             | Notice::NeedsPerson { .. }
             | Notice::Activity { .. }
+            | Notice::Budget(_)
             | Notice::SessionEnded { .. }
             | Notice::Warning { .. }
             | Notice::Obeyed { .. }

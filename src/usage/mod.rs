@@ -11,7 +11,8 @@
 //! | `places` | where transcripts are |
 //! | `account` | what all transcripts come to |
 //! | `view` | that by days, sessions, models, … |
-//! | `spent` | that against what a person wants to spend |
+//! | `spent` | what of it is of today and of this month |
+//! | `now` | that in a small file, for whoever must not wait |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 //! | `fuzz` | whether the readers agree on any bytes |
 
@@ -22,6 +23,7 @@ pub mod fuzz;
 mod glance;
 mod index;
 mod owners;
+pub mod now;
 mod part;
 mod places;
 mod reading;
@@ -33,6 +35,7 @@ mod view;
 pub use account::Account;
 pub use index::{Index, Repriced};
 pub use owners::Owners;
+pub use now::{Now, refresh};
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};

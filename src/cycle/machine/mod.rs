@@ -6,6 +6,7 @@
 //! this file by a test.
 
 mod asking;
+mod budgets;
 mod deadlines;
 mod floods;
 mod hangs;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use super::action::{Action, Notice, Timer};
 use super::assignment::Assignment;
+use super::budget::Budgets;
 use super::event::{Event, TaskReading, TurnEnd, UsageLimit};
 use super::failure::Class;
 use super::liveness::Liveness;
@@ -149,6 +151,7 @@ pub struct Machine {
     woke_ms: Option<u64>,
     pub(super) liveness: Liveness,
     rates: Rates,
+    pub(super) budgets: Budgets,
     /// Failures by class.
     pub(super) failures: BTreeMap<Class, FailureCount>,
     /// Waits for usage limits.
@@ -232,6 +235,7 @@ impl Machine {
             woke_ms: None,
             liveness: Liveness::new(now),
             rates: Rates::default(),
+            budgets: Budgets::default(),
             failures: BTreeMap::new(),
             waits: Vec::new(),
             asked: None,
@@ -266,6 +270,7 @@ impl Machine {
                     self.on_tree_kept(cycle, (git_ref, commit), trouble);
                 }
                 Event::Disks { rooms } => self.on_disks(now, &rooms),
+                Event::SpendingRead { reading } => self.on_spending_read(now, reading),
                 Event::Session { cycle, report } => self.on_session(now, cycle, report),
                 Event::TaskRead { reading } => self.on_task_read(now, &reading),
                 Event::VerifyEnded { passed, tail, survivors } => {
@@ -312,11 +317,7 @@ impl Machine {
     /// Tells a warning and keeps it for the report: what no figure or outcome of
     /// the report says by itself.
     fn warn(&mut self, text: String) {
-        let cycle = self.cycles().last().map_or(0, |c| c.cycle);
-        let noted = Noted { cycle, text: text.clone() };
-        if self.noted.len() < NOTED_MAX && !self.noted.contains(&noted) {
-            self.noted.push(noted);
-        }
+        self.note(text.clone());
         self.tell(Notice::Warning { text });
     }
 

@@ -189,6 +189,7 @@ impl Machine {
             self.told_spend = (tokens, cost_usd);
             self.tell(Notice::Spent { tokens, cost_usd });
         }
+        self.tell_budgets(now);
         let rate = self.rates.take(self.elapsed_ms(now), tokens, self.cost_ceiling_usd());
         if self.verdict.is_some() {
             return;

@@ -25,6 +25,7 @@ impl Machine {
         bill: Option<Bill>,
         killed: u32,
     ) {
+        self.budgets.reconfigure(&self.params.budget, &params.budget);
         self.params = params;
         // Only the time in which longhaul lived counts for limits.max_hours: up
         // to the last thing the lost process noted, on the clock of its boot.
@@ -52,6 +53,7 @@ impl Machine {
             }
             let (tokens, cost_usd) = (self.tokens_total(), self.cost_ceiling_usd());
             self.rates.restart(self.elapsed_ms(now), tokens, cost_usd);
+            self.tell_budgets(now);
             self.reason = Some(EndReason::SupervisorLost);
             self.session_is_gone(now, Exit::Unknown, killed, 0);
         } else {

@@ -26,7 +26,7 @@ impl Machine {
     }
 
     /// The run's totals of now.
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         self.totals_at(self.last_now)
     }
 
@@ -42,6 +42,7 @@ impl Machine {
             totals.tokens.add(&cycle.spend.tokens);
             totals.unpriced_tokens =
                 totals.unpriced_tokens.saturating_add(cycle.spend.unpriced_tokens);
+            totals.unpriced_ceiling_usd += cycle.spend.unpriced_ceiling_usd;
             totals.sessions += 1;
         }
         totals
@@ -160,6 +161,7 @@ impl Machine {
 
     fn begin_task(&mut self, now: Timestamp, given: Given) {
         let mark = self.totals();
+        self.begin_budget(&given);
         self.assignments.push(Assignment::new(given, now, mark));
         self.announce_task();
         self.judged_at = now;

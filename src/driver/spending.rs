@@ -1,0 +1,139 @@
+//! What all sessions of the machine spend, for budgets of the day and the month. Asked
+//! of a process of its own, one at a time, that may take long, fail, or never come back.
+//! Nothing here decides.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::clock::Timestamp;
+use crate::cycle::Event;
+use crate::cycle::budget::{Money, Reading};
+use crate::session::sweep::RUN_VARIABLE;
+use crate::usage::Amount;
+use crate::usage::now::{self, Now, SPENT_LIMIT};
+
+use super::Driver;
+use super::jobs::Done;
+
+/// While a session lives it is asked again after this long.
+const EVERY_MS: u64 = 60_000;
+/// Longest answer; it is one short line.
+const ANSWER_BYTES: u64 = 64 << 10;
+
+/// When it was asked, and what was answered.
+#[derive(Debug, Default)]
+pub struct Spending {
+    is_out: bool,
+    /// On the clock of the boot; 0: never.
+    asked_at_ms: u64,
+    /// A session has ended since.
+    is_hurried: bool,
+    /// The answer that the machine has; `None`: it knows that there is none.
+    told: Option<Option<Reading>>,
+    /// That it cannot be told was logged.
+    is_logged: bool,
+}
+
+impl Spending {
+    /// A session ended: its closing bill counts.
+    pub(super) fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    fn is_due(&self, now: Timestamp, is_alive: bool) -> bool {
+        let is_yesterdays = self
+            .told
+            .as_ref()
+            .and_then(Option::as_ref)
+            .is_some_and(|reading| now.unix_ms >= reading.day_ends_unix_ms);
+        let is_old = now.boot_ms.saturating_sub(self.asked_at_ms) >= EVERY_MS;
+        !self.is_out
+            && (self.asked_at_ms == 0 || self.is_hurried || (is_old && (is_alive || is_yesterdays)))
+    }
+}
+
+impl Driver {
+    /// Asks when it is time to. Without a budget of day or month nobody does.
+    pub(super) fn mind_spending(&mut self, now: Timestamp) {
+        if !self.setup.config.budget.needs_reading()
+            || !self.spending.is_due(now, self.machine.is_alive())
+        {
+            return;
+        }
+        let Some(root) = self.setup.state_root() else { return };
+        let args = now::attended(root, &self.transcript_dirs());
+        self.spending.is_out = true;
+        self.spending.is_hurried = false;
+        self.spending.asked_at_ms = now.boot_ms.max(1);
+        let run_id = self.machine.run_id().to_string();
+        self.jobs.start(async move { Done::Spent(ask(args, run_id).await.map(Box::new)) });
+    }
+
+    /// Those of this machine, and the one that the sessions of this run use.
+    fn transcript_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = now::dirs_of_environment();
+        if !dirs.contains(&self.setup.claude_dir) {
+            dirs.push(self.setup.claude_dir.clone());
+        }
+        dirs
+    }
+
+    pub(super) fn on_spent(&mut self, found: Result<Box<Now>, String>) {
+        self.spending.is_out = false;
+        let reading = match found {
+            Ok(now) => Some(reading_of(&now)),
+            Err(why) => {
+                if !std::mem::replace(&mut self.spending.is_logged, true) {
+                    tracing::warn!(why, "what all sessions have spent is not known");
+                }
+                None
+            }
+        };
+        // The journal has no use for the same again.
+        if self.spending.told.as_ref() != Some(&reading) {
+            self.spending.told = Some(reading.clone());
+            self.queue.push_back(Event::SpendingRead { reading });
+        }
+    }
+}
+
+async fn ask(args: Vec<OsString>, run_id: String) -> Result<Now, String> {
+    let mut child = Command::new("/proc/self/exe")
+        .args(args)
+        // Should this longhaul be killed, the next one ends what is left.
+        .env(RUN_VARIABLE, run_id)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|err| err.to_string())?;
+    let said = child.stdout.take().ok_or("it has no output")?;
+    let answer = async {
+        let mut line = String::new();
+        said.take(ANSWER_BYTES).read_to_string(&mut line).await.map_err(|err| err.to_string())?;
+        let status = child.wait().await.map_err(|err| err.to_string())?;
+        serde_json::from_str(&line).map_err(|_| format!("no answer came ({status})"))
+    };
+    match tokio::time::timeout(SPENT_LIMIT, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("no answer came within {} s", SPENT_LIMIT.as_secs())),
+    }
+}
+
+fn reading_of(now: &Now) -> Reading {
+    let money =
+        |amount: Amount| Money { usd: amount.bound_usd(), unpriced_usd: amount.unpriced_bound_usd };
+    Reading {
+        day: now.day.clone(),
+        day_ends_unix_ms: now.day_ends_unix_ms,
+        month_ends_unix_ms: now.month_ends_unix_ms,
+        day_spent: money(now.spent.day),
+        month_spent: money(now.spent.month),
+    }
+}

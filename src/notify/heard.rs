@@ -1,0 +1,120 @@
+//! Which marks of the budgets of day and month a person has heard of, from whatever run:
+//! a night of the queue has many, and each finds most of the day's money spent.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::cycle::budget::{Mark, Scope};
+use crate::state_dir::{self, FILE_MODE};
+
+/// Larger than the file can become.
+const FILE_MAX_BYTES: u64 = 16 << 10;
+
+/// The highest mark that was told of a budget.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Told {
+    scope: Scope,
+    period: Option<String>,
+    budget_usd: f64,
+    percent: u16,
+}
+
+/// One for each scope.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Heard {
+    told: Vec<Told>,
+}
+
+impl Heard {
+    /// Notes a mark. True if nobody has heard of it, nor of a higher one of this budget in
+    /// this period.
+    fn note(&mut self, mark: &Mark) -> bool {
+        let new = Told {
+            scope: mark.scope,
+            period: mark.period.clone(),
+            budget_usd: mark.budget_usd,
+            percent: mark.percent,
+        };
+        let is_known = self.told.iter().any(|told| {
+            told.percent >= new.percent && Told { percent: new.percent, ..told.clone() } == new
+        });
+        if !is_known {
+            self.told.retain(|told| told.scope != new.scope);
+            self.told.push(new);
+        }
+        !is_known
+    }
+}
+
+/// Is a person to hear of this mark? It is noted below `state_dir` that they did; where
+/// that cannot be done, they hear of it once more.
+pub fn is_news(state_dir: &Path, mark: &Mark) -> bool {
+    if mark.scope == Scope::Task {
+        // Another run has another one, or begins where this one ended.
+        return true;
+    }
+    let file = state_dir.join("budgets-told.json");
+    let mut heard = read(&file).unwrap_or_default();
+    let is_news = heard.note(mark);
+    if is_news && let Ok(text) = serde_json::to_vec(&heard) {
+        let _ = state_dir::write_unsynced(&file, &text, FILE_MODE);
+    }
+    is_news
+}
+
+fn read(file: &PathBuf) -> Option<Heard> {
+    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(plain).open(file).ok()?;
+    let meta = opened.metadata().ok()?;
+    if !meta.is_file() || meta.len() > FILE_MAX_BYTES {
+        return None;
+    }
+    serde_json::from_str(&std::io::read_to_string(opened).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::budget::Money;
+
+    fn mark(scope: Scope, period: &str, percent: u16, budget_usd: f64) -> Mark {
+        let (period, spent) = (Some(period.to_owned()), Money::default());
+        Mark { scope, period, percent, spent, budget_usd, is_highest: true }
+    }
+
+    #[test]
+    fn a_mark_of_the_day_is_news_once_whichever_run_tells_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_news = |scope, period, percent, usd| {
+            super::is_news(dir.path(), &mark(scope, period, percent, usd))
+        };
+        assert!(is_news(Scope::Day, "2026-11-21", 80, 10.0));
+        assert!(!is_news(Scope::Day, "2026-11-21", 80, 10.0));
+        assert!(!is_news(Scope::Day, "2026-11-21", 50, 10.0), "a higher one was told");
+        assert!(is_news(Scope::Day, "2026-11-21", 100, 10.0));
+        assert!(is_news(Scope::Day, "2026-11-21", 50, 30.0), "another budget");
+        assert!(is_news(Scope::Month, "2026-11", 50, 10.0));
+        assert!(is_news(Scope::Day, "2026-11-22", 50, 30.0));
+        assert!(!is_news(Scope::Month, "2026-11", 50, 10.0));
+        assert!(is_news(Scope::Task, "t", 50, 1.0) && is_news(Scope::Task, "t", 50, 1.0));
+        let heard = read(&dir.path().join("budgets-told.json")).unwrap();
+        assert_eq!(heard.told.len(), 2, "one for each scope: {heard:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_noted_is_told_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let of_day = mark(Scope::Day, "2026-11-21", 80, 10.0);
+        for odd in ["", "{", "[]", r#"{"told":7}"#] {
+            std::fs::write(dir.path().join("budgets-told.json"), odd).unwrap();
+            assert!(is_news(dir.path(), &of_day), "{odd}");
+        }
+        assert!(!is_news(dir.path(), &of_day));
+        let nowhere = dir.path().join("nowhere");
+        assert!(is_news(&nowhere, &of_day) && is_news(&nowhere, &of_day));
+    }
+}
