@@ -20,6 +20,7 @@ pub mod run;
 pub mod serve;
 pub mod target;
 pub mod task;
+pub mod track;
 pub mod usage;
 pub mod worker;
 
@@ -62,6 +63,8 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Tell where tokens and money went, in all transcripts of this machine
     Usage(usage::UsageArgs),
+    /// Record what a task used, or review what tasks used: JSON in, JSON out
+    Track(track::TrackArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -143,6 +146,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),
         Command::Usage(args) => usage::run(&args).map(|()| 0),
+        Command::Track(args) => track::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -22,6 +22,7 @@ mod tests;
 mod view;
 
 pub use account::Account;
+pub(crate) use places::agent_type;
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
