@@ -82,6 +82,7 @@ pub fn main() -> ExitCode {
         }
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
         Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
+        Some(arg) if arg == crate::track::FEED_COMMAND => return crate::track::feed_main(),
         _ => {}
     }
     let cli = match Cli::try_parse() {

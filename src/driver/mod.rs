@@ -15,6 +15,7 @@ mod looks;
 mod perform;
 mod prepare;
 mod senses;
+mod tally;
 mod timers;
 mod translate;
 mod watchdog;
@@ -45,6 +46,7 @@ use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
 use crate::session::{Keeper, sweep};
 use crate::show::Teller;
+use crate::track::Feeder;
 
 use hints::Hints;
 use jobs::Done;
@@ -118,6 +120,8 @@ pub struct Driver {
     secrets: Secrets,
     looks: looks::Looks,
     notifier: Notifier,
+    /// The way to the usage tracker.
+    feeder: Option<Feeder>,
     marks: BudgetMarks,
     teller: Box<dyn Teller>,
     /// Events that one input led to, in order.
@@ -163,6 +167,7 @@ impl Driver {
         let facts = RunFacts { run_id: machine.run_id(), project: setup.project.clone() };
         Ok(Self {
             notifier: Notifier::start(&setup.config.notify, facts),
+            feeder: tally::feeder(&setup, machine.run_id().to_string()),
             marks: BudgetMarks::default(),
             guard,
             secrets: setup.secrets(),
@@ -228,8 +233,14 @@ impl Driver {
 
     /// Gives notifications a moment to be delivered; another signal cuts it short.
     async fn notify_the_rest(&mut self) {
+        let feeder = self.feeder.take();
+        let tracked = async {
+            if let Some(mut feeder) = feeder {
+                feeder.finish(tally::LAST).await;
+            }
+        };
         tokio::select! {
-            tally = self.notifier.finish(NOTIFY_LAST) => {
+            (tally, ()) = async { tokio::join!(self.notifier.finish(NOTIFY_LAST), tracked) } => {
                 if tally != Tally::default() {
                     tracing::info!(?tally, "notifications");
                 }

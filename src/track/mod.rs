@@ -21,6 +21,7 @@
 //! | `folder` | the project's folder, which is not trusted |
 //! | `spool` | what waits, and what of each session is recorded |
 //! | `feed` | what is new of a session |
+//! | `feeder` | the way from a run to a process that takes its orders |
 //! | `tracker` | what is done in which order |
 //! | `answer` | what is answered |
 //!
@@ -30,6 +31,7 @@ mod answer;
 mod daily;
 mod errors;
 mod feed;
+mod feeder;
 mod findings;
 mod folder;
 mod input;
@@ -44,6 +46,7 @@ mod tracker;
 
 pub use answer::{Answer, Failed, Recommendation, Recorded, Report, Why};
 pub use feed::{Order, Part, Parts};
+pub use feeder::{FEED_COMMAND, Feeder, Place, feed_main};
 pub use input::{Entry, Input, MAX_INPUT_BYTES, Mode, Refused, parse, parse_value};
 pub use record::{LogEntry, Source, TaskLog, Totals};
 pub use tracker::Tracker;

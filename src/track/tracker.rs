@@ -114,10 +114,18 @@ impl Tracker {
     /// The state cannot be used.
     pub fn open(state_root: &Path, project: &Path, folder: &Path) -> Result<Self> {
         let state = ProjectState::open(state_root, project)?;
+        Self::in_state(state.dir(), project, folder)
+    }
+
+    /// The same, with the folder of the project's state.
+    ///
+    /// # Errors
+    /// As [`Tracker::open`].
+    pub fn in_state(state: &Path, project: &Path, folder: &Path) -> Result<Self> {
         Ok(Self {
             project: project.to_owned(),
             folder: folder.to_owned(),
-            spool: Spool::open(state.dir().join(STATE_FOLDER))?,
+            spool: Spool::open(state.join(STATE_FOLDER))?,
             now: Timestamp::now(),
             models: Models::builtin(),
             patience: PATIENCE,

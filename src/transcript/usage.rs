@@ -14,6 +14,7 @@
 //! - for a response that was cut off, a third of a token per character.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -36,6 +37,10 @@ pub struct Ledger {
     names: BTreeSet<Arc<str>>,
     total: TokenCounts,
     by_model: BTreeMap<Arc<str>, TokenCounts>,
+    /// The files of subagents; what is read now is of the file with this number, 0 being
+    /// the main one.
+    agents: Vec<PathBuf>,
+    agent: u32,
     responses: u64,
     unidentified: Unidentified,
     pub(super) damage: Damage,
@@ -61,6 +66,19 @@ pub struct Cost {
     /// `usd` and, for the unpriced tokens, the dearest price known: what a
     /// budget should count.
     pub at_most_usd: f64,
+}
+
+/// What one agent used of one model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share<'a> {
+    /// The subagent's file; `None`: the main thread.
+    pub agent: Option<&'a Path>,
+    /// The model that is billed.
+    pub model: &'a str,
+    /// Tokens.
+    pub tokens: TokenCounts,
+    /// Dollars at list price; `None`: the model is unknown.
+    pub usd: Option<Usd>,
 }
 
 /// The beginning of the SHA-256 of an id.
@@ -90,6 +108,8 @@ struct Counting {
 struct Response {
     /// Seen in the main thread under its request.
     main: bool,
+    /// The file it was seen in first: see [`Ledger::agent`].
+    agent: u32,
     unix_ms: Option<i64>,
     /// The name to bill, and whether it is the requested one.
     model: Option<(bool, Arc<str>)>,
@@ -136,7 +156,12 @@ impl Ledger {
         let mut message = self.messages.remove(&id).unwrap_or_default();
         let before = message.get(request).cloned();
         let was = message.counting();
-        message.entry(request).merge(row, assistant, usage, model, &advisors);
+        let is_known = message.get(request).is_some();
+        let response = message.entry(request);
+        if !is_known || !row.sidechain {
+            response.agent = self.agent;
+        }
+        response.merge(row, assistant, usage, model, &advisors);
         let now = message.counting();
         for (other, response) in &message.responses {
             if was == now || *other == request {
@@ -199,6 +224,39 @@ impl Ledger {
             }
         }
         Cost { usd: priced.as_f64(), unpriced_tokens, at_most_usd: priced.plus(bound).as_f64() }
+    }
+
+    /// What each agent used of each model, priced.
+    pub fn shares(&self, models: &Models) -> Vec<Share<'_>> {
+        let mut shares: BTreeMap<(Option<&Path>, &str), (TokenCounts, Option<Usd>)> =
+            BTreeMap::new();
+        for response in self.messages.values().flat_map(Message::counted) {
+            let agent = (response.agent as usize).checked_sub(1);
+            let agent = agent.and_then(|at| self.agents.get(at)).map(PathBuf::as_path);
+            for bill in response.bills() {
+                let price = models.price(bill.model, bill.unix_ms, &bill.billable);
+                let share = shares.entry((agent, &**bill.model)).or_default();
+                share.0.add(&bill.billable.tokens);
+                // Of one model, so all of it has a price or none.
+                share.1 = price.map(|price| price.plus(share.1.unwrap_or_default()));
+            }
+        }
+        let share = |((agent, model), (tokens, usd))| Share { agent, model, tokens, usd };
+        shares.into_iter().map(share).collect()
+    }
+
+    /// What is counted from now on is of the main file.
+    pub(super) fn read_main(&mut self) {
+        self.agent = 0;
+    }
+
+    /// What is counted from now on is of the file with this number. One that has none
+    /// gets one.
+    pub(super) fn read_agent(&mut self, number: &mut Option<u32>, file: &Path) {
+        self.agent = *number.get_or_insert_with(|| {
+            self.agents.push(file.to_owned());
+            u32::try_from(self.agents.len()).unwrap_or(0)
+        });
     }
 
     fn put_in(&mut self, response: &Response) {
