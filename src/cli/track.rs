@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use super::print;
 use super::target::TargetArgs;
 use crate::advice::Advised;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::track::{self, Failed, MAX_INPUT_BYTES, Mode, Tracker};
 use crate::{state_dir, text};
@@ -80,11 +81,19 @@ pub fn advised(_project: &Path, _since: Date, _until: Date) -> Advised {
 
 fn open(args: &TrackArgs) -> Result<(Tracker, std::path::PathBuf)> {
     let (project, config) = args.target.resolve()?;
+    let root = state_dir::locate(|name| std::env::var_os(name))?;
+    Ok((tracker(&root, &project, &config)?, project))
+}
+
+/// The tracker of `project` (its real path).
+///
+/// # Errors
+/// It wants none, or the state cannot be used.
+pub fn tracker(state_root: &Path, project: &Path, config: &Config) -> Result<Tracker> {
     let Some(folder) = &config.track.folder else {
         return Err(Error::usage("`track.folder` is empty: nothing is tracked in this project"));
     };
-    let root = state_dir::locate(|name| std::env::var_os(name))?;
-    Ok((Tracker::open(&root, &project, folder)?, project))
+    Tracker::open(state_root, project, folder)
 }
 
 /// The answer goes where answers go, and a word of it to the person.

@@ -156,7 +156,8 @@ fn summary(place: &Place, cycle: u32) -> String {
     let begin = format!("Cycle {cycle} of {shown}");
     let Some(tasks) = read_tasks(&place.project, file) else { return format!("{begin}.") };
     let open = tasks.items.iter().find(|item| !item.ticked);
-    let done = format!("{} of {} done", tasks.ticked, text::count(tasks.total.into(), "task", "tasks"));
+    let done =
+        format!("{} of {} done", tasks.ticked, text::count(tasks.total.into(), "task", "tasks"));
     match open {
         Some(item) => {
             let next = text::clip(&text::safe(&item.text), TASK_COLUMNS).into_owned();

@@ -82,7 +82,7 @@ pub struct Entry {
 /// Why nothing can be done with a request, as a sentence without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// For programs: `invalid_json`, `invalid_parameter`, `missing_parameter`, `too_large`.
+    /// For programs: `malformed_json`, `invalid_parameter`, `missing_parameter`, `too_long`.
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -98,10 +98,10 @@ pub fn parse(bytes: &[u8]) -> Result<Input, Refused> {
     let refuse = |code, message: String| Refused { code, message, task_id: None };
     if bytes.len() > MAX_INPUT_BYTES {
         let message = format!("the request has more than {MAX_INPUT_BYTES} bytes");
-        return Err(refuse("too_large", message));
+        return Err(refuse("too_long", message));
     }
     let value: Value = serde_json::from_slice(bytes)
-        .map_err(|err| refuse("invalid_json", format!("the request is not JSON: {err}")))?;
+        .map_err(|err| refuse("malformed_json", format!("the request is not JSON: {err}")))?;
     parse_value(value)
 }
 
@@ -116,7 +116,24 @@ pub fn parse_value(value: Value) -> Result<Input, Refused> {
     };
     let mut notes = Notes::default();
     let task_id = text_of(&mut fields, "task_id", "task_id", MAX_ID_CHARS, &mut notes);
-    read(fields, task_id.clone(), notes).map_err(|refused| Refused { task_id, ..refused })
+    let refuse = |refused: Refused| Refused { task_id: task_id.clone(), ..refused };
+    let input = read(fields, task_id.clone(), notes).map_err(refuse)?;
+    let is_log = !matches!(input.mode, Mode::ReviewPeriod { .. });
+    if is_log && input.task_id.is_none() && input.entries.is_none() {
+        let message = "the request names neither a task nor entries: there is nothing to record";
+        let message = message.to_owned();
+        return Err(Refused { code: "missing_parameter", message, task_id: None });
+    }
+    Ok(input)
+}
+
+/// What a task log says, which was a request once: as far as it holds what a request may.
+pub(super) fn of_log(value: Value) -> Option<Input> {
+    let Value::Object(mut fields) = value else { return None };
+    fields.remove("mode");
+    let mut notes = Notes::default();
+    let task_id = text_of(&mut fields, "task_id", "task_id", MAX_ID_CHARS, &mut notes);
+    read(fields, task_id, notes).ok()
 }
 
 fn read(
@@ -124,14 +141,6 @@ fn read(
     task_id: Option<String>,
     mut notes: Notes,
 ) -> Result<Input, Refused> {
-    let refuse = |code, message: String| Refused { code, message, task_id: None };
-    let says_anything = ["mode", "timestamp", "user_request_summary", "entries", "days"]
-        .iter()
-        .any(|name| fields.get(*name).is_some_and(|value| !value.is_null()));
-    if task_id.is_none() && !says_anything {
-        let message = "the request names neither a mode nor a task nor entries".to_owned();
-        return Err(refuse("missing_parameter", message));
-    }
     let mode = mode_of(&mut fields, &mut notes)?;
     let is_review = matches!(mode, Mode::ReviewPeriod { .. });
     let said = fields.get("timestamp").is_some_and(|value| !value.is_null());
@@ -221,7 +230,7 @@ fn entries_of(value: Option<Value>, notes: &mut Notes) -> Result<Option<Vec<Entr
     };
     if list.len() > MAX_ENTRIES {
         let message = format!("there are {} entries, more than {MAX_ENTRIES}", list.len());
-        return Err(Refused { code: "too_large", message, task_id: None });
+        return Err(Refused { code: "too_long", message, task_id: None });
     }
     if list.is_empty() {
         notes.add("entries is empty".into());

@@ -75,7 +75,7 @@ fn short_id(task_id: Option<&str>) -> String {
         }
     }
     let short = short.trim_matches('-');
-    if short == id {
+    if short == id && !short.is_empty() {
         return short.to_owned();
     }
     let hash: String =
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn ids_that_would_lead_elsewhere_are_names_and_stay_apart() {
-        let short = |id| short_id(Some(id));
+        let short = |id: &str| short_id(Some(id));
         assert!(short("../../x").starts_with("x-"), "{}", short("../../x"));
         assert_ne!(short("../../x"), short("x"));
         assert_ne!(short("a/b"), short("a b"));

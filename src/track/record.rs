@@ -174,7 +174,7 @@ impl TaskLog {
         let mut log: TaskLog = serde_json::from_value(value.clone()).ok()?;
         let list_prices = log.entries.iter().flatten().map(|entry| entry.list_price_usd);
         let list_prices: Vec<Option<f64>> = list_prices.collect();
-        let checked = input::parse_value(value).ok()?;
+        let checked = input::of_log(value)?;
         let entries = checked.entries.map(|entries| {
             let priced = entries.iter().zip(list_prices);
             priced.map(|(entry, price)| LogEntry::with_price(entry, price)).collect::<Vec<_>>()

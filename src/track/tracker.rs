@@ -140,6 +140,11 @@ impl Tracker {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.spool.lock_file()
+    }
+
     /// Does what a request asks for. `advised` is asked for the days of a review, and
     /// only then.
     ///

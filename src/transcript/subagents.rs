@@ -201,7 +201,8 @@ impl Subagents {
             return self.overflow(parent);
         }
         let tail = Tail::closing(path.clone());
-        let agent = Agent { tail, number: None, is_unreadable: false, grew_at: None, answered: false };
+        let agent =
+            Agent { tail, number: None, is_unreadable: false, grew_at: None, answered: false };
         self.files.insert(path, agent);
     }
 
