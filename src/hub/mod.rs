@@ -19,6 +19,7 @@
 //! | `desk` | what the hub does with the queue, whichever way it was asked |
 //! | `actions` | `/execute_task`: one tool, its actions |
 //! | `rest` | `/api/v1` and `/healthz` |
+//! | `usage` | the usage tracker's requests |
 //! | `child` | who works off the queue: a process of its own |
 //! | `openapi` | the document: what the handlers say, and what holds for all of them |
 //!
