@@ -105,6 +105,33 @@ impl Day {
         out
     }
 
+    /// What is unusual about a log of this day. The words do not change when others come.
+    pub(super) fn anomalies_of(&self, log: &TaskLog) -> Vec<String> {
+        let Sum { input, output, total, .. } = Sum::of(log);
+        let mut found = Vec::new();
+        if total.tokens <= HEAVY_TOKENS {
+            return found;
+        }
+        let others = self.logs.iter().filter(|other| other.task_id != log.task_id);
+        let others: Vec<u64> = others.map(|other| Sum::of(other).total.tokens).collect();
+        let sum = others.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let mean = sum.checked_div(others.len() as u64).unwrap_or(0);
+        if others.len() >= 2 && total.tokens / 5 > mean {
+            found.push(format!(
+                "{} tokens, more than five times the average of the other logs so far",
+                total.plain()
+            ));
+        }
+        if output.is_known && input.tokens / RATIO > output.tokens {
+            found.push(format!(
+                "{} tokens were sent for {} of output, more than {RATIO} to 1",
+                input.plain(),
+                output.plain()
+            ));
+        }
+        found
+    }
+
     fn anomalies(&self, tasks: &BTreeMap<String, Task<'_>>) -> Vec<String> {
         let mut found = Vec::new();
         let known: Vec<u64> = tasks.values().map(|task| task.sum.total.tokens).collect();
@@ -121,7 +148,10 @@ impl Day {
                     mean
                 ));
             }
-            if total.tokens > HEAVY_TOKENS && input.tokens / RATIO > output.tokens {
+            if total.tokens > HEAVY_TOKENS
+                && output.is_known
+                && input.tokens / RATIO > output.tokens
+            {
                 found.push(format!(
                     "{id} sent {} tokens for {} of output, more than {RATIO} to 1.",
                     input.plain(),

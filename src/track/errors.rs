@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Failure,
     /// Something was not told.
     MissingData,
+    /// Much more was used than is usual.
+    Anomaly,
     /// What was done about an earlier line.
     Recovery,
 }
@@ -27,12 +29,13 @@ impl Kind {
         match self {
             Kind::Failure => "## Tracking Failures",
             Kind::MissingData => "## Missing Data",
+            Kind::Anomaly => "## Anomalies",
             Kind::Recovery => "## Recovery",
         }
     }
 }
 
-const KINDS: [Kind; 3] = [Kind::Failure, Kind::MissingData, Kind::Recovery];
+const KINDS: [Kind; 4] = [Kind::Failure, Kind::MissingData, Kind::Anomaly, Kind::Recovery];
 
 /// What stands in a line before what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

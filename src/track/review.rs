@@ -17,6 +17,9 @@ use crate::text;
 const TOP_AGENTS: usize = 5;
 const TOP_MODELS: usize = 5;
 const TOP_TASKS: usize = 5;
+/// Pieces of evidence with a finding.
+const MAX_EVIDENCE: usize = 3;
+const EVIDENCE_COLUMNS: usize = 120;
 /// Recommendations in a review: the most at stake.
 const MAX_ADVICE: usize = 20;
 
@@ -73,7 +76,7 @@ pub struct Last {
 impl Figures {
     /// What a review on `today` compares with, where the newest review there is, of `day`,
     /// said this.
-    pub(super) fn as_last(self, day: Date, today: Date) -> Last {
+    pub(super) fn into_last(self, day: Date, today: Date) -> Last {
         match self.compared_with {
             Some(last) if day == today => *last,
             _ => Last {
@@ -86,8 +89,15 @@ impl Figures {
     }
 }
 
-/// Reviews the logs of a period.
-pub(super) fn of(period: Period, logs: &Day, advised: &Advised, last: Option<&Last>) -> Review {
+/// Reviews the logs of a period. `rules` is the file of the project in which such rules
+/// stand.
+pub(super) fn of(
+    period: Period,
+    logs: &Day,
+    advised: &Advised,
+    last: Option<&Last>,
+    rules: &str,
+) -> Review {
     let own = findings::of(logs);
     let mut advice: Vec<Advice> = own.advised.advice.clone();
     advice.extend(advised.advice.iter().cloned());
@@ -114,7 +124,7 @@ pub(super) fn of(period: Period, logs: &Day, advised: &Advised, last: Option<&La
     out.push_str("\n## Recommendations\n\n");
     out.push_str(&numbered(&advice.iter().map(recommendation).collect::<Vec<_>>()));
     out.push_str("\n## Proposed Changes\n\n");
-    out.push_str(&changes(&advice));
+    out.push_str(&changes(&advice, rules));
     if let Some(last) = last {
         out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
         out.push_str(&paid::compare(last, &measures));
@@ -204,10 +214,15 @@ fn numbered(lines: &[String]) -> String {
     lines.iter().enumerate().map(|(at, line)| format!("{}. {line}\n", at + 1)).collect()
 }
 
+/// With where it can be seen.
 fn finding_of(advice: &Advice) -> String {
-    format!("**{}**: {}", sums::plain(&advice.key), sums::plain(&advice.description))
+    let shown = advice.evidence.iter().take(MAX_EVIDENCE);
+    let shown: Vec<String> = shown.map(|line| sums::clipped(line, EVIDENCE_COLUMNS)).collect();
+    let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join("; ")) };
+    format!("**{}**: {}{shown}", sums::plain(&advice.key), sums::plain(&advice.description))
 }
 
+/// What to do, and what is at stake.
 fn recommendation(advice: &Advice) -> String {
     let basis = match advice.basis {
         Basis::Measured => "measured",
@@ -215,33 +230,54 @@ fn recommendation(advice: &Advice) -> String {
     };
     format!(
         "{} At stake: {} tokens, {} ({basis}).",
-        sums::plain(&advice.description),
+        sums::plain(instruction(advice)),
         text::grouped(advice.tokens),
         text::usd(advice.cost_usd)
     )
 }
 
-/// Each as a quotation: whatever its text is, it cannot become a part of the report.
-fn changes(advice: &[Advice]) -> String {
-    if advice.is_empty() {
-        return "None detected.\n".into();
-    }
-    let parts: Vec<String> = advice
-        .iter()
-        .map(|advice| {
-            let lines = advice.proposed_change.lines();
-            let lines: Vec<String> =
-                lines.map(|line| format!("> {}", text::safe(line)).trim_end().to_owned()).collect();
-            format!("### For {}\n\n{}\n", place_of(advice), lines.join("\n"))
-        })
-        .collect();
-    parts.join("\n")
+/// The first sentence of the proposed change; of a diff, what was found.
+fn instruction(advice: &Advice) -> &str {
+    let is_diff = patched(advice).is_some();
+    let says = |line: &&str| !line.is_empty() && !line.ends_with(':');
+    let line = advice.proposed_change.lines().map(str::trim).find(says);
+    line.filter(|_| !is_diff).unwrap_or(&advice.description)
 }
 
-fn place_of(advice: &Advice) -> String {
-    match advice.topic.tracker_type() {
-        "context_reuse" => format!("context ({})", sums::plain(&advice.key)),
-        "delegation_reduction" => format!("delegation ({})", sums::plain(&advice.key)),
-        _ => format!("model selection ({})", sums::plain(&advice.key)),
+/// The file that a diff changes.
+fn patched(advice: &Advice) -> Option<&str> {
+    let line = advice.proposed_change.lines().find_map(|line| line.strip_prefix("+++ "))?;
+    let path = line.split('\t').next().unwrap_or(line).trim();
+    Some(path.strip_prefix("b/").unwrap_or(path))
+}
+
+/// By file; each as a quotation: whatever its text is, it cannot become a part of the
+/// report.
+fn changes(advice: &[Advice], rules: &str) -> String {
+    let mut files: Vec<(&str, Vec<&Advice>)> = Vec::new();
+    for advice in advice {
+        let file = patched(advice).unwrap_or(rules);
+        match files.iter_mut().find(|(known, _)| *known == file) {
+            Some((_, list)) => list.push(advice),
+            None => files.push((file, vec![advice])),
+        }
     }
+    if files.is_empty() {
+        return "None detected.\n".into();
+    }
+    let of_file = |(file, list): &(&str, Vec<&Advice>)| {
+        let parts: Vec<String> = list.iter().map(|advice| change(advice)).collect();
+        format!("### For {}\n\n{}", sums::plain(file), parts.join("\n"))
+    };
+    files.iter().map(of_file).collect::<Vec<_>>().join("\n")
+}
+
+/// Where it belongs, if its first line says so, and its words.
+fn change(advice: &Advice) -> String {
+    let mut lines = advice.proposed_change.lines().peekable();
+    let place = lines.next_if(|line| line.ends_with(':') && !line.starts_with(['-', '+', '@']));
+    let place = place.map_or_else(String::new, |place| format!("{}\n\n", sums::plain(place)));
+    let lines: Vec<String> =
+        lines.map(|line| format!("> {}", text::safe(line)).trim_end().to_owned()).collect();
+    format!("{place}{}\n", lines.join("\n"))
 }

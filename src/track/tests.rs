@@ -236,7 +236,7 @@ fn a_review_is_the_seeds_template_and_the_next_says_whether_it_paid() {
             tokens: 100_000,
             cost_usd: 2.0,
             basis: Basis::Measured,
-            evidence: vec![],
+            evidence: vec!["session a".into(), "session b".into()],
         }],
     };
     let review = |at: i64, value: f64| {
@@ -266,17 +266,18 @@ Period: Last 7 days
 
 ## Findings
 
-1. **handoff**: Each cycle reads 12,000 tokens before its first change.
+1. **handoff**: Each cycle reads 12,000 tokens before its first change. (session a; session b)
 
 ## Recommendations
 
-1. Each cycle reads 12,000 tokens before its first change. At stake: 100,000 tokens, $2.00 (measured).
+1. # not a heading At stake: 100,000 tokens, $2.00 (measured).
 
 ## Proposed Changes
 
-### For context (handoff)
+### For CLAUDE.md
 
-> Add to CLAUDE.md:
+Add to CLAUDE.md:
+
 > # not a heading
 > Read dev-docs/tasks.md first.
 "
@@ -314,6 +315,8 @@ fn light_work_of_dear_models_and_many_agents_are_found_with_their_figures() {
             "total_tokens": 5_500, "estimated_cost": 0.04})
     };
     let entries = ["a", "b", "c", "d"].map(entry);
+    fs::create_dir_all(lab.project().join("claude/agents")).unwrap();
+    fs::write(lab.project().join("claude/agents/build-lead.md"), "# build-lead\n").unwrap();
     lab.take(&json!({"mode": "log_only", "task_id": "small", "timestamp": "2025-11-28T10:00:00Z",
         "user_request_summary": "x", "entries": entries}));
     let said = lab.take(&json!({"mode": "review_period"}));
@@ -328,7 +331,8 @@ fn light_work_of_dear_models_and_many_agents_are_found_with_their_figures() {
     for words in [
         "1. **Model overuse**: haiku-suitable work using opus in 100% of its entries (4 of 4; 22,000 tokens, $0.16).",
         "2. **Fan-out**: 1 small task had many agents (small: 4 agents for 22,000 tokens).",
-        "use haiku, not opus.",
+        "1. For light work (file search, pattern matching, single lookups) use haiku, not opus. At stake: 22,000 tokens, $0.16 (measured).",
+        "### For build-lead.md\n\nAdd to the model selection rules:\n\n> For light work",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
@@ -545,6 +549,28 @@ fn who_has_to_wait_long_is_put_by() {
     lab.take(&with(seed(), json!({"task_id": "next"})));
     assert_eq!(lab.tasks().len(), 2);
     assert!(lab.read("errors-2025-11-28.md").contains("skipped: others were recording"));
+}
+
+#[test]
+fn much_more_than_usual_is_noted_once() {
+    let lab = Lab::new();
+    for (id, input) in [("a", 1_000), ("b", 2_000), ("c", 900_000)] {
+        let mut request = with(seed(), json!({"task_id": id}));
+        request["entries"][0]["input_tokens"] = json!(input);
+        request["entries"][0]["total_tokens"] = json!(input + 8_000);
+        lab.take(&request);
+        lab.take(&request);
+    }
+    let errors = lab.read("errors-2025-11-28.md");
+    let name = "usage-2025-11-28-1430-c";
+    let expected = format!(
+        "# Token Usage Errors: 2025-11-28\n\n## Anomalies\n\n\
+         - [noted] {name}: 908000 tokens, more than five times the average of the other logs so far\n\
+         - [noted] {name}: 900000 tokens were sent for 8000 of output, more than 15 to 1\n"
+    );
+    assert_eq!(errors, expected);
+    let day = lab.read("usage-2025-11-28.md");
+    assert!(day.contains("- c used 908000 tokens; the other 2 tasks of the day 9500 on average."));
 }
 
 #[test]

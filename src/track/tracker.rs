@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_RECONCILED: usize = 200;
 /// Task logs that a review reads; of more, the newest.
 const MAX_REVIEWED: usize = 200_000;
+/// The rules of the agent that gives out work, in projects that have one.
+const LEAD: &str = "build-lead.md";
 /// The tracker's folder below the state of a project.
 const STATE_FOLDER: &str = "track";
 
@@ -334,11 +336,14 @@ impl Tracker {
         if folder.read("", &name).ok().flatten().as_deref() != Some(summary.as_bytes()) {
             folder.write("", &name, summary.as_bytes())?;
         }
-        let lines: Vec<Line> = pending
+        let missing = pending
             .notes
             .iter()
-            .map(|note| Line::new(Kind::MissingData, Status::Open, &stem, note))
-            .collect();
+            .map(|note| Line::new(Kind::MissingData, Status::Open, &stem, note));
+        let unusual = logs.anomalies_of(log);
+        let unusual =
+            unusual.iter().map(|what| Line::new(Kind::Anomaly, Status::Noted, &stem, what));
+        let lines: Vec<Line> = missing.chain(unusual).collect();
         if !lines.is_empty() {
             self.note(&folder, day, &lines)?;
         }
@@ -419,7 +424,7 @@ impl Tracker {
         let logs = logs.map_err(|err| cannot("usage cannot be read", err))?;
         let advised = advised(since, until);
         let last = last_review(&folder, until);
-        let review = review::of(period, &logs, &advised, last.as_ref());
+        let review = review::of(period, &logs, &advised, last.as_ref(), self.rules());
         let write = || {
             let _lock = self.lock().map_err(|_| io::Error::other("others are recording"))?;
             folder.write(names::REPORTS, &names::review(until), review.markdown.as_bytes())?;
@@ -434,6 +439,13 @@ impl Tracker {
         }
         let path = self.folder.join(names::REPORTS).join(names::review(until));
         Ok(Report::of(&path, review, reconciled))
+    }
+
+    /// The file with the rules by which the project's agents work.
+    fn rules(&self) -> &'static str {
+        let folders = ["claude/agents", ".claude/agents"].map(|path| self.project.join(path));
+        let is_there = |name: &str| folders.iter().any(|folder| folder.join(name).is_file());
+        if is_there(LEAD) { LEAD } else { "CLAUDE.md" }
     }
 
     fn folder(&self) -> io::Result<Folder> {
@@ -494,6 +506,6 @@ fn last_review(folder: &Folder, today: Date) -> Option<Last> {
     names.iter().rev().find_map(|name| {
         let bytes = folder.read(names::REPORTS, name).ok()??;
         let figures: review::Figures = serde_json::from_slice(&bytes).ok()?;
-        Some(figures.as_last(names::day_of_review_figures(name)?, today))
+        Some(figures.into_last(names::day_of_review_figures(name)?, today))
     })
 }

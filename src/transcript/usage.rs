@@ -228,21 +228,26 @@ impl Ledger {
 
     /// What each agent used of each model, priced.
     pub fn shares(&self, models: &Models) -> Vec<Share<'_>> {
-        let mut shares: BTreeMap<(Option<&Path>, &str), (TokenCounts, Option<Usd>)> =
-            BTreeMap::new();
+        let mut shares = BTreeMap::new();
         for response in self.messages.values().flat_map(Message::counted) {
             let agent = (response.agent as usize).checked_sub(1);
             let agent = agent.and_then(|at| self.agents.get(at)).map(PathBuf::as_path);
             for bill in response.bills() {
                 let price = models.price(bill.model, bill.unix_ms, &bill.billable);
-                let share = shares.entry((agent, &**bill.model)).or_default();
-                share.0.add(&bill.billable.tokens);
+                let model = &**bill.model;
+                let tokens = TokenCounts::default();
+                let share = shares.entry((agent, model)).or_insert(Share {
+                    agent,
+                    model,
+                    tokens,
+                    usd: None,
+                });
+                share.tokens.add(&bill.billable.tokens);
                 // Of one model, so all of it has a price or none.
-                share.1 = price.map(|price| price.plus(share.1.unwrap_or_default()));
+                share.usd = price.map(|price| price.plus(share.usd.unwrap_or_default()));
             }
         }
-        let share = |((agent, model), (tokens, usd))| Share { agent, model, tokens, usd };
-        shares.into_iter().map(share).collect()
+        shares.into_values().collect()
     }
 
     /// What is counted from now on is of the main file.
