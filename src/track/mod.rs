@@ -19,6 +19,7 @@
 //! | `findings`, `review`, `paid` | the review of a period, and whether the last one paid |
 //! | `errors` | the file of what went wrong |
 //! | `folder` | the project's folder, which is not trusted |
+//! | `logs` | reading the logs of days, and the last review |
 //! | `spool` | what waits, and what of each session is recorded |
 //! | `feed` | what is new of a session |
 //! | `feeder` | the way from a run to a process that takes its orders |
@@ -35,6 +36,7 @@ mod feeder;
 mod findings;
 mod folder;
 mod input;
+mod logs;
 mod models;
 mod names;
 mod paid;

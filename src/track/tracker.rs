@@ -14,9 +14,10 @@ use super::errors::{self, Kind, Line, Status};
 use super::feed::{Order, Parts};
 use super::folder::Folder;
 use super::input::{Input, Mode};
+use super::logs::{last_review, read_day, read_period, read_text};
 use super::names;
 use super::record::TaskLog;
-use super::review::{self, Last, Period};
+use super::review::{self, Period};
 use super::spool::Spool;
 use crate::advice::Advised;
 use crate::clock::Timestamp;
@@ -30,8 +31,6 @@ use crate::usage;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Records that waited and are taken up in one call.
 const MAX_RECONCILED: usize = 200;
-/// Task logs that a review reads; of more, the newest.
-const MAX_REVIEWED: usize = 200_000;
 /// The rules of the agent that gives out work, in projects that have one.
 const LEAD: &str = "build-lead.md";
 /// The tracker's folder below the state of a project.
@@ -468,44 +467,4 @@ impl Tracker {
             }
         }
     }
-}
-
-fn read_text(folder: &Folder, name: &str) -> io::Result<Option<String>> {
-    let bytes = folder.read("", name)?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-fn read_day(folder: &Folder, day: Date) -> io::Result<Day> {
-    read_period(folder, day, day)
-}
-
-/// The logs of these days, the oldest first.
-fn read_period(folder: &Folder, since: Date, until: Date) -> io::Result<Day> {
-    let mut names = folder.task_files(|day| (since..=until).contains(&day))?;
-    let surplus = names.len().saturating_sub(MAX_REVIEWED);
-    names.drain(..surplus);
-    let mut day = Day::default();
-    let Some(reader) = folder.reader(names::TASKS)? else { return Ok(day) };
-    for name in names {
-        match reader.read(&name) {
-            Ok(Some(bytes)) => match TaskLog::from_bytes(&bytes) {
-                Some(log) => day.logs.push(log),
-                None => day.unreadable.push(name),
-            },
-            Ok(None) => {}
-            Err(_) => day.unreadable.push(name),
-        }
-    }
-    Ok(day)
-}
-
-/// What the last review before `today` said; or the one of that day that said it first.
-fn last_review(folder: &Folder, today: Date) -> Option<Last> {
-    let is_wanted = |name: &str| names::day_of_review_figures(name).is_some_and(|day| day <= today);
-    let names = folder.list(names::REPORTS, is_wanted).ok()?;
-    names.iter().rev().find_map(|name| {
-        let bytes = folder.read(names::REPORTS, name).ok()??;
-        let figures: review::Figures = serde_json::from_slice(&bytes).ok()?;
-        Some(figures.into_last(names::day_of_review_figures(name)?, today))
-    })
 }
