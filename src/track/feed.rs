@@ -49,6 +49,16 @@ pub struct Part {
 }
 
 impl Part {
+    fn raise(&mut self, other: &Part) {
+        let (own, other_tokens) = (&mut self.tokens, &other.tokens);
+        own.input = own.input.max(other_tokens.input);
+        own.output = own.output.max(other_tokens.output);
+        own.cache_write_5m = own.cache_write_5m.max(other_tokens.cache_write_5m);
+        own.cache_write_1h = own.cache_write_1h.max(other_tokens.cache_write_1h);
+        own.cache_read = own.cache_read.max(other_tokens.cache_read);
+        self.cost_micro_usd = self.cost_micro_usd.max(other.cost_micro_usd);
+    }
+
     fn key(&self) -> (Option<&Path>, &str) {
         (self.agent.as_deref(), &self.model)
     }
@@ -57,17 +67,13 @@ impl Part {
 impl Parts {
     /// Takes in what another reading says: of each figure the larger.
     pub(super) fn raise(&mut self, other: &Parts) {
+        let mut places: BTreeMap<(Option<PathBuf>, String), usize> = BTreeMap::new();
+        for (at, part) in self.0.iter().enumerate() {
+            places.insert((part.agent.clone(), part.model.clone()), at);
+        }
         for theirs in &other.0 {
-            match self.0.iter_mut().find(|own| own.key() == theirs.key()) {
-                Some(own) => {
-                    let (a, b) = (&mut own.tokens, &theirs.tokens);
-                    a.input = a.input.max(b.input);
-                    a.output = a.output.max(b.output);
-                    a.cache_write_5m = a.cache_write_5m.max(b.cache_write_5m);
-                    a.cache_write_1h = a.cache_write_1h.max(b.cache_write_1h);
-                    a.cache_read = a.cache_read.max(b.cache_read);
-                    own.cost_micro_usd = own.cost_micro_usd.max(theirs.cost_micro_usd);
-                }
+            match places.get(&(theirs.agent.clone(), theirs.model.clone())) {
+                Some(at) => self.0[*at].raise(theirs),
                 None => self.0.push(theirs.clone()),
             }
         }
@@ -75,9 +81,10 @@ impl Parts {
 
     /// What is more than `before`.
     fn since(&self, before: &Parts) -> Parts {
+        let before: BTreeMap<_, &Part> = before.0.iter().map(|old| (old.key(), old)).collect();
         let rest = self.0.iter().map(|part| {
             let mut rest = part.clone();
-            if let Some(old) = before.0.iter().find(|old| old.key() == part.key()) {
+            if let Some(old) = before.get(&part.key()) {
                 rest.tokens.subtract(&old.tokens);
                 let old_micro_usd = old.cost_micro_usd.unwrap_or(0);
                 rest.cost_micro_usd =

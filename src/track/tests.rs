@@ -538,6 +538,25 @@ fn what_cannot_be_written_is_kept_and_recorded_once_with_the_next() {
 }
 
 #[test]
+fn one_that_can_never_be_written_keeps_no_other() {
+    let lab = Lab::new();
+    lab.take(&with(seed(), json!({"task_id": "first"})));
+    // The summary of another day cannot be written.
+    fs::create_dir_all(lab.path("usage-2025-11-27.md/x")).unwrap();
+    let poison = with(seed(), json!({"timestamp": "2025-11-27T10:00:00Z"}));
+    lab.take_at(NOW, &poison).unwrap_err();
+    let held = crate::lock::ProjectLock::take(&lab.tracker_at(NOW).lock_file()).unwrap();
+    lab.take(&with(seed(), json!({"task_id": "waits"})));
+    drop(held);
+    let said = lab.take(&with(seed(), json!({"task_id": "last"})));
+    assert_eq!((&said["reconciled"], lab.pending()), (&json!(1), 1));
+    fs::remove_dir_all(lab.path("usage-2025-11-27.md")).unwrap();
+    lab.take(&with(seed(), json!({"task_id": "very last"})));
+    assert_eq!(lab.pending(), 0);
+    assert_eq!(lab.tasks().iter().filter(|name| name.contains("11-27")).count(), 1);
+}
+
+#[test]
 fn who_has_to_wait_long_is_put_by() {
     let lab = Lab::new();
     let held = crate::lock::ProjectLock::take(&lab.tracker_at(NOW).lock_file()).unwrap();
@@ -797,9 +816,14 @@ proptest! {
             // The sums are those of the entries.
             let known = log.entries.iter().flatten().filter_map(|entry| entry.total_tokens);
             prop_assert_eq!(log.totals.total_tokens.unwrap_or(0), known.sum::<u64>());
-            let day = super::daily::Day { logs: vec![log], unreadable: Vec::new() };
-            let day = day.render("2025-11-28".parse::<Date>().unwrap());
+            let logs = super::daily::Day { logs: vec![log], unreadable: Vec::new() };
+            let day = logs.render("2025-11-28".parse::<Date>().unwrap());
             prop_assert_eq!(day.matches("\n## ").count(), 4, "{}", day);
+            let until = "2025-11-28".parse::<Date>().unwrap();
+            let period = super::review::Period { since: until, until, days: 1 };
+            let advised = Advised::default();
+            let review = super::review::of(period, &logs, &advised, None, "CLAUDE.md").markdown;
+            prop_assert_eq!(review.matches("\n## ").count(), 4, "{}", review);
         }
     }
 }

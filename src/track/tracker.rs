@@ -31,6 +31,10 @@ use crate::usage;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Records that waited and are taken up in one call.
 const MAX_RECONCILED: usize = 200;
+/// What they may take of a call, milliseconds; the rest waits for the next.
+const RECONCILE_MS: u64 = 1_000;
+/// So many of them may fail in one call.
+const MAX_FAILURES: u32 = 5;
 /// The rules of the agent that gives out work, in projects that have one.
 const LEAD: &str = "build-lead.md";
 /// The tracker's folder below the state of a project.
@@ -275,8 +279,14 @@ impl Tracker {
 
     /// Records what waits, the oldest first, as far as it can be.
     fn reconcile(&self) -> u64 {
-        let mut count = 0;
+        let (mut count, mut failures) = (0, 0);
+        let began = Timestamp::now();
         for name in self.spool.names().into_iter().take(MAX_RECONCILED) {
+            let is_late = Timestamp::now().ms_since(began) > RECONCILE_MS;
+            // One that never can be written must not keep the others.
+            if is_late || failures == MAX_FAILURES {
+                break;
+            }
             let Some(pending) = self.spool.load(&name) else {
                 self.spool.put_aside(&name);
                 continue;
@@ -289,7 +299,7 @@ impl Tracker {
                 Ok(()) => count += 1,
                 Err(err) => {
                     tracing::debug!(%err, "what waits to be recorded waits on");
-                    break;
+                    failures += 1;
                 }
             }
         }
