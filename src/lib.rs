@@ -34,6 +34,7 @@
 //! | [`driver`] | the one loop: events in, actions out |
 //! | [`session`] | one live CLI: terminal, typing, settings, reports, its end |
 //! | [`transcript`], [`models`] | what a session did, used and cost |
+//! | [`track`] | what was used for which task, in files of the project |
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`], `damaged` | what survives, and where; what cannot be read any more |
@@ -82,6 +83,7 @@ pub mod signals;
 pub mod state_dir;
 pub mod statusline;
 pub mod text;
+pub mod track;
 pub mod transcript;
 pub mod usage;
 pub mod verify;

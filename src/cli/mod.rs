@@ -23,6 +23,7 @@ pub mod serve;
 pub mod statusline;
 pub mod target;
 pub mod task;
+pub mod track;
 pub mod usage;
 pub mod worker;
 
@@ -67,6 +68,8 @@ enum Command {
     Usage(usage::UsageArgs),
     /// Draw one line for Claude Code's own status line: context, cost, burn rate
     Statusline(statusline::StatuslineArgs),
+    /// Record what a task used, or review what tasks used: JSON in, JSON out
+    Track(track::TrackArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -74,8 +77,11 @@ enum Command {
 impl Command {
     /// Prices must be known before it begins.
     fn is_about_money(&self) -> bool {
-        use Command::{Doctor, Queue, Run, Serve, Usage, Worker};
-        matches!(self, Doctor(_) | Queue(_) | Run(_) | Serve(_) | Usage(_) | Worker(_))
+        use Command::{Doctor, Queue, Run, Serve, Track, Usage, Worker};
+        matches!(
+            self,
+            Doctor(_) | Queue(_) | Run(_) | Serve(_) | Track(_) | Usage(_) | Worker(_)
+        )
     }
 }
 
@@ -97,6 +103,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(arg) if arg == SPENT_COMMAND => return spent_main(args),
+        Some(arg) if arg == crate::track::FEED_COMMAND => return crate::track::feed_main(),
         _ => {}
     }
     let cli = match Cli::try_parse() {
@@ -168,6 +175,7 @@ fn perform(command: Command) -> Result<u8> {
             statusline::run();
             Ok(0)
         }
+        Command::Track(args) => track::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::hub::{self, Hub, QueueChild, Settings, TOKEN_FILE, Token};
 use crate::queue::faces::{self, Faces};
 use crate::queue::files::{Cutoff, Reduction};
 use crate::queue::{QueueError, SqliteStore, Store};
-use crate::{signals, state_dir, text};
+use crate::{signals, state_dir, text, track};
 
 /// Shown below `longhaul serve --help`.
 const AFTER_HELP: &str = "\
@@ -109,7 +109,8 @@ async fn serve(args: &ServeArgs, project: &Path, config: &Config, root: &Path) -
     let hub = match place {
         Place::At(address) => {
             let faces = Faces::new(root, project, args.target.config.as_deref(), &args.target.set);
-            Some(listen(address, project, config, root, &runner, faces).await?)
+            let books = Books { root: root.to_owned(), target: args.target.clone() };
+            Some(listen(address, project, config, root, &runner, faces, books).await?)
         }
         Place::Off => None,
     };
@@ -155,6 +156,7 @@ async fn listen(
     root: &Path,
     runner: &Arc<QueueChild>,
     faces: Faces,
+    books: Books,
 ) -> Result<Listening> {
     let failed = |e: std::io::Error| {
         Error::usage(format!("the hub cannot listen on {address}"))
@@ -169,8 +171,36 @@ async fn listen(
     let runner = Arc::clone(runner) as Arc<dyn hub::Runner>;
     let hub = Hub::new(Box::new(store), runner, token.clone(), settings);
     hub.set_mirror(Box::new(Shown { faces, trouble: None }));
+    hub.set_bookkeeper(Arc::new(books));
     let app = hub::router(hub.clone());
     Ok(Listening { listener, address, app, hub, token })
+}
+
+/// Records usage in any project, as `longhaul track` does there.
+struct Books {
+    root: PathBuf,
+    target: TargetArgs,
+}
+
+impl Books {
+    fn tracker(&self, project: &Path) -> Result<track::Tracker> {
+        let target = TargetArgs { project: Some(project.to_owned()), ..self.target.clone() };
+        let (project, config) = target.resolve()?;
+        super::track::tracker(&self.root, &project, &config)
+    }
+}
+
+impl hub::Bookkeeper for Books {
+    fn take(&self, project: &Path, input: &track::Input) -> Result<track::Answer> {
+        let advised = |since, until| super::track::advised(project, since, until);
+        self.tracker(project)?.take(input, advised)
+    }
+
+    fn note_refused(&self, project: &Path, message: &str) {
+        if let Ok(tracker) = self.tracker(project) {
+            tracker.note_refused(message);
+        }
+    }
 }
 
 /// The queue's files in all projects.

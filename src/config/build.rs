@@ -8,7 +8,7 @@ use super::layers::{Settings, Typed};
 use super::setting::Reader;
 use super::{
     Checkpoint, Claude, Config, Context, Hang, Hub, Limits, Notify, Occasion, PermissionPolicy,
-    Permissions, Queue, Session, Task,
+    Permissions, Queue, Session, Task, Track,
 };
 use crate::cycle::budget::BudgetParams;
 use crate::notify::problem_with_url;
@@ -49,6 +49,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         permissions: permissions(settings)?,
         notify: notify(settings)?,
         queue: queue(settings)?,
+        track: track(settings)?,
         hub: hub(settings)?,
         places: settings.places(),
     })
@@ -279,6 +280,11 @@ fn queue(settings: &Settings) -> Result<Queue> {
         warn_input_tokens: settings.read("queue.warn_input_tokens").whole(1, TOKENS_MAX)?,
         max_cost_usd_per_day: settings.read("queue.max_cost_usd_per_day").positive(COST_MAX_USD)?,
     })
+}
+
+fn track(settings: &Settings) -> Result<Track> {
+    let folder = settings.read("track.folder");
+    Ok(Track { folder: if folder.text()?.is_empty() { None } else { Some(folder.file()?) } })
 }
 
 fn hub(settings: &Settings) -> Result<Hub> {

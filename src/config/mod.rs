@@ -53,6 +53,8 @@ pub struct Config {
     pub notify: Notify,
     /// `[queue]`
     pub queue: Queue,
+    /// `[track]`
+    pub track: Track,
     /// `[hub]`
     pub hub: Hub,
     /// Where all that was written.
@@ -247,6 +249,13 @@ pub struct Queue {
     pub warn_input_tokens: u64,
     /// Most that all tasks of 24 hours may cost, dollars.
     pub max_cost_usd_per_day: f64,
+}
+
+/// `[track]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    /// The folder of the records of usage, relative to each project; `None`: none are kept.
+    pub folder: Option<PathBuf>,
 }
 
 /// `[hub]`

@@ -58,6 +58,8 @@ pub struct LiveSession {
     /// Responses and tokens as told last: a reply that is still written grows
     /// without a new one.
     pub told: (u64, Tokens),
+    /// The same as the usage tracker was told last.
+    pub tracked: (u64, Tokens),
 }
 
 impl LiveSession {
@@ -100,6 +102,7 @@ impl LiveSession {
             senses: Senses::default(),
             turn_marker: None,
             told: (0, Tokens::default()),
+            tracked: (0, Tokens::default()),
         }
     }
 

@@ -16,6 +16,7 @@ mod perform;
 mod prepare;
 mod senses;
 mod spending;
+mod tally;
 mod timers;
 mod translate;
 mod watchdog;
@@ -46,6 +47,7 @@ use crate::session::sink::{SinkReport, SinkSocket};
 use crate::session::wire::KeeperEvent;
 use crate::session::{Keeper, sweep};
 use crate::show::Teller;
+use crate::track::Feeder;
 
 use hints::Hints;
 use jobs::Done;
@@ -125,6 +127,8 @@ pub struct Driver {
     secrets: Secrets,
     looks: looks::Looks,
     notifier: Notifier,
+    /// The way to the usage tracker.
+    feeder: Option<Feeder>,
     marks: BudgetMarks,
     spending: spending::Spending,
     teller: Box<dyn Teller>,
@@ -171,6 +175,7 @@ impl Driver {
         let facts = RunFacts { run_id: machine.run_id(), project: setup.project.clone() };
         Ok(Self {
             notifier: Notifier::start(&setup.config.notify, facts),
+            feeder: tally::feeder(&setup, machine.run_id().to_string()),
             marks: BudgetMarks::default(),
             spending: spending::Spending::default(),
             guard,
@@ -237,8 +242,14 @@ impl Driver {
 
     /// Gives notifications a moment to be delivered; another signal cuts it short.
     async fn notify_the_rest(&mut self) {
+        let feeder = self.feeder.take();
+        let tracked = async {
+            if let Some(mut feeder) = feeder {
+                feeder.finish(tally::LAST).await;
+            }
+        };
         tokio::select! {
-            tally = self.notifier.finish(NOTIFY_LAST) => {
+            (tally, ()) = async { tokio::join!(self.notifier.finish(NOTIFY_LAST), tracked) } => {
                 if tally != Tally::default() {
                     tracing::info!(?tally, "notifications");
                 }

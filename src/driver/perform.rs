@@ -186,6 +186,7 @@ impl Driver {
     /// Books what became of a task. A store that is held by somebody, or fails, is tried
     /// again; it ends no session, and whoever started this run books it all once more.
     fn settle_task(&mut self, task: &Assignment) {
+        self.tell_tracker(Some((task.given.task_id.clone(), task.given.title.clone())));
         self.note_settled(task);
         self.settle_rest();
     }
@@ -361,6 +362,7 @@ impl Driver {
     /// The session an earlier longhaul lost, for its brief.
     pub fn remember(&mut self, lost: Lost) {
         self.session = Some(LiveSession::lost(lost));
+        self.tell_tracker(self.task_in_hand());
     }
 }
 
@@ -370,6 +372,7 @@ fn excluded(setup: &Setup) -> Vec<PathBuf> {
     files.push(PathBuf::from(handoff::HANDOFF_FILE));
     files.push(setup.config.task.file.clone());
     files.push(PathBuf::from(".claude"));
+    files.extend(setup.config.track.folder.clone());
     // The queue's own files.
     if let Some(folder) = &setup.config.queue.files {
         files.extend(queue::FILE_NAMES.map(|name| folder.join(name)));

@@ -75,6 +75,7 @@ impl Driver {
     /// The last words of the transcript first, then the exit.
     fn session_is_gone(&mut self, killed: u32, survivors: u32) {
         self.read_transcript_with(SessionTranscript::finish);
+        self.tell_tracker(self.task_in_hand());
         let Some(session) = &self.session else { return };
         let exit = session.exit.unwrap_or(Exit::Unknown);
         let screen = self.secrets.redact(&session.screen).into_owned();

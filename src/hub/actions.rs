@@ -13,14 +13,14 @@ use super::calls::ToolCall;
 use super::desk::{self, MAX_LIMIT, Wanted};
 use super::gate::{Credentials, MayChange};
 use super::views::{ResultView, Results, SizeView, StateWord, TaskView};
-use super::{Hub, Started};
+use super::{Hub, Started, usage};
 use crate::queue::store::ResultFilter;
 use crate::queue::{Refusal, Store, TaskId};
 
 const TOOL: &str = "claude_assistant";
 
 /// Each action: its name, what it does, the parameters it needs and those it takes.
-const ACTIONS: [(&str, &str, &[&str], &[&str]); 8] = [
+const ACTIONS: [(&str, &str, &[&str], &[&str]); 9] = [
     ("assign_task", "accept a task", &["description"], &TASK_PARAMS),
     ("execute_queue", "work off the queue", &[], &[]),
     ("get_task_result", "the result of a task, or where it stands", &["task_id"], &[]),
@@ -48,6 +48,12 @@ const ACTIONS: [(&str, &str, &[&str], &[&str]); 8] = [
         ],
     ),
     ("archive", "move old results to the archive", &[], &["older_than", "keep_recent"]),
+    (
+        "track_usage",
+        "record what a task used, or review what tasks used",
+        &[],
+        &["mode", "task_id", "timestamp", "user_request_summary", "entries", "days", "project"],
+    ),
 ];
 
 const TASK_PARAMS: [&str; 10] = [
@@ -67,7 +73,7 @@ const TASK_PARAMS: [&str; 10] = [
 const ALIASES: [(&str, &str); 1] = [("archive_tasks", "archive")];
 
 /// What an action came to. `status` is `already_running` where work was wanted that
-/// is being done; what else is there depends on the action.
+/// is being done, `recorded` or `report_generated` of `track_usage`; what else is there depends on the action.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there for the document alone")]
 struct ActionAnswer {
@@ -88,6 +94,11 @@ struct ActionAnswer {
     task_count: Option<u64>,
     #[schema(nullable = false)]
     message: Option<String>,
+    /// Of `track_usage`: all that `/api/v1/track` answers.
+    #[schema(nullable = false)]
+    report_path: Option<String>,
+    #[schema(nullable = false)]
+    recommendations: Option<Vec<usage::RecommendationView>>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -95,12 +106,16 @@ struct ActionAnswer {
 enum ActionWord {
     Success,
     AlreadyRunning,
+    #[expect(dead_code, reason = "the tracker has words of its own; they are in the document")]
+    Recorded,
+    #[expect(dead_code, reason = "the tracker has words of its own; they are in the document")]
+    ReportGenerated,
 }
 
 /// Does what a tool call says
 ///
 /// Actions that change anything need the token: assign_task, execute_queue,
-/// cancel_task, update_task, archive.
+/// cancel_task, update_task, archive, track_usage.
 #[utoipa::path(
     post,
     path = "/execute_task",
@@ -136,7 +151,7 @@ async fn act(hub: &Hub, credentials: Credentials, body: Value) -> Outcome {
     let mut call = Fields::of("the body", Some(body))?;
     let tool = call.needed_text("tool_name")?;
     let action = call.needed_text("action")?;
-    let params = call.value("params");
+    let mut params = call.value("params");
     call.end()?;
     if tool != TOOL {
         let message = format!("the tool {} is unknown; there is {TOOL}", shown(&tool));
@@ -144,6 +159,7 @@ async fn act(hub: &Hub, credentials: Credentials, body: Value) -> Outcome {
     }
     let action = ALIASES.iter().find(|(alias, _)| *alias == action).map_or(&*action, |(_, a)| a);
     let may_change = || credentials.may_change();
+    let given = if action == "track_usage" { params.take() } else { None };
     let params = || Fields::of("the parameter `params`", params);
     match action {
         "assign_task" => assign_task(hub, may_change()?, params()?).await,
@@ -163,6 +179,7 @@ async fn act(hub: &Hub, credentials: Credentials, body: Value) -> Outcome {
         "cancel_task" => cancel_task(hub, may_change()?, params()?).await,
         "update_task" => update_task(hub, may_change()?, params()?).await,
         "archive" => archive(hub, may_change()?, params()?).await,
+        "track_usage" => track_usage(hub, may_change()?, given).await,
         other => {
             let names: Vec<&str> = ACTIONS.iter().map(|(name, ..)| *name).collect();
             let message =
@@ -383,6 +400,11 @@ pub(super) struct ArchivedAnswer {
     /// What there is now.
     after: SizeView,
     message: String,
+}
+
+async fn track_usage(hub: &Hub, _: MayChange, params: Option<Value>) -> Outcome {
+    let given = params.filter(|params| !params.is_null());
+    usage::take(hub, given.unwrap_or_else(|| Value::Object(Default::default()))).await
 }
 
 async fn archive(hub: &Hub, _: MayChange, params: Fields) -> Outcome {

@@ -24,6 +24,7 @@ pub(super) enum ToolCall {
     CancelTask(CancelTask),
     UpdateTask(UpdateTask),
     Archive(Archive),
+    TrackUsage(TrackUsage),
 }
 
 /// Defines calls that need parameters, and those that do not.
@@ -63,6 +64,7 @@ call!(GetRecentTasks, GetRecentTasksWord, GetRecentTasks, takes RecentParams);
 call!(CancelTask, CancelTaskWord, CancelTask, needs TaskParams);
 call!(UpdateTask, UpdateTaskWord, UpdateTask, needs UpdateParams);
 call!(Archive, ArchiveWord, Archive | ArchiveTasks, takes ArchiveParams);
+call!(TrackUsage, TrackUsageWord, TrackUsage, needs TrackParams);
 
 /// No parameters.
 #[derive(ToSchema)]
@@ -114,6 +116,49 @@ pub(super) struct ArchiveParams {
     /// But for the newest so many; default is `queue.keep_recent`.
     #[schema(minimum = 0, maximum = 1_000_000)]
     keep_recent: Option<u32>,
+}
+
+/// What a task used, or the days of a review. What is missing is recorded as `null`, and
+/// noted; other fields are let be.
+#[derive(ToSchema)]
+pub(super) struct TrackParams {
+    /// Default is `log_only`.
+    mode: Option<TrackMode>,
+    /// The task.
+    #[schema(max_length = 256)]
+    task_id: Option<String>,
+    /// ISO 8601; of a review: its last day.
+    timestamp: Option<String>,
+    /// What was wanted, in two to four lines.
+    user_request_summary: Option<String>,
+    /// Who used what.
+    #[schema(max_items = 5000)]
+    entries: Option<Vec<TrackEntry>>,
+    /// Of a review: how many days; default is 7.
+    #[schema(minimum = 1, maximum = 3650)]
+    days: Option<u32>,
+    /// The folder of the project; a relative path begins at that of the hub, the default.
+    project: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TrackMode {
+    LogOnly,
+    LogAndSummarize,
+    ReviewPeriod,
+}
+
+/// What one agent used of one model.
+#[derive(ToSchema)]
+struct TrackEntry {
+    agent: Option<String>,
+    model: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    /// US dollars.
+    estimated_cost: Option<f64>,
 }
 
 /// A task to be accepted.

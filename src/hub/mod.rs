@@ -19,6 +19,7 @@
 //! | `desk` | what the hub does with the queue, whichever way it was asked |
 //! | `actions` | `/execute_task`: one tool, its actions |
 //! | `rest` | `/api/v1` and `/healthz` |
+//! | `usage` | the usage tracker's requests |
 //! | `child` | who works off the queue: a process of its own |
 //! | `openapi` | the document: what the handlers say, and what holds for all of them |
 //!
@@ -26,7 +27,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::tz::TimeZone;
 
@@ -46,6 +47,7 @@ mod openapi;
 mod peer;
 mod rest;
 mod token;
+mod usage;
 mod views;
 
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use child::QueueChild;
 pub use openapi::{document, router};
 pub use peer::Peer;
 pub use token::{TOKEN_FILE, Token};
+pub use usage::Bookkeeper;
 
 /// What came of the wish that the queue be worked off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +153,7 @@ struct Inner {
     runner: Arc<dyn Runner>,
     token: Token,
     settings: Settings,
+    books: OnceLock<usage::Books>,
 }
 
 /// The store, and where it is shown besides.
@@ -175,13 +179,18 @@ impl Hub {
         settings: Settings,
     ) -> Self {
         let store = Arc::new(Mutex::new(Queue { store, mirror: None }));
-        Self(Arc::new(Inner { store, runner, token, settings }))
+        Self(Arc::new(Inner { store, runner, token, settings, books: OnceLock::new() }))
     }
 
     /// From now on `mirror` is called after each change that came through the hub, before
     /// it is answered, and whenever [`Hub::reflect`] is.
     pub fn set_mirror(&self, mirror: Box<dyn Mirror>) {
         self.lock().mirror = Some(mirror);
+    }
+
+    /// From now on `books` records what is told of usage; the first stays.
+    pub fn set_bookkeeper(&self, books: Arc<dyn Bookkeeper>) {
+        let _ = self.0.books.set(books);
     }
 
     /// Calls the mirror now: others change the queue, too.

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Answer, ErrorAnswer, Failure, Outcome};
-use super::{Hub, actions, gate, rest};
+use super::{Hub, actions, gate, rest, usage};
 use crate::queue::draft;
 use crate::queue::task::{MAX_ID_BYTES, MAX_PRIORITY};
 
@@ -35,6 +35,7 @@ const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
         (name = "tasks", description = "Tasks"),
         (name = "results", description = "Results and the archive"),
         (name = "queue", description = "The queue as a whole"),
+        (name = "usage", description = "What tasks used"),
         (name = "health", description = "Is all well?"),
     )
 )]
@@ -62,6 +63,7 @@ fn parts() -> (Router<Hub>, utoipa::openapi::OpenApi) {
         .routes(routes!(rest::get_queue))
         .routes(routes!(rest::run_queue))
         .routes(routes!(rest::archive))
+        .routes(routes!(usage::track))
         .routes(routes!(rest::healthz))
         .routes(routes!(get_document))
         .split_for_parts();

@@ -771,15 +771,22 @@ fn changes_need_the_token_and_reading_does_not() {
         ("POST", "/api/v1/tasks/a/retry", String::new()),
         ("POST", "/api/v1/queue/run", String::new()),
         ("POST", "/api/v1/archive", String::new()),
+        ("POST", "/api/v1/track", "{\"task_id\": \"a\"}".into()),
     ];
-    let calls =
-        ["assign_task", "execute_queue", "cancel_task", "update_task", "archive", "archive_tasks"]
-            .map(|action| {
-                let params = json!({"task_id": "a", "description": "y"});
-                let call =
-                    json!({"tool_name": "claude_assistant", "action": action, "params": params});
-                ("POST", "/execute_task", call.to_string())
-            });
+    let calls = [
+        "assign_task",
+        "execute_queue",
+        "cancel_task",
+        "update_task",
+        "archive",
+        "archive_tasks",
+        "track_usage",
+    ]
+    .map(|action| {
+        let params = json!({"task_id": "a", "description": "y"});
+        let call = json!({"tool_name": "claude_assistant", "action": action, "params": params});
+        ("POST", "/execute_task", call.to_string())
+    });
     for (method, path, body) in changes.into_iter().chain(calls) {
         let wrong = format!("Bearer {}", "0".repeat(64));
         for token in [None, Some("Bearer"), Some("Basic x"), Some(&*lab.token), Some(&*wrong)] {
@@ -830,6 +837,7 @@ fn whatever_is_wrong_the_task_that_is_meant_is_named() {
     let requests = [
         call("claude_assistant", "assign_task", json!({})),
         call("claude_assistant", "cancel_task", json!({})),
+        call("claude_assistant", "track_usage", json!({})),
         call("claude_assistant", "get_task_result", json!({"wish": 1})),
         call("claude_assistant", "get_task_result", json!({})),
         call("claude_assistant", "dance", json!({})),
@@ -990,7 +998,7 @@ fn what_can_be_done_is_told() {
     let lab = lab();
     let said = lab.get("/get_supported_actions").done(200);
     let actions = said["tools"][0]["actions"].as_array().unwrap();
-    assert_eq!((&said["tools"][0]["name"], actions.len()), (&json!("claude_assistant"), 8));
+    assert_eq!((&said["tools"][0]["name"], actions.len()), (&json!("claude_assistant"), 9));
     for action in actions {
         // Each is one, with these parameters: none of them is unknown.
         let mut params = serde_json::Map::new();
@@ -1044,4 +1052,66 @@ fn the_document_names_what_is_read() {
             assert_eq!(is_secured, responses.contains_key("401"), "{method} {path}");
         }
     }
+}
+
+/// Keeps what is told to it.
+#[derive(Default)]
+struct Books {
+    told: std::sync::Mutex<Vec<(std::path::PathBuf, Option<String>)>>,
+    refused: AtomicU32,
+}
+
+impl super::Bookkeeper for Books {
+    fn take(
+        &self,
+        project: &std::path::Path,
+        input: &crate::track::Input,
+    ) -> crate::Result<crate::track::Answer> {
+        let state = project.with_file_name("books");
+        let folder = std::path::Path::new("token-usage");
+        self.told.lock().unwrap().push((project.to_owned(), input.task_id.clone()));
+        crate::track::Tracker::open(&state, project, folder)?
+            .take(input, |_, _| crate::advice::Advised::default())
+    }
+
+    fn note_refused(&self, _: &std::path::Path, _: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn usage_is_told_in_both_ways_and_answered_in_the_trackers_words() {
+    let lab = lab();
+    let telemetry = json!({"mode": "log_only", "task_id": "t", "colour": "blue", "entries": [
+        {"agent": "build-lead", "model": "opus", "input_tokens": 1, "output_tokens": 2,
+         "total_tokens": 3, "estimated_cost": 0.5}]});
+    lab.act("track_usage", telemetry.clone()).refused(503, "not_recorded");
+    let books = Arc::new(Books::default());
+    lab.hub.set_bookkeeper(Arc::clone(&books) as _);
+    let recorded =
+        json!({"status": "recorded", "task_id": "t", "total_tokens": 3, "estimated_cost": 0.5});
+    let said = lab.act("track_usage", telemetry.clone());
+    assert_eq!((said.status, &said.body), (200, &recorded));
+    let said = lab.ask("POST", "/api/v1/track", Some(&telemetry));
+    assert_eq!((said.status, &said.body), (200, &recorded));
+    let review = json!({"mode": "review_period", "days": 3, "project": "."});
+    let said = lab.act("track_usage", review);
+    assert_eq!((said.status, &said.body["status"]), (200, &json!("report_generated")));
+    assert!(said.body["report_path"].as_str().unwrap().starts_with("/token-usage/reports/"));
+    let own = lab.root.path().canonicalize().unwrap().join("project");
+    assert!(books.told.lock().unwrap().iter().all(|(project, _)| *project == own));
+
+    let wrong = json!({"mode": "dance", "task_id": "t"});
+    let said = lab.act("track_usage", wrong.clone()).refused(400, "invalid_parameter");
+    assert_eq!(said["task_id"], "t");
+    lab.ask("POST", "/api/v1/track", Some(&wrong)).refused(400, "invalid_parameter");
+    lab.ask("POST", "/api/v1/track", Some(&json!([]))).refused(400, "invalid_parameter");
+    lab.act("track_usage", Value::Null).refused(400, "missing_parameter");
+    assert_eq!(books.refused.load(Ordering::Relaxed), 4);
+    let elsewhere = json!({"task_id": "t", "entries": [], "project": "none"});
+    lab.act("track_usage", elsewhere).refused(409, "invalid_project");
+    lab.act("track_usage", json!({"task_id": "t", "project": 1})).refused(400, "invalid_parameter");
+    std::fs::remove_dir_all(own.join("token-usage")).unwrap();
+    std::fs::write(own.join("token-usage"), "in the way").unwrap();
+    lab.act("track_usage", telemetry).refused(503, "not_written");
 }

@@ -42,6 +42,8 @@ pub(super) struct Subagents {
 #[derive(Debug)]
 struct Agent {
     tail: Tail,
+    /// The ledger's number for it, once it was read.
+    number: Option<u32>,
     /// It could not be read at the last poll; it is tried again at the next.
     is_unreadable: bool,
     /// When it last had something new.
@@ -94,7 +96,9 @@ impl Subagents {
         for (path, agent) in ahead.into_iter().chain(behind) {
             // Without a budget nothing is new, so nothing more is held either.
             if *budget > 0 {
+                ledger.read_agent(&mut agent.number, path);
                 agent.read(budget, ledger);
+                ledger.read_main();
                 if *budget == 0 {
                     self.cut_short_at = Some(path.clone());
                 }
@@ -103,8 +107,10 @@ impl Subagents {
             held_bytes = held_bytes.saturating_add(agent.tail.held_bytes());
             if held_bytes > MAX_HELD_BYTES {
                 held_bytes -= agent.tail.held_bytes();
-                let Agent { tail, answered, .. } = agent;
+                let Agent { tail, answered, number, .. } = agent;
+                ledger.read_agent(number, path);
                 tail.give_up_line(|event| take(event, ledger, answered));
+                ledger.read_main();
             }
         }
         ledger.damage.unreadable_files = unreadable as u64;
@@ -120,9 +126,11 @@ impl Subagents {
     }
 
     pub(super) fn finish(&mut self, ledger: &mut Ledger) {
-        for Agent { tail, answered, .. } in self.files.values_mut() {
+        for (path, Agent { tail, answered, number, .. }) in &mut self.files {
+            ledger.read_agent(number, path);
             tail.finish(|event| take(event, ledger, answered));
         }
+        ledger.read_main();
     }
 
     /// How many are at work. One that waits for a long tool call counts for as
@@ -193,7 +201,8 @@ impl Subagents {
             return self.overflow(parent);
         }
         let tail = Tail::closing(path.clone());
-        let agent = Agent { tail, is_unreadable: false, grew_at: None, answered: false };
+        let agent =
+            Agent { tail, number: None, is_unreadable: false, grew_at: None, answered: false };
         self.files.insert(path, agent);
     }
 

@@ -15,6 +15,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -37,6 +38,10 @@ pub struct Ledger {
     names: BTreeSet<Arc<str>>,
     total: TokenCounts,
     by_model: BTreeMap<Arc<str>, TokenCounts>,
+    /// The files of subagents; what is read now is of the file with this number, 0 being
+    /// the main one.
+    agents: Vec<PathBuf>,
+    agent: u32,
     responses: u64,
     unidentified: Unidentified,
     pub(super) damage: Damage,
@@ -64,6 +69,19 @@ pub struct Cost {
     pub at_most_usd: f64,
 }
 
+/// What one agent used of one model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share<'a> {
+    /// The subagent's file; `None`: the main thread.
+    pub agent: Option<&'a Path>,
+    /// The model that is billed.
+    pub model: &'a str,
+    /// Tokens.
+    pub tokens: TokenCounts,
+    /// Dollars at list price; `None`: the model is unknown.
+    pub usd: Option<Usd>,
+}
+
 /// The beginning of the SHA-256 of an id.
 pub(crate) type Digest128 = [u8; 16];
 
@@ -82,6 +100,8 @@ struct Message {
 struct Response {
     /// Seen in the main thread under its request.
     main: bool,
+    /// The file it was seen in first: see [`Ledger::agent`].
+    agent: u32,
     unix_ms: Option<i64>,
     /// The name to bill, and whether it is the requested one.
     model: Option<(bool, Arc<str>)>,
@@ -128,7 +148,9 @@ impl Ledger {
         let mut message = self.messages.remove(&id).unwrap_or_default();
         let known = message.get(request).map(|response| response.main);
         message.counted().iter().for_each(|response| self.take_out(response));
-        message.take_in(request, Response::of(row, assistant, usage, model, advisors));
+        let mut new = Response::of(row, assistant, usage, model, advisors);
+        new.agent = self.agent;
+        message.take_in(request, new);
         message.counted().iter().for_each(|response| self.put_in(response));
         let is_main = message.get(request).is_some_and(|response| response.main);
         self.messages.insert(id, message);
@@ -177,6 +199,44 @@ impl Ledger {
             }
         }
         Cost { usd: priced.as_f64(), unpriced_tokens, at_most_usd: priced.plus(bound).as_f64() }
+    }
+
+    /// What each agent used of each model, priced.
+    pub fn shares(&self, models: &Models) -> Vec<Share<'_>> {
+        let mut shares = BTreeMap::new();
+        for response in self.messages.values().flat_map(Message::counted) {
+            let agent = (response.agent as usize).checked_sub(1);
+            let agent = agent.and_then(|at| self.agents.get(at)).map(PathBuf::as_path);
+            for bill in response.bills() {
+                let price = models.price(bill.model, bill.unix_ms, &bill.billable);
+                let model = self.names.get(bill.model).map_or("unknown", |model| &**model);
+                let tokens = TokenCounts::default();
+                let share = shares.entry((agent, model)).or_insert(Share {
+                    agent,
+                    model,
+                    tokens,
+                    usd: None,
+                });
+                share.tokens.add(&bill.billable.tokens);
+                // Of one model, so all of it has a price or none.
+                share.usd = price.map(|price| price.plus(share.usd.unwrap_or_default()));
+            }
+        }
+        shares.into_values().collect()
+    }
+
+    /// What is counted from now on is of the main file.
+    pub(super) fn read_main(&mut self) {
+        self.agent = 0;
+    }
+
+    /// What is counted from now on is of the file with this number. One that has none
+    /// gets one.
+    pub(super) fn read_agent(&mut self, number: &mut Option<u32>, file: &Path) {
+        self.agent = *number.get_or_insert_with(|| {
+            self.agents.push(file.to_owned());
+            u32::try_from(self.agents.len()).unwrap_or(0)
+        });
     }
 
     fn put_in(&mut self, response: &Response) {
@@ -262,6 +322,7 @@ impl Response {
             usage: usage.clone(),
             advisors: advisors.collect(),
             finished: assistant.finished,
+            agent: 0,
             partial: match assistant.finished {
                 true => Vec::new(),
                 false => vec![(assistant.block, assistant.visible_chars)],
@@ -271,6 +332,9 @@ impl Response {
 
     /// Takes in what else is told of it.
     fn take_in(&mut self, other: &Response) {
+        if other.main && !self.main {
+            self.agent = other.agent;
+        }
         self.main |= other.main;
         self.unix_ms = match (self.unix_ms, other.unix_ms) {
             (Some(a), Some(b)) => Some(a.min(b)),

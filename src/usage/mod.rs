@@ -36,6 +36,7 @@ pub use account::Account;
 pub use index::{Index, Repriced};
 pub use owners::Owners;
 pub use now::{Now, refresh};
+pub(crate) use places::agent_type;
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};

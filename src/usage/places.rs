@@ -125,7 +125,7 @@ pub(super) fn session_of(path: &Path) -> (Option<String>, Option<String>) {
 }
 
 /// The kind of a subagent, as the file beside its transcript tells it.
-pub(super) fn agent_type(path: &Path) -> Option<String> {
+pub(crate) fn agent_type(path: &Path) -> Option<String> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Meta {

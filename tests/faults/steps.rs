@@ -3,6 +3,7 @@
 
 mod queue;
 mod queue_files;
+mod track;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,14 @@ pub const PATHS: &[Step] = &[
         prepare: queue_files::prepare,
         perform: queue_files::perform,
         check: queue_files::check,
+    },
+    Step {
+        name: "track",
+        at_least: 60,
+        is_reported: false,
+        prepare: track::prepare,
+        perform: track::perform,
+        check: track::check,
     },
 ];
 

@@ -1,6 +1,7 @@
 //! What is left after a run, or after it was shot: its report, its status, its
 //! processes.
 
+use std::io::{Seek, Write};
 use std::time::{Duration, Instant};
 
 use longhaul::demo::api::{Reply, Request, Script};
@@ -46,6 +47,14 @@ pub fn ticks_at_once(request: &Request) -> Reply {
     } else {
         Reply::text("All done.", usage)
     }
+}
+
+/// Runs a command to its end with this on its standard input.
+pub fn told(command: &mut std::process::Command, input: &str) -> Finished {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    Run::start(command.stdin(file)).finished()
 }
 
 impl Lab {

@@ -20,7 +20,7 @@ mod worker;
 
 use std::time::Duration;
 
-pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once};
+pub use after::{GONE_WITHIN, endless, finisher, first_then, ticks_at_once, told};
 pub use lab::Lab;
 pub use night::{NIGHT, failures, first_step, question, ticks_once, troubled, unix_ms};
 pub use paced::Paced;

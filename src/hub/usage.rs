@@ -1,0 +1,165 @@
+//! What agents tell of their usage, over HTTP: the usage tracker's requests and answers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::Hub;
+use super::answer::{Answer, ErrorAnswer, Failure, Outcome};
+use super::ask::Json;
+use super::calls::TrackParams;
+use super::gate::MayChange;
+use crate::error::{Error, ErrorKind};
+use crate::queue::{Code, Refusal, TaskId, draft};
+use crate::track::{self, Input, Refused};
+
+/// Records usage. Called on a thread for blocking work.
+pub trait Bookkeeper: Send + Sync {
+    /// Does what a request for `project` (its real path) asks for.
+    ///
+    /// # Errors
+    /// The project's configuration or folder cannot be used.
+    fn take(&self, project: &Path, input: &Input) -> crate::Result<track::Answer>;
+
+    /// Notes in the project's errors that a request could not be understood.
+    fn note_refused(&self, project: &Path, message: &str);
+}
+
+/// The answer to a log (`recorded`), or to a review (`report_generated`).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(super) struct TrackAnswer {
+    status: TrackWord,
+    /// Of a log: the task, as told.
+    task_id: Option<String>,
+    /// Of `log_and_summarize`: one or two sentences.
+    #[schema(nullable = false)]
+    summary: Option<String>,
+    /// Of a log: its total; `null` if none was told.
+    total_tokens: Option<u64>,
+    /// Of a log: its cost in dollars; `null` if none was told.
+    estimated_cost: Option<f64>,
+    /// It is kept, and written with the next request: others were recording.
+    #[schema(nullable = false)]
+    pending: Option<bool>,
+    /// Records that had waited and are written now.
+    #[schema(nullable = false)]
+    reconciled: Option<u64>,
+    /// Of a review: its file, from the project on.
+    #[schema(nullable = false)]
+    report_path: Option<String>,
+    #[schema(nullable = false)]
+    recommendations: Option<Vec<RecommendationView>>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is there for the document alone")]
+enum TrackWord {
+    Recorded,
+    ReportGenerated,
+}
+
+/// What would cost less.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(super) struct RecommendationView {
+    #[schema(pattern = "^(model_selection|context_reuse|delegation_reduction)$")]
+    r#type: String,
+    description: String,
+    proposed_change: String,
+    /// At stake in the period.
+    tokens: u64,
+    /// At stake in the period.
+    cost_usd: f64,
+    #[schema(pattern = "^(measured|estimated)$")]
+    basis: String,
+}
+
+/// Records what a task used, or reviews what tasks used
+///
+/// The request and the answer of `longhaul track`.
+#[utoipa::path(
+    post, path = "/api/v1/track", tag = "usage", operation_id = "track",
+    request_body = TrackParams,
+    security(("token" = [])),
+    responses(
+        (status = 200, description = "Recorded, or reviewed", body = TrackAnswer),
+        (status = 409, description = "The project is no folder, or tracks nothing", body = ErrorAnswer),
+        (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
+        (status = 503, description = "It cannot be written now, and is kept", body = ErrorAnswer),
+    ),
+)]
+pub(super) async fn track(State(hub): State<Hub>, _: MayChange, Json(body): Json) -> Outcome {
+    let task_id = body["task_id"].as_str().filter(|id| TaskId::parse(id).is_ok());
+    let task_id = task_id.map(str::to_owned);
+    take(&hub, body).await.map_err(|failure| match task_id {
+        Some(id) => failure.about(id),
+        None => failure,
+    })
+}
+
+/// Does what `params` say, for the project they name or the hub's own.
+pub(super) async fn take(hub: &Hub, mut params: Value) -> Outcome {
+    let project = match params.as_object_mut().and_then(|fields| fields.remove("project")) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(path)) => Some(PathBuf::from(path)),
+        Some(_) => {
+            let message = "the parameter `project` must be a text";
+            return Err(Refusal::new(Code::InvalidParameter, message).into());
+        }
+    };
+    let parsed = track::parse_value(params);
+    let Some(books) = hub.0.books.get().cloned() else {
+        let message = "this hub records no usage";
+        let idle = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", message);
+        return Err(parsed.map_or_else(refused, |_| idle));
+    };
+    let own = hub.settings().default_project.clone();
+    let work = move || record(books.as_ref(), &own, project, parsed);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => Answer::ok(&answer?),
+        Err(err) => Err(Failure::internal(format!("the tracker's thread failed: {err}"))),
+    }
+}
+
+fn record(
+    books: &dyn Bookkeeper,
+    own: &Path,
+    project: Option<PathBuf>,
+    parsed: Result<Input, Refused>,
+) -> Outcome<track::Answer> {
+    let project = project.map_or_else(|| own.to_owned(), |given| own.join(given));
+    let project = draft::project_of(&project).map_err(Failure::from)?;
+    match parsed {
+        Ok(input) => books.take(&project, &input).map_err(|err| failed(&err)),
+        Err(why) => {
+            books.note_refused(&project, &why.message);
+            Err(refused(why))
+        }
+    }
+}
+
+fn refused(refused: Refused) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, refused.code, refused.message)
+}
+
+fn failed(err: &Error) -> Failure {
+    let status = match err.kind() {
+        ErrorKind::Disk | ErrorKind::Locked => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Usage => StatusCode::CONFLICT,
+        ErrorKind::State
+        | ErrorKind::NeedsPerson
+        | ErrorKind::Authentication
+        | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let why = track::Failed::of(err, None).error;
+    Failure::new(status, why.code, why.message)
+}
+
+/// What records usage, from now on.
+pub(super) type Books = Arc<dyn Bookkeeper>;

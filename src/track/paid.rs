@@ -1,0 +1,127 @@
+//! Did it pay? What the last review advised, then and now. Pure.
+
+use super::review::Last;
+use super::sums;
+use crate::advice::{Advice, Measure};
+use crate::text;
+
+/// A line for each thing that the last review advised.
+pub(super) fn compare(last: &Last, now: &[Measure]) -> String {
+    if last.advice.is_empty() {
+        return "Nothing was advised.\n".into();
+    }
+    last.advice.iter().map(|advice| format!("- {}\n", line(advice, last, now))).collect()
+}
+
+fn line(advice: &Advice, last: &Last, now: &[Measure]) -> String {
+    let key = sums::plain(&advice.key);
+    let then = last.measures.iter().find(|measure| measure.key == advice.key);
+    let Some(then) = then else {
+        return format!("{key}: was not measured then; it cannot be told whether it paid.");
+    };
+    let same = |measure: &&Measure| measure.key == then.key && measure.unit == then.unit;
+    let Some(now) = now.iter().find(same) else {
+        return format!(
+            "{key}: {} then, not measured now; it cannot be told whether it paid.",
+            amount(then.value, &then.unit)
+        );
+    };
+    let figures =
+        format!("{key}: {} then, {} now", amount(then.value, &then.unit), figure(now.value));
+    if now.value >= then.value || then.value <= 0.0 {
+        let word = if now.value > then.value { "not paid, it is more" } else { "not paid so far" };
+        return format!("{figures}: {word}.");
+    }
+    // Of what was at stake in that period, as much as the figure fell.
+    let share = 1.0 - now.value.max(0.0) / then.value;
+    let tokens = (advice.tokens as f64 * share).round() as u64;
+    let days = text::count(u64::from(last.days), "day", "days");
+    format!(
+        "{figures}: paid, about {} tokens / {} in {days}.",
+        text::grouped(tokens),
+        text::usd(advice.cost_usd * share)
+    )
+}
+
+fn amount(value: f64, unit: &str) -> String {
+    format!("{} {}", figure(value), sums::plain(unit))
+}
+
+/// `12,000`, or `2.4` where the places matter.
+fn figure(value: f64) -> String {
+    if !value.is_finite() || value < 0.0 {
+        return "unknown".into();
+    }
+    match value {
+        100.0..=9e15 => text::grouped(value.round() as u64),
+        _ => {
+            let text = format!("{value:.2}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::{Basis, Topic};
+
+    fn measure(key: &str, value: f64) -> Measure {
+        Measure { topic: Topic::Handoff, key: key.into(), value, unit: "tokens per cycle".into() }
+    }
+
+    fn advice(key: &str) -> Advice {
+        Advice {
+            topic: Topic::Handoff,
+            key: key.into(),
+            description: "d".into(),
+            proposed_change: "c".into(),
+            tokens: 100_000,
+            cost_usd: 2.0,
+            basis: Basis::Measured,
+            evidence: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_advised_is_compared_and_what_is_missing_is_said() {
+        let last = Last {
+            day: "2025-11-21".into(),
+            days: 7,
+            measures: ["handoff", "more", "gone", "same", "unit"]
+                .map(|key| measure(key, 12_000.0))
+                .to_vec(),
+            advice: ["handoff", "more", "gone", "same", "never", "unit"].map(advice).to_vec(),
+        };
+        let mut other = measure("unit", 3.0);
+        other.unit = "files".into();
+        let now = [
+            measure("handoff", 7_100.0),
+            measure("more", 13_000.0),
+            measure("same", 12_000.0),
+            other,
+        ];
+        insta::assert_snapshot!(compare(&last, &now), @r"
+        - handoff: 12,000 tokens per cycle then, 7,100 now: paid, about 40,833 tokens / $0.82 in 7 days.
+        - more: 12,000 tokens per cycle then, 13,000 now: not paid, it is more.
+        - gone: 12,000 tokens per cycle then, not measured now; it cannot be told whether it paid.
+        - same: 12,000 tokens per cycle then, 12,000 now: not paid so far.
+        - never: was not measured then; it cannot be told whether it paid.
+        - unit: 12,000 tokens per cycle then, not measured now; it cannot be told whether it paid.
+        ");
+    }
+
+    #[test]
+    fn figures_are_short_and_numbers() {
+        for (value, text) in [
+            (0.0, "0"),
+            (2.4, "2.4"),
+            (99.999, "100"),
+            (1_234.5, "1,235"),
+            (f64::NAN, "unknown"),
+            (-1.0, "unknown"),
+        ] {
+            assert_eq!(figure(value), text);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What could not be recorded yet, and how much of each session is: files in the
+//! tracker's own folder below the state directory.
+//!
+//! A pending file is written before the project's files and removed after them, so that
+//! death at any moment leaves either nothing to do or something that can be done again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::feed::Parts;
+use super::tracker::Pending;
+use crate::error::{Error, ErrorKind, Result};
+use crate::state_dir;
+
+/// Entries that may wait; more are refused.
+const MAX_PENDING: usize = 2_000;
+/// Largest file here.
+const MAX_BYTES: u64 = 16 << 20;
+/// Sessions that are remembered; the oldest go first.
+const MAX_SESSIONS: usize = 500;
+const FOLDER_MODE: u32 = 0o700;
+
+/// The tracker's folder of one project in the state directory.
+#[derive(Debug, Clone)]
+pub(super) struct Spool(PathBuf);
+
+impl Spool {
+    /// Opens it; `dir` is made if need be.
+    pub(super) fn open(dir: PathBuf) -> Result<Self> {
+        for dir in [dir.clone(), dir.join("pending"), dir.join("sessions")] {
+            use std::os::unix::fs::DirBuilderExt;
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&dir).map_err(
+                |err| Error::io(ErrorKind::State, format!("cannot create {}", dir.display()), err),
+            )?;
+        }
+        Ok(Self(dir))
+    }
+
+    /// The lock of whoever records.
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The names of what waits, the oldest first.
+    pub(super) fn names(&self) -> Vec<String> {
+        names_in(&self.0.join("pending"))
+    }
+
+    /// What waits under a name; `None` if it cannot be read.
+    pub(super) fn load(&self, name: &str) -> Option<Pending> {
+        read(&self.0.join("pending").join(name))
+    }
+
+    /// Keeps a log until it is recorded. Gives its name.
+    ///
+    /// # Errors
+    /// The disk fails, or too much waits already.
+    pub(super) fn keep(&self, now_unix_ms: i64, pending: &Pending) -> Result<String> {
+        if self.names().len() >= MAX_PENDING {
+            return Err(Error::new(
+                ErrorKind::State,
+                format!("{MAX_PENDING} records of usage wait already"),
+            )
+            .hint("the errors file in the project's usage folder says why they wait"));
+        }
+        // In the order in which they came.
+        let name = format!("{now_unix_ms:015}-{}.json", uuid::Uuid::new_v4().simple());
+        self.save(&name, pending).map(|()| name)
+    }
+
+    /// Writes what waits under a name.
+    pub(super) fn save(&self, name: &str, pending: &Pending) -> Result<()> {
+        write(&self.0.join("pending").join(name), pending)
+    }
+
+    /// It is recorded.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        let path = self.0.join("pending").join(name);
+        match fs::remove_file(&path) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(ErrorKind::State, format!("cannot remove {}", path.display()), err))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One that nobody can read is out of the way.
+    pub(super) fn put_aside(&self, name: &str) {
+        let from = self.0.join("pending").join(name);
+        let to = self.0.join(format!("unreadable-{name}"));
+        if let Err(err) = fs::rename(&from, &to) {
+            tracing::warn!(%err, "a pending record of usage cannot be put aside");
+        }
+    }
+
+    /// What of a session is recorded, or waits to be.
+    pub(super) fn recorded(&self, session_id: &str) -> Parts {
+        let mut parts: Parts = read(&self.session_file(session_id)).unwrap_or_default();
+        for name in self.names() {
+            let pending = self.load(&name);
+            if let Some((id, waiting)) = pending.as_ref().and_then(Pending::of_session)
+                && id == session_id
+            {
+                parts.raise(waiting);
+            }
+        }
+        parts
+    }
+
+    /// So much of the session is recorded.
+    pub(super) fn note(&self, session_id: &str, parts: &Parts) -> Result<()> {
+        let path = self.session_file(session_id);
+        let mut all: Parts = read(&path).unwrap_or_default();
+        all.raise(parts);
+        write(&path, &all)?;
+        self.forget_old();
+        Ok(())
+    }
+
+    fn session_file(&self, session_id: &str) -> PathBuf {
+        let plain: String = session_id
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(64)
+            .collect();
+        self.0.join("sessions").join(format!("{plain}.json"))
+    }
+
+    fn forget_old(&self) {
+        let dir = self.0.join("sessions");
+        let names = names_in(&dir);
+        if names.len() <= MAX_SESSIONS {
+            return;
+        }
+        let mut by_age = BTreeMap::new();
+        for name in names {
+            let changed = fs::metadata(dir.join(&name)).and_then(|meta| meta.modified());
+            if let Ok(changed) = changed {
+                by_age.insert((changed, name.clone()), name);
+            }
+        }
+        let surplus = by_age.len().saturating_sub(MAX_SESSIONS / 2);
+        for name in by_age.into_values().take(surplus) {
+            let _ = fs::remove_file(dir.join(name));
+        }
+    }
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(std::result::Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".json") && !name.starts_with('.')).collect();
+    names.sort_unstable();
+    names
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Option<T> {
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|err| Error::internal("a record of usage cannot be written").caused_by(err))?;
+    state_dir::write_atomic(path, &bytes, state_dir::FILE_MODE)
+}
