@@ -70,6 +70,7 @@ pub mod lock;
 pub mod memory;
 pub mod models;
 pub mod notify;
+pub mod observe;
 pub mod queue;
 pub mod report;
 pub mod reset_time;

@@ -14,6 +14,7 @@ mod begin;
 pub mod demo;
 pub mod doctor;
 pub mod init;
+pub mod observe;
 pub mod print;
 pub mod queue;
 pub mod run;
@@ -62,6 +63,8 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Tell where tokens and money went, in all transcripts of this machine
     Usage(usage::UsageArgs),
+    /// Tell what was odd about the executions of a day, and what would cost less
+    Observe(observe::ObserveArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -143,6 +146,7 @@ fn perform(command: Command) -> Result<u8> {
         Command::Queue(args) => queue::run(args),
         Command::Worker(args) => worker::run(args),
         Command::Usage(args) => usage::run(&args).map(|()| 0),
+        Command::Observe(args) => observe::run(&args).map(|()| 0),
         Command::Demo(args) => demo::run(&args),
     }
 }

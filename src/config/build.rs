@@ -8,7 +8,7 @@ use super::layers::{Settings, Typed};
 use super::setting::Reader;
 use super::{
     Checkpoint, Claude, Config, Context, Hang, Hub, Limits, Notify, Occasion, PermissionPolicy,
-    Permissions, Queue, Session, Task,
+    Permissions, Queue, Session, Task, observe,
 };
 use crate::notify::problem_with_url;
 use crate::{Error, Result};
@@ -46,6 +46,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         notify: notify(settings)?,
         queue: queue(settings)?,
         hub: hub(settings)?,
+        observe: observe::observe(settings)?,
         places: settings.places(),
     })
 }

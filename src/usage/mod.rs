@@ -9,6 +9,7 @@
 //! | `account` | what all transcripts come to |
 //! | `view` | that by days, sessions, models, … |
 //! | `spent` | that against what a person wants to spend |
+//! | `responses` | each response that counts, by itself |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 
 mod account;
@@ -16,6 +17,7 @@ mod glance;
 mod part;
 mod places;
 mod reading;
+pub(crate) mod responses;
 mod spent;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,15 @@
 //! Whoever finds one says what was measured, so that the next review can tell whether
 //! it paid.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Observe};
+use crate::models::Models;
+use crate::observe::reading;
+use crate::observe::thread::Thread;
+use crate::observe::{Places, Span, notes};
 
 /// What a recommendation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,4 +99,29 @@ pub struct Advised {
     pub measures: Vec<Measure>,
     /// What would cost less, the most at stake first.
     pub advice: Vec<Advice>,
+}
+
+/// What the sessions of a time show, those of one project or of all: what would cost less,
+/// and the figures by which the next look tells whether it paid.
+pub fn advise(
+    places: &Places,
+    span: Span,
+    project: Option<&Path>,
+    config: &Config,
+    models: &Models,
+) -> Advised {
+    let notes = notes(config);
+    let threads = reading::threads(&places.config_dirs, span.from_unix_ms, project, &notes, models);
+    of_threads(&threads.list, &[], span, &config.observe, models)
+}
+
+/// What threads of a time show.
+pub(crate) fn of_threads(
+    _threads: &[Thread],
+    _tasks: &[()],
+    _span: Span,
+    _config: &Observe,
+    _models: &Models,
+) -> Advised {
+    Advised::default()
 }
