@@ -10,15 +10,17 @@ use serde::Serialize;
 use super::anomaly::{self, Anomaly};
 use super::execution::{Execution, Used};
 use super::gather::{Sources, Span, day_span};
-use super::journals;
-use super::reading::{self, Notes};
+use super::journals::{self, RunTold};
+use super::reading::{self, Notes, Threads};
+use super::thread::Thread;
 use crate::advice::Advice;
 use crate::config::{Config, InputKind};
 use crate::error::Error;
 use crate::models::Models;
 use crate::queue::store::ResultFilter;
 use crate::queue::{QueueError, SqliteStore, Store, Task, TaskId, TaskResult};
-use crate::text::Usd;
+use crate::text::{self, Usd};
+use crate::transcript::parse::Damage;
 
 /// Results are looked at so many at a time, the newest first.
 const RESULTS_PAGE: u32 = 100;
@@ -86,32 +88,13 @@ pub fn observe(
     let span = day_span(date, zone);
     let settings = &config.observe;
     let margin = i64::try_from(settings.duplicate_within_ms).unwrap_or(i64::MAX);
-    let before = Span {
-        from_unix_ms: span.from_unix_ms.saturating_sub(margin),
-        until_unix_ms: span.from_unix_ms,
-    };
-    let notes = notes(config);
-    let threads =
-        reading::threads(&places.config_dirs, before.from_unix_ms, project, &notes, models);
-    let (mut runs, mut warnings) = journals::runs(&places.state_root, before.from_unix_ms);
-    runs.retain(|run| project.is_none_or(|project| run.project.starts_with(project)));
-    let (tasks, results) =
-        queue(&places.state_root, project, before.from_unix_ms, &runs, &mut warnings);
-    let sources = Sources { runs: &runs, threads: &threads.list, tasks: &tasks, results: &results };
-    let executions = sources.executions(span, settings.input);
-    let earlier = sources.executions(before, settings.input);
+    let from_unix_ms = span.from_unix_ms.saturating_sub(margin);
+    let before = Span { from_unix_ms, until_unix_ms: span.from_unix_ms };
+    let watched = Watched::read(places, before.from_unix_ms, project, config, models);
+    let executions = watched.executions(span, settings.input);
+    let earlier = watched.executions(before, settings.input);
     let anomalies = anomaly::find(&executions, &earlier, settings);
-    let damage = threads.damage;
-    if damage.unreadable_files > 0 {
-        let files = crate::text::count(damage.unreadable_files, "transcript", "transcripts");
-        warnings.push(format!("{files} could not be read"));
-    }
-    if damage.bad_rows > 0 {
-        let rows = crate::text::count(damage.bad_rows, "row", "rows");
-        warnings
-            .push(format!("{rows} of transcripts could not be read; the sums are without them"));
-    }
-    let advised = crate::advice::of_threads(&threads.list, &[], span, settings, models);
+    let advised = crate::advice::of_threads(watched.threads(), &executions, span, settings, models);
     Day {
         date: date.to_string(),
         timezone: zone_name(zone),
@@ -121,12 +104,65 @@ pub fn observe(
         executions,
         anomalies,
         recommendations: advised.advice,
-        warnings,
+        warnings: watched.warnings,
     }
 }
 
+/// All that was heard of since a time.
+pub(crate) struct Watched {
+    runs: Vec<RunTold>,
+    threads: Threads,
+    tasks: HashMap<String, Task>,
+    results: Vec<TaskResult>,
+    warnings: Vec<String>,
+}
+
+impl Watched {
+    /// Reads journals, transcripts and the queue; what cannot be read is a warning.
+    pub(crate) fn read(
+        places: &Places,
+        since_unix_ms: i64,
+        project: Option<&Path>,
+        config: &Config,
+        models: &Models,
+    ) -> Self {
+        let notes = notes(config);
+        let threads = reading::threads(&places.config_dirs, since_unix_ms, project, &notes, models);
+        let (mut runs, mut warnings) = journals::runs(&places.state_root, since_unix_ms);
+        runs.retain(|run| project.is_none_or(|project| run.project.starts_with(project)));
+        let (tasks, results) =
+            queue(&places.state_root, project, since_unix_ms, &runs, &mut warnings);
+        warnings.extend(damage_words(&threads.damage));
+        Self { runs, threads, tasks, results, warnings }
+    }
+
+    /// The executions of a time, by start.
+    pub(crate) fn executions(&self, span: Span, input: InputKind) -> Vec<Execution> {
+        let Self { runs, threads, tasks, results, .. } = self;
+        Sources { runs, threads: &threads.list, tasks, results }.executions(span, input)
+    }
+
+    /// The transcripts.
+    pub(crate) fn threads(&self) -> &[Thread] {
+        &self.threads.list
+    }
+}
+
+fn damage_words(damage: &Damage) -> Vec<String> {
+    let mut found = Vec::new();
+    if damage.unreadable_files > 0 {
+        let files = text::count(damage.unreadable_files, "transcript", "transcripts");
+        found.push(format!("{files} could not be read"));
+    }
+    if damage.bad_rows > 0 {
+        let rows = text::count(damage.bad_rows, "piece", "pieces");
+        found.push(format!("{rows} of transcripts could not be read; no sum has them"));
+    }
+    found
+}
+
 /// Files that are kept for the next session.
-pub(crate) fn notes(config: &Config) -> Notes {
+fn notes(config: &Config) -> Notes {
     let handoff = PathBuf::from("dev-docs/handoff.md");
     let files = config.checkpoint.files.iter().cloned();
     Notes::new(files.chain([config.task.file.clone(), handoff]))
@@ -141,7 +177,7 @@ fn queue(
     state_root: &Path,
     project: Option<&Path>,
     since_unix_ms: i64,
-    runs: &[journals::RunTold],
+    runs: &[RunTold],
     warnings: &mut Vec<String>,
 ) -> (HashMap<String, Task>, Vec<TaskResult>) {
     let mut tasks = HashMap::new();

@@ -24,7 +24,7 @@ mod shell;
 pub(crate) mod thread;
 
 pub use anomaly::{Anomaly, AnomalyKind, Severity};
-pub(crate) use day::notes;
+pub(crate) use day::Watched;
 pub use day::{Day, Places, Totals, observe};
 pub use execution::{Check, Evidence, Execution, Kind, Used, Verified, Work};
 pub use gather::{Span, day_span};

@@ -104,8 +104,12 @@ pub(crate) fn threads(
 ) -> Threads {
     let (files, damage) = responses::since(config_dirs, since_unix_ms, models);
     let mut threads = Threads { list: Vec::new(), damage };
-    let mut reader =
-        Reader { notes, known: HashSet::new(), finder: memmem::Finder::new(b"\"message\"") };
+    let mut reader = Reader {
+        notes,
+        models,
+        known: HashSet::new(),
+        finder: memmem::Finder::new(b"\"message\""),
+    };
     for own in files {
         if project.is_some_and(|project| !Path::new(&own.project).starts_with(project)) {
             continue;
@@ -128,6 +132,7 @@ pub(crate) fn hash_of(bytes: impl AsRef<[u8]>) -> u64 {
 
 struct Reader<'n> {
     notes: &'n Notes,
+    models: &'n Models,
     /// Paths and names seen so far: most come again.
     known: HashSet<Arc<str>>,
     finder: memmem::Finder<'static>,
@@ -227,7 +232,7 @@ impl Reader<'_> {
         while next_line(&mut lines, &mut line)? {
             self.line(line.trim_ascii(), &mut gathered);
         }
-        Ok(gathered.threads(own))
+        Ok(gathered.threads(own, self.models))
     }
 
     fn line(&mut self, line: &[u8], gathered: &mut Gathered) {
@@ -478,11 +483,11 @@ impl Gathered {
         self.words.insert(Words { unix_ms, text });
     }
 
-    fn threads(mut self, own: OwnResponses) -> Vec<Thread> {
+    fn threads(mut self, own: OwnResponses, models: &Models) -> Vec<Thread> {
         let (mut main, mut side) = (Vec::new(), Vec::new());
         for (response, calls) in own.responses.into_iter().zip(std::mem::take(&mut self.calls)) {
             let of_side = own.agent.is_none() && !response.is_main;
-            let step = self.step(response, calls);
+            let step = self.step(response, calls, models);
             if of_side { side.push(step) } else { main.push(step) }
         }
         let mut thread = Thread {
@@ -514,7 +519,7 @@ impl Gathered {
         threads
     }
 
-    fn step(&self, response: Response, calls: HashMap<u64, Call>) -> Step {
+    fn step(&self, response: Response, calls: HashMap<u64, Call>, models: &Models) -> Step {
         let mut calls: Vec<Call> = calls.into_values().collect();
         calls.sort_unstable_by_key(|call| (call.block, call.id));
         for call in &mut calls {
@@ -527,14 +532,17 @@ impl Gathered {
             None => response.billable.tokens.total(),
         };
         let cost = response.price.unwrap_or_default().plus(response.advisors.price);
-        Step {
+        let mut step = Step {
             unix_ms: response.unix_ms,
             model: response.model,
             billable: response.billable,
             tokens,
             cost_usd: cost.as_f64(),
             unpriced_tokens: own_unpriced + response.advisors.unpriced_tokens,
+            read_usd: 0.0,
             calls,
-        }
+        };
+        step.read_usd = step.price_of_a_read(models);
+        step
     }
 }

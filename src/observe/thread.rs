@@ -52,6 +52,8 @@ pub(crate) struct Step {
     pub cost_usd: f64,
     /// Tokens of models without one.
     pub unpriced_tokens: u64,
+    /// Dollars for each token that it read from the cache.
+    pub read_usd: f64,
     /// What it did.
     pub calls: Vec<Call>,
 }
@@ -60,6 +62,13 @@ impl Step {
     /// Tokens that were not read from the cache: what a context is filled with, and output.
     pub fn fresh(&self) -> u64 {
         self.tokens.total().saturating_sub(self.tokens.cache_read)
+    }
+
+    /// Dollars for a token that it read from the cache; 0 if it read none.
+    pub(crate) fn price_of_a_read(&self, models: &Models) -> f64 {
+        let used = self.billable.tokens;
+        let less = TokenCounts { cache_read: used.cache_read.saturating_sub(1), ..used };
+        self.cost_with(models, used) - self.cost_with(models, less)
     }
 
     /// Its list price with other tokens; 0 for a model without a price.
@@ -201,17 +210,18 @@ impl Thread {
     /// begins anew. Dollars, and how many requests carried them.
     pub(crate) fn carried(&self, at: usize, tokens: u64, models: &Models) -> (f64, u64) {
         let (mut usd, mut requests) = (0.0, 0);
-        for next in at + 1..self.steps.len() {
+        for (next, step) in self.steps.iter().enumerate().skip(at + 1) {
             if next > at + 1 && self.begins_anew(next) {
                 break;
             }
-            let step = &self.steps[next];
             let used = step.billable.tokens;
-            let less = match next == at + 1 {
-                true => without_fresh(used, tokens),
-                false => TokenCounts { cache_read: used.cache_read.saturating_sub(tokens), ..used },
+            usd += match next == at + 1 {
+                true => {
+                    let without = without_fresh(used, tokens);
+                    step.cost_with(models, used) - step.cost_with(models, without)
+                }
+                false => step.read_usd * used.cache_read.min(tokens) as f64,
             };
-            usd += step.cost_with(models, used) - step.cost_with(models, less);
             requests += 1;
         }
         (usd, requests)
