@@ -15,12 +15,16 @@ mod anomaly;
 mod claims;
 mod day;
 mod execution;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod gather;
 mod human;
 mod journals;
 mod markdown;
 pub(crate) mod reading;
 mod shell;
+#[cfg(test)]
+mod tests;
 pub(crate) mod thread;
 
 pub use anomaly::{Anomaly, AnomalyKind, Severity};

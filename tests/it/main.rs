@@ -38,6 +38,7 @@ mod idle_sessions_are_told_to_go_on;
 mod keeper;
 mod lab_leaves_nothing_behind;
 mod nobody_answers_a_permission_prompt;
+mod observe_tells_what_was_odd_about_a_day;
 mod odd_places_do_not_matter;
 mod one_run_holds_a_project;
 mod other_programs_use_the_hub;
