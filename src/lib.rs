@@ -34,6 +34,7 @@
 //! | [`driver`] | the one loop: events in, actions out |
 //! | [`session`] | one live CLI: terminal, typing, settings, reports, its end |
 //! | [`transcript`], [`models`] | what a session did, used and cost |
+//! | [`usage`], [`observe`], [`advice`] | where tokens went, what was odd about it, what would cost less |
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
 //! | [`journal`], [`runs`], [`state_dir`], [`lock`], `damaged` | what survives, and where; what cannot be read any more |

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::execution::{Evidence, Execution};
+use super::execution::Execution;
 use crate::clock;
 use crate::config::Observe;
 use crate::text;
@@ -231,7 +231,8 @@ fn quick_and_heavy(execution: &Execution, config: &Observe) -> Option<Anomaly> {
 }
 
 /// What contradicts a claim, the gravest first.
-fn contradictions(evidence: &Evidence) -> Vec<(Severity, String)> {
+fn contradictions(execution: &Execution) -> Vec<(Severity, String)> {
+    let evidence = &execution.evidence;
     let mut found = Vec::new();
     let refused = evidence.verify.iter().filter(|verified| !verified.passed);
     let (count, last) = (refused.clone().count(), refused.last());
@@ -256,7 +257,9 @@ fn contradictions(evidence: &Evidence) -> Vec<(Severity, String)> {
         let words = format!("check: the last one, `{}`{at}, failed", check.command);
         found.push((Severity::High, words));
     }
-    for error in &evidence.errors {
+    // Why something ended that did not end done is no word against what was claimed on the way.
+    let is_done = execution.outcome.as_deref() == Some("done");
+    for error in evidence.errors.iter().filter(|_| is_done) {
         found.push((Severity::High, format!("error: {error}")));
     }
     if evidence.claims_changes && evidence.changes == Some(0) {
@@ -269,7 +272,7 @@ fn contradictions(evidence: &Evidence) -> Vec<(Severity, String)> {
 fn false_completion(execution: &Execution) -> Option<Anomaly> {
     let evidence = &execution.evidence;
     let claim = evidence.claim.as_ref()?;
-    let mut against = contradictions(evidence);
+    let mut against = contradictions(execution);
     against.sort_by_key(|(severity, _)| *severity);
     let severity = against.first().map(|(severity, _)| *severity)?;
     let what: Vec<&str> = against.iter().filter_map(|(_, words)| words.split(':').next()).collect();

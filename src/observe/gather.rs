@@ -239,10 +239,6 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         }
         _ => false,
     };
-    // How a run ended says nothing against what one of its sessions claimed.
-    if !is_end {
-        evidence.errors.clear();
-    }
     let mut sources = index.paths(&sessions);
     sources.push(run.journal.display().to_string());
     let digest = run.task_file_digest.as_ref().filter(|_| cycle.cycle == 1);
