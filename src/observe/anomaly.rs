@@ -85,8 +85,11 @@ pub struct Anomaly {
     pub value: Option<f64>,
     /// What both count: `input tokens for each output token`, `tokens`, `seconds`.
     pub unit: &'static str,
-    /// What was compared, and where it stands.
+    /// What was compared, and behind that where it stands.
     pub evidence: Vec<String>,
+    /// So many lines of it say what was compared.
+    #[serde(skip)]
+    pub compared: usize,
 }
 
 /// What is odd about `executions`, the gravest first. Those of `before` are there only to
@@ -141,6 +144,7 @@ fn ratio(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         value: execution.ratio,
         unit: "input tokens for each output token",
         evidence,
+        compared: 1,
     })
 }
 
@@ -193,6 +197,7 @@ fn many_tokens(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         value: Some(execution.tokens as f64),
         unit: "tokens",
         evidence,
+        compared: 1,
     })
 }
 
@@ -205,10 +210,10 @@ fn quick_and_heavy(execution: &Execution, config: &Observe) -> Option<Anomaly> {
     let evidence = vec![
         format!(
             "{} from {} to {}; compared: no longer than {}, and more than {} tokens (it used {})",
-            text::about(execution.duration_ms),
+            text::span(execution.duration_ms),
             clock::rfc3339(execution.started_at.unix_ms),
             execution.ended_at.map_or_else(String::new, |at| clock::rfc3339(at.unix_ms)),
-            text::about(config.quick_ms),
+            text::span(config.quick_ms),
             text::grouped(config.quick_tokens),
             text::grouped(execution.tokens)
         ),
@@ -221,12 +226,13 @@ fn quick_and_heavy(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         message: format!(
             "{} tokens in {}",
             text::grouped(execution.tokens),
-            text::about(execution.duration_ms)
+            text::span(execution.duration_ms)
         ),
         threshold: Some(config.quick_tokens as f64),
         value: Some(execution.tokens as f64),
         unit: "tokens",
         evidence,
+        compared: 1,
     })
 }
 
@@ -283,16 +289,18 @@ fn false_completion(execution: &Execution) -> Option<Anomaly> {
     }];
     let count = against.len();
     told.extend(against.into_iter().map(|(_, words)| words));
+    let compared = told.len();
     told.push(where_it_is(execution));
     Some(Anomaly {
         kind: AnomalyKind::FalseCompletion,
         severity,
         execution: execution.id.clone(),
-        message: format!("claimed done ({claim}); against it: {what}"),
+        message: format!("claimed done; against it: {what}"),
         threshold: None,
         value: Some(count as f64),
         unit: "contradictions",
         evidence: told,
+        compared,
     })
 }
 
@@ -340,10 +348,12 @@ fn duplicate(
         [] => "no file known".to_owned(),
         files => files.join(", "),
     };
-    let is_same_result = execution.outcome == earlier.outcome
-        && execution.evidence.changed_files == earlier.evidence.changed_files;
-    let result = match is_same_result {
-        true => "the same result both times",
+    let is_same_outcome = execution.outcome == earlier.outcome;
+    let (files_now, files_then) =
+        (&execution.evidence.changed_files, &earlier.evidence.changed_files);
+    let result = match is_same_outcome {
+        true if !files_now.is_empty() && files_now == files_then => "the same result both times",
+        true => "ended alike",
         false => "another result",
     };
     let mut evidence = vec![
@@ -369,6 +379,7 @@ fn duplicate(
         threshold: Some(config.duplicate_within_ms as f64 / 1_000.0),
         value: Some(after_ms as f64 / 1_000.0),
         unit: "seconds",
+        compared: evidence.len() - 2,
         evidence,
     }
 }

@@ -8,8 +8,9 @@ use super::execution::{Execution, Kind};
 use crate::advice::{Advice, Basis};
 use crate::text::{self, Side};
 
-/// Findings of a kind that are told one by one.
-const EACH_MAX: usize = 5;
+/// Findings of a kind that are told one by one, the grave ones and the others.
+const GRAVE_MAX: usize = 5;
+const EACH_MAX: usize = 3;
 /// Executions in the table; of more, the dearest.
 const ROWS_MAX: usize = 20;
 /// Recommendations that are told.
@@ -75,7 +76,11 @@ impl Day {
             }
             lines.push(format!("{}: {}", words(kind), share(of_kind.len(), self.executions.len())));
             // Nearly every execution may be large; the largest say it for all.
-            let each_max = if kind == AnomalyKind::ManyTokens { 1 } else { EACH_MAX };
+            let each_max = match kind {
+                AnomalyKind::ManyTokens => 1,
+                _ if is_grave(kind) => GRAVE_MAX,
+                _ => EACH_MAX,
+            };
             for anomaly in of_kind.iter().take(each_max) {
                 lines.extend(self.finding(anomaly));
             }
@@ -97,12 +102,14 @@ impl Day {
             text::safe(&anomaly.message)
         );
         let mut lines = text::wrap(&first, COLUMNS, 9);
-        let is_grave =
-            matches!(anomaly.kind, AnomalyKind::FalseCompletion | AnomalyKind::DuplicateExecution);
-        let evidence = anomaly.evidence.iter().filter(|_| is_grave);
-        for line in evidence {
+        if !is_grave(anomaly.kind) {
+            return lines;
+        }
+        for line in &anomaly.evidence[..anomaly.compared.min(anomaly.evidence.len())] {
             lines.extend(text::wrap(&format!("         {}", text::safe(line)), COLUMNS, 11));
         }
+        let of = self.executions.iter().find(|execution| execution.id == anomaly.execution);
+        lines.extend(of.map(|execution| format!("         see: {}", where_to_look(execution))));
         lines
     }
 
@@ -161,7 +168,21 @@ impl Day {
     }
 }
 
-/// `$0.42 (measured):`
+/// What is wrong with work, and not only with its price.
+fn is_grave(kind: AnomalyKind) -> bool {
+    matches!(kind, AnomalyKind::FalseCompletion | AnomalyKind::DuplicateExecution)
+}
+
+/// A command, or the transcript.
+fn where_to_look(execution: &Execution) -> String {
+    match (&execution.task_id, execution.sources.first()) {
+        (Some(task), _) => format!("longhaul task show {}", text::safe(&text::shell_word(task))),
+        (None, Some(transcript)) => text::safe(transcript).into_owned(),
+        (None, None) => execution.id.clone(),
+    }
+}
+
+/// `$0.42, 1,000 tokens (measured):`
 pub(super) fn at_stake(advice: &Advice) -> String {
     let basis = match advice.basis {
         Basis::Measured => "measured",

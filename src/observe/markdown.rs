@@ -136,7 +136,8 @@ pub(super) fn cell(words: &str) -> String {
 fn block(lines: &str) -> String {
     let longest = lines.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let mut out = format!("   {fence}diff\n");
+    let sort = if lines.starts_with("--- ") { "diff" } else { "text" };
+    let mut out = format!("   {fence}{sort}\n");
     for line in lines.lines() {
         _ = writeln!(out, "   {}", text::safe(line));
     }
@@ -154,6 +155,6 @@ mod tests {
             cell("a|b\n`c` <d> [e](f) \u{1b}"),
             "a\\|b\\\\n\\`c\\` \\<d\\> \\[e\\](f) \\\\u{1b}"
         );
-        assert!(block("a\n```\nb").starts_with("   ````diff\n   a\n"));
+        assert!(block("a\n```\nb").starts_with("   ````text\n   a\n"));
     }
 }
