@@ -312,21 +312,32 @@ fn duplicates(executions: &[Execution], before: &[Execution], config: &Observe) 
     all.sort_by(|(a, _), (b, _)| (a.started_at.unix_ms, &a.id).cmp(&(b.started_at.unix_ms, &b.id)));
     let mut found = Vec::new();
     for (at, (execution, is_wanted)) in all.iter().enumerate() {
-        let Some(work) = execution.work.as_ref().filter(|_| *is_wanted) else { continue };
-        let same = |other: &Execution| {
-            let is_same_task = other.task_id.is_some() && other.task_id == execution.task_id;
-            let is_same_work = other.work.as_ref().is_some_and(|other| other.name == work.name);
-            is_same_task || (is_same_work && other.project == execution.project)
-        };
-        let Some((earlier, _)) = all[..at].iter().rev().find(|(other, _)| same(other)) else {
+        if !is_wanted {
             continue;
-        };
+        }
+        let earlier = all[..at]
+            .iter()
+            .rev()
+            .find_map(|(other, _)| same_work(other, execution).map(|words| (*other, words)));
+        let Some((earlier, words)) = earlier else { continue };
         let after_ms = execution.started_at.unix_ms.abs_diff(earlier.started_at.unix_ms);
         if after_ms <= config.duplicate_within_ms {
-            found.push(duplicate(execution, earlier, work.words.as_str(), after_ms, config));
+            found.push(duplicate(execution, earlier, &words, after_ms, config));
         }
     }
     found
+}
+
+/// In which words both are the same work, if they are.
+fn same_work(earlier: &Execution, execution: &Execution) -> Option<String> {
+    if let Some(task) =
+        execution.task_id.as_ref().filter(|id| Some(*id) == earlier.task_id.as_ref())
+    {
+        return Some(format!("the task {task}"));
+    }
+    let (known, work) = (earlier.work.as_ref()?, execution.work.as_ref()?);
+    let is_same = known.name == work.name && earlier.project == execution.project;
+    is_same.then(|| work.words.clone())
 }
 
 fn duplicate(
@@ -394,4 +405,138 @@ fn where_it_is(execution: &Execution) -> String {
         words.push_str(&format!("; {source}"));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::execution::{Check, Evidence, Kind, Verified};
+    use super::*;
+    use crate::config::Config;
+    use crate::report::Moment;
+
+    const AT: Moment = Moment { unix_ms: 1_000 };
+
+    fn task(id: &str, at_s: i64, outcome: &str) -> Execution {
+        Execution {
+            id: format!("task:{id}#{at_s}"),
+            kind: Kind::Task,
+            project: "/p".into(),
+            task_id: Some(id.into()),
+            started_at: Moment { unix_ms: at_s * 1_000 },
+            ended_at: Some(Moment { unix_ms: at_s * 1_000 + 500 }),
+            outcome: Some(outcome.into()),
+            failed: outcome != "done",
+            ..Execution::blank()
+        }
+    }
+
+    fn of(executions: &[Execution]) -> Vec<Anomaly> {
+        find(executions, &[], &Config::defaults().observe)
+    }
+
+    fn claimed(evidence: Evidence) -> Option<Anomaly> {
+        let evidence = Evidence { claim: Some("the task ended done".into()), ..evidence };
+        let mut found = of(&[Execution { evidence, ..task("t", 0, "done") }]);
+        assert!(found.len() <= 1, "{found:#?}");
+        found.pop()
+    }
+
+    fn verified(passed: &[bool]) -> Vec<Verified> {
+        passed.iter().map(|passed| Verified { at: AT, passed: *passed }).collect()
+    }
+
+    /// Everything that can speak against a claim, and the same where it does not.
+    #[test]
+    fn a_claim_is_false_by_each_kind_of_evidence_and_never_without() {
+        let check = |failed| Some(Check { command: "cargo test".into(), at: Some(AT), failed });
+        let blank = Evidence::default;
+        let cases = [
+            ("verify", Severity::High, Evidence { verify: verified(&[true, false]), ..blank() }),
+            ("verify", Severity::Low, Evidence { verify: verified(&[false, true]), ..blank() }),
+            ("task file", Severity::High, Evidence { boxes: Some((1, 3)), ..blank() }),
+            ("check", Severity::High, Evidence { last_check: check(true), ..blank() }),
+            ("error", Severity::High, Evidence { errors: vec!["it broke".into()], ..blank() }),
+            (
+                "diff",
+                Severity::Medium,
+                Evidence { changes: Some(0), claims_changes: true, ..blank() },
+            ),
+        ];
+        for (what, severity, evidence) in cases {
+            let found = claimed(evidence.clone()).unwrap_or_else(|| panic!("{what}"));
+            assert_eq!((found.kind, found.severity), (AnomalyKind::FalseCompletion, severity));
+            assert_eq!(found.message, format!("claimed done; against it: {what}"));
+            assert_eq!(found.value, Some(1.0), "{what}");
+            assert!(found.evidence[1].starts_with(&format!("{what}:")), "{found:#?}");
+            assert!(found.evidence.last().unwrap().starts_with("task:t#0"), "{found:#?}");
+            let unclaimed = Execution { evidence, ..task("t", 0, "done") };
+            assert_eq!(of(&[unclaimed]), [], "nothing was claimed: {what}");
+        }
+        for evidence in [
+            blank(),
+            Evidence { verify: verified(&[true]), ..blank() },
+            Evidence { boxes: Some((0, 3)), ..blank() },
+            Evidence { last_check: check(false), ..blank() },
+            Evidence { changes: None, claims_changes: true, ..blank() },
+            Evidence { changes: Some(1), claims_changes: true, ..blank() },
+            Evidence { changes: Some(0), claims_changes: false, ..blank() },
+        ] {
+            assert_eq!(claimed(evidence.clone()), None, "{evidence:#?}");
+        }
+    }
+
+    #[test]
+    fn all_that_contradicts_is_told_the_gravest_first() {
+        let found = claimed(Evidence {
+            verify: verified(&[false, true]),
+            changes: Some(0),
+            claims_changes: true,
+            errors: vec!["it broke".into()],
+            ..Evidence::default()
+        });
+        let found = found.unwrap();
+        assert_eq!(found.severity, Severity::High);
+        assert_eq!(found.message, "claimed done; against it: error, diff, verify");
+        assert_eq!((found.value, found.compared, found.evidence.len()), (Some(3.0), 4, 5));
+    }
+
+    #[test]
+    fn why_something_failed_is_no_word_against_what_was_claimed_on_the_way() {
+        let evidence = Evidence {
+            claim: Some("the task file said done, read twice".into()),
+            errors: vec!["a budget is spent".into()],
+            ..Evidence::default()
+        };
+        assert_eq!(of(&[Execution { evidence, ..task("t", 0, "error") }]), []);
+    }
+
+    #[test]
+    fn a_retry_after_a_failure_is_told_as_one() {
+        for (first, then, severity, words) in [
+            ("error", "done", Severity::Low, "a retry, since it had failed"),
+            ("queued", "done", Severity::Low, "a retry, since it had failed"),
+            ("done", "done", Severity::Medium, "once more after 60 s"),
+        ] {
+            let mut executions = [task("t", 0, first), task("t", 60, then), task("u", 61, then)];
+            let found = of(&executions);
+            let [found] = &found[..] else { panic!("{found:#?}") };
+            assert_eq!((found.severity, found.execution.as_str()), (severity, "task:t#60"));
+            assert!(found.message.contains(words), "{found:#?}");
+            assert_eq!((found.value, found.threshold), (Some(60.0), Some(3_600.0)));
+            executions.reverse();
+            assert_eq!(of(&executions), [found.clone()], "the order does not matter");
+        }
+    }
+
+    #[test]
+    fn of_three_each_is_compared_with_the_one_before() {
+        let executions = [task("t", 0, "done"), task("t", 3_600, "done"), task("t", 7_201, "done")];
+        let found = of(&executions);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].execution, "task:t#3600");
+        let (before, now) = executions.split_at(1);
+        let found = find(now, before, &Config::defaults().observe);
+        assert_eq!(found.len(), 1, "what was before the day is compared with: {found:#?}");
+        assert_eq!(find(before, now, &Config::defaults().observe), []);
+    }
 }

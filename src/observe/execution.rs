@@ -174,6 +174,36 @@ pub struct Work {
 }
 
 impl Execution {
+    /// Nothing is known of it.
+    pub(super) fn blank() -> Self {
+        let never = Moment { unix_ms: 0 };
+        Self {
+            id: String::new(),
+            kind: Kind::Session,
+            project: String::new(),
+            title: String::new(),
+            task_id: None,
+            attempt: None,
+            run_id: None,
+            sessions: Vec::new(),
+            started_at: never,
+            ended_at: None,
+            duration_ms: 0,
+            usage: Used::default(),
+            input: 0,
+            tokens: 0,
+            ratio: None,
+            cost_usd: Usd(0.0),
+            unpriced_tokens: 0,
+            outcome: None,
+            failed: false,
+            evidence: Evidence::default(),
+            sources: Vec::new(),
+            work: None,
+            heard_unix_ms: 0,
+        }
+    }
+
     /// Sets the sums that follow from usage.
     pub fn count(&mut self, kind: InputKind) {
         self.input = self.usage.counted_input(kind);

@@ -135,7 +135,7 @@ impl Sources<'_> {
             sources,
             work: self.tasks.get(id).map(same_words),
             heard_unix_ms: heard,
-            ..empty()
+            ..Execution::blank()
         }
     }
 
@@ -190,7 +190,7 @@ impl Sources<'_> {
             evidence,
             work: task.map(same_words),
             heard_unix_ms: ended,
-            ..empty()
+            ..Execution::blank()
         })
     }
 }
@@ -266,7 +266,7 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         sources,
         work,
         heard_unix_ms: heard,
-        ..empty()
+        ..Execution::blank()
     }
 }
 
@@ -377,7 +377,7 @@ impl<'a> Index<'a> {
             sources: self.paths(&[name.to_owned()]),
             work: prompt.and_then(|prompt| same_prompt(prompt)),
             heard_unix_ms: last,
-            ..empty()
+            ..Execution::blank()
         })
     }
 }
@@ -479,35 +479,6 @@ fn since(from: i64, to: i64) -> u64 {
 /// The first part of a run's id, as its folder has it.
 fn short(id: &str) -> &str {
     id.split('-').next().unwrap_or(id)
-}
-
-fn empty() -> Execution {
-    let never = Moment { unix_ms: 0 };
-    Execution {
-        id: String::new(),
-        kind: Kind::Session,
-        project: String::new(),
-        title: String::new(),
-        task_id: None,
-        attempt: None,
-        run_id: None,
-        sessions: Vec::new(),
-        started_at: never,
-        ended_at: None,
-        duration_ms: 0,
-        usage: Used::default(),
-        input: 0,
-        tokens: 0,
-        ratio: None,
-        cost_usd: Usd(0.0),
-        unpriced_tokens: 0,
-        outcome: None,
-        failed: false,
-        evidence: Evidence::default(),
-        sources: Vec::new(),
-        work: None,
-        heard_unix_ms: 0,
-    }
 }
 
 /// A day of a time zone.
