@@ -22,6 +22,9 @@ enum Before {
     Earlier,
 }
 
+/// What was read: project, file, part and content.
+type What<'a> = (&'a str, &'a str, (u64, u64));
+
 /// A whole reading of a file, or of a part of it.
 struct Reading<'a> {
     unix_ms: i64,
@@ -48,7 +51,7 @@ struct Again<'a> {
 
 pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
     let readings = readings(seen.threads);
-    let mut known: HashMap<(&str, &str, (u64, u64)), Vec<(usize, usize)>> = HashMap::new();
+    let mut known: HashMap<What<'_>, Vec<(usize, usize)>> = HashMap::new();
     let mut files: BTreeMap<&str, Again<'_>> = BTreeMap::new();
     let mut siblings = Again::default();
     let (mut all, mut again) = (0_u64, 0_u64);

@@ -1,6 +1,6 @@
 //! Days made by hand: which executions there are, and what is odd about them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::date;
 use jiff::tz::TimeZone;
@@ -250,6 +250,62 @@ fn a_fork_begins_where_it_left_the_conversation() {
         day.executions.iter().map(|e| (e.title.as_str(), e.usage.output)).collect();
     assert_eq!(titles, [("Fix the parser of dates", 9), ("Now write tests for it", 9)]);
     assert!(of_kind(&day, AnomalyKind::DuplicateExecution).is_empty());
+}
+
+/// A run of one cycle, from second 100 to second 200, in the session `id`.
+fn run_of(id: uuid::Uuid) -> journals::RunTold {
+    let at = |s: u64| {
+        let unix_ms = MIDNIGHT + i64::try_from(s).unwrap() * 1_000;
+        crate::clock::Timestamp { unix_ms, boot_ms: s * 1_000 }
+    };
+    let mut cycle = crate::cycle::record::CycleRecord::new(1, id, at(100), (0, 3));
+    cycle.ended_at = Some(at(200));
+    cycle.end_reason = Some(crate::cycle::EndReason::Done);
+    cycle.spend.tokens.output = 1_000;
+    cycle.tasks_done_after = 3;
+    journals::RunTold {
+        run_id: uuid::Uuid::from_u128(7),
+        project: PathBuf::from("/home/p"),
+        journal: PathBuf::from("/state/journal"),
+        is_for_queue: false,
+        cycles: vec![cycle],
+        tasks: Vec::new(),
+        verified: Vec::new(),
+        outcome: Some(crate::cycle::Outcome::Done),
+        heard_unix_ms: MIDNIGHT + 200_000,
+        task_file_digest: None,
+    }
+}
+
+#[test]
+fn what_a_cycle_did_is_no_session_and_what_came_after_it_is() {
+    let tree = Tree::new();
+    let id = uuid::Uuid::from_u128(9);
+    let of_run = Rows::new(&id.to_string())
+        .calls(110, Tokens(9, 0, 0, 500), &[edit("dev-docs/tasks.md")])
+        .says(204, Tokens(9, 0, 0, 500), "All tasks are done.");
+    let name = format!("{id}.jsonl");
+    tree.write(&name, &of_run.rows);
+    let runs = [run_of(id)];
+    let executions = |tree: &Tree| {
+        let threads = tree.threads().list;
+        let (tasks, results) = (std::collections::HashMap::new(), []);
+        let sources =
+            gather::Sources { runs: &runs, threads: &threads, tasks: &tasks, results: &results };
+        sources.executions(super::fixture::DAY, InputKind::Uncached)
+    };
+    let found = executions(&tree);
+    let [cycle] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!((cycle.kind, cycle.usage.output, cycle.duration_ms), (Kind::Cycle, 1_000, 100_000));
+    assert_eq!(cycle.evidence.claim.as_deref(), Some("the run ended done"));
+    assert_eq!(cycle.evidence.changes, Some(0), "ticking boxes is no work");
+    // Somebody goes on with it by hand.
+    let more = of_run.prompt(300, "One more thing").says(310, Tokens(1, 0, 0, 77), "Ok.");
+    tree.write(&name, &more.rows);
+    let found = executions(&tree);
+    let of_kind: Vec<(Kind, u64)> = found.iter().map(|e| (e.kind, e.usage.output)).collect();
+    assert_eq!(of_kind, [(Kind::Cycle, 1_000), (Kind::Session, 77)]);
+    assert_eq!(found[1].title, "One more thing");
 }
 
 #[test]
