@@ -34,6 +34,7 @@
 //! | [`driver`] | the one loop: events in, actions out |
 //! | [`session`] | one live CLI: terminal, typing, settings, reports, its end |
 //! | [`transcript`], [`models`] | what a session did, used and cost |
+//! | [`usage`], [`observe`], [`advice`] | where tokens went, what was odd about it, what would cost less |
 //! | [`track`] | what was used for which task, in files of the project |
 //! | [`reset_time`] | when a usage limit ends, and which one it is |
 //! | [`devdocs`], [`workspace`], [`verify`] | what the project says: done? proven? any work? |
@@ -73,6 +74,7 @@ pub mod lock;
 pub mod memory;
 pub mod models;
 pub mod notify;
+pub mod observe;
 pub mod queue;
 pub mod report;
 pub mod reset_time;

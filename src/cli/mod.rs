@@ -16,6 +16,7 @@ mod begin;
 pub mod demo;
 pub mod doctor;
 pub mod init;
+pub mod observe;
 pub mod print;
 pub mod queue;
 pub mod run;
@@ -70,6 +71,8 @@ enum Command {
     Statusline(statusline::StatuslineArgs),
     /// Record what a task used, or review what tasks used: JSON in, JSON out
     Track(track::TrackArgs),
+    /// Tell what was odd about the executions of a day, and what would cost less
+    Observe(observe::ObserveArgs),
     /// Watch the main job offline: the real CLI, a scripted API, no account, no cost
     Demo(demo::DemoArgs),
 }
@@ -77,11 +80,8 @@ enum Command {
 impl Command {
     /// Prices must be known before it begins.
     fn is_about_money(&self) -> bool {
-        use Command::{Doctor, Queue, Run, Serve, Track, Usage, Worker};
-        matches!(
-            self,
-            Doctor(_) | Queue(_) | Run(_) | Serve(_) | Track(_) | Usage(_) | Worker(_)
-        )
+        use Command::{Doctor, Observe, Queue, Run, Serve, Track, Usage, Worker};
+        matches!(self, Doctor(_) | Queue(_) | Run(_) | Serve(_) | Track(_) | Usage(_) | Worker(_))
     }
 }
 
@@ -176,6 +176,7 @@ fn perform(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Track(args) => track::run(&args),
+        Command::Observe(args) => observe::run(&args).map(|()| 0),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -8,7 +8,7 @@ use super::layers::{Settings, Typed};
 use super::setting::Reader;
 use super::{
     Checkpoint, Claude, Config, Context, Hang, Hub, Limits, Notify, Occasion, PermissionPolicy,
-    Permissions, Queue, Session, Task, Track,
+    Permissions, Queue, Session, Task, Track, observe,
 };
 use crate::cycle::budget::BudgetParams;
 use crate::notify::problem_with_url;
@@ -51,6 +51,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config> {
         queue: queue(settings)?,
         track: track(settings)?,
         hub: hub(settings)?,
+        observe: observe::observe(settings)?,
         places: settings.places(),
     })
 }

@@ -10,6 +10,7 @@ mod build;
 mod duration;
 mod keys;
 mod layers;
+mod observe;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::{Error, Result};
 
 pub use duration::{format_duration, parse_duration};
 pub use keys::{KeyDoc, key_docs};
+pub use observe::{InputKind, Observe};
 
 /// `config/default.toml`: every key, its default and a comment.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -57,6 +59,8 @@ pub struct Config {
     pub track: Track,
     /// `[hub]`
     pub hub: Hub,
+    /// `[observe]`
+    pub observe: Observe,
     /// Where all that was written.
     pub places: Places,
 }

@@ -16,11 +16,11 @@ const MAX_COUNT: f64 = 1e12;
 const MAX_USD: f64 = 1e6;
 
 /// A field that has not been looked into: skipped over without a copy.
-pub(super) type Raw<'a> = Option<&'a RawValue>;
+pub(crate) type Raw<'a> = Option<&'a RawValue>;
 
 /// The fields of an object; of one that stands there twice the last, as `JSON.parse`
 /// has it.
-pub(super) fn object<'a, T: Deserialize<'a>>(raw: Raw<'a>) -> Option<T> {
+pub(crate) fn object<'a, T: Deserialize<'a>>(raw: Raw<'a>) -> Option<T> {
     fields(raw?.get())
 }
 
@@ -36,7 +36,7 @@ pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     serde_json::from_str(text).ok().or_else(last_of_each)
 }
 
-pub(super) fn array<'a>(raw: Raw<'a>) -> Vec<&'a RawValue> {
+pub(crate) fn array<'a>(raw: Raw<'a>) -> Vec<&'a RawValue> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
@@ -53,13 +53,13 @@ pub(super) fn word(raw: Raw<'_>) -> Option<String> {
     string(raw).filter(|word| !word.is_empty())
 }
 
-pub(super) fn is_true(raw: Raw<'_>) -> bool {
+pub(crate) fn is_true(raw: Raw<'_>) -> bool {
     raw.is_some_and(|raw| raw.get() == "true")
 }
 
 /// A count: whole, not negative, within reason. JSON has no NaN; fractions are
 /// cut off.
-pub(super) fn number(raw: Raw<'_>) -> Option<u64> {
+pub(crate) fn number(raw: Raw<'_>) -> Option<u64> {
     let text = raw?.get();
     let value: f64 = match text.parse::<u64>() {
         Ok(whole) if (whole as f64) <= MAX_COUNT => return Some(whole),
@@ -76,7 +76,7 @@ pub(super) fn dollars(raw: Raw<'_>) -> f64 {
 
 /// A JSON string, even with unpaired surrogates, which JavaScript writes when
 /// it cuts text in the middle of a character.
-pub(super) fn string(raw: Raw<'_>) -> Option<String> {
+pub(crate) fn string(raw: Raw<'_>) -> Option<String> {
     struct Lossy;
     impl Visitor<'_> for Lossy {
         type Value = String;

@@ -10,7 +10,7 @@
 //! a transcript is kept but totals and where reading stands.
 
 pub mod facts;
-mod json;
+pub(crate) mod json;
 pub mod parse;
 mod read;
 pub mod record;

@@ -13,6 +13,7 @@
 //! | `view` | that by days, sessions, models, … |
 //! | `spent` | what of it is of today and of this month |
 //! | `now` | that in a small file, for whoever must not wait |
+//! | `responses` | each response that counts, by itself |
 //! | `part` | what counts of several tellings, and of which file it is; pure |
 //! | `fuzz` | whether the readers agree on any bytes |
 
@@ -22,11 +23,12 @@ mod fetch;
 pub mod fuzz;
 mod glance;
 mod index;
-mod owners;
 pub mod now;
+mod owners;
 mod part;
 mod places;
 mod reading;
+pub(crate) mod responses;
 mod spent;
 #[cfg(test)]
 mod tests;
@@ -34,8 +36,8 @@ mod view;
 
 pub use account::Account;
 pub use index::{Index, Repriced};
-pub use owners::Owners;
 pub use now::{Now, refresh};
+pub use owners::Owners;
 pub(crate) use places::agent_type;
 pub use places::config_dirs;
 pub use spent::{Amount, Spent};

@@ -164,8 +164,7 @@ fn a_watch_tells_again_what_has_changed_and_ends_with_its_reader() {
     use std::process::Stdio;
     let place = Place::new();
     place.append("a.jsonl", "m1", 5);
-    let mut child =
-        place.command(&["--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = place.command(&["--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(output(&next()), 5);

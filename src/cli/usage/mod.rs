@@ -53,7 +53,7 @@ pub struct UsageArgs {
     csv: bool,
 }
 
-fn day(text: &str) -> std::result::Result<Date, String> {
+pub(super) fn day(text: &str) -> std::result::Result<Date, String> {
     let compact = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
     let spelled = match compact {
         true => format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..]),
@@ -62,7 +62,7 @@ fn day(text: &str) -> std::result::Result<Date, String> {
     spelled.parse().map_err(|_| "a day is wanted, such as 2026-11-20".into())
 }
 
-fn zone(name: &str) -> std::result::Result<TimeZone, String> {
+pub(super) fn zone(name: &str) -> std::result::Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| "a time zone is wanted, such as Europe/Berlin or UTC".into())
 }
 
@@ -177,7 +177,7 @@ impl Asked {
 }
 
 /// The real path, if there is one: transcripts outlive the directories they tell of.
-fn real(dir: &Path) -> String {
+pub(super) fn real(dir: &Path) -> String {
     let absolute = || std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let path = std::fs::canonicalize(dir).unwrap_or_else(|_| absolute());
     path.to_string_lossy().into_owned()

@@ -2,8 +2,42 @@
 //!
 //! Whoever finds one says what was measured, so that the next review can tell whether
 //! it paid.
+//!
+//! | file | finds |
+//! |---|---|
+//! | `handoff` | what sessions use before their first change |
+//! | `reread` | files read again unchanged, also by sibling subagents |
+//! | `cheaper` | threads that only looked, on a dear model |
+//! | `fan_out` | the share of subagents |
+//! | `cache` | prompts written to the cache again |
+//! | `batching` | tasks that could have shared a session |
+//! | `output` | output that fills the context |
+//! | `seen` | what all of them look at |
+//!
+//! All of them are pure: threads, as `observe::reading` reads them, and prices in,
+//! figures out.
+
+mod batching;
+mod cache;
+mod cheaper;
+mod fan_out;
+mod handoff;
+mod output;
+mod reread;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Observe};
+use crate::models::Models;
+use crate::observe::thread::Thread;
+use crate::observe::{Execution, Places, Span, Watched};
+
+use seen::Seen;
 
 /// What a recommendation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,4 +125,45 @@ pub struct Advised {
     pub measures: Vec<Measure>,
     /// What would cost less, the most at stake first.
     pub advice: Vec<Advice>,
+}
+
+/// What the sessions of a time show, those of one project or of all: what would cost less,
+/// and the figures by which the next look tells whether it paid.
+pub fn advise(
+    places: &Places,
+    span: Span,
+    project: Option<&Path>,
+    config: &Config,
+    models: &Models,
+) -> Advised {
+    let watched = Watched::read(places, span.from_unix_ms, project, config, models);
+    let tasks = watched.executions(span, config.observe.input);
+    of_threads(watched.threads(), &tasks, span, &config.observe, models)
+}
+
+/// What threads, and executions for tasks of the queue, show of a time.
+pub(crate) fn of_threads(
+    threads: &[Thread],
+    tasks: &[Execution],
+    span: Span,
+    config: &Observe,
+    models: &Models,
+) -> Advised {
+    let seen = Seen { threads, tasks, span, config, models };
+    let mut advised = Advised::default();
+    handoff::look(&seen, &mut advised);
+    reread::look(&seen, &mut advised);
+    cheaper::look(&seen, &mut advised);
+    fan_out::look(&seen, &mut advised);
+    cache::look(&seen, &mut advised);
+    batching::look(&seen, &mut advised);
+    output::look(&seen, &mut advised);
+    advised.measures.sort_by(|a, b| (a.topic, &a.key).cmp(&(b.topic, &b.key)));
+    advised.advice.sort_by(|a, b| {
+        b.cost_usd
+            .total_cmp(&a.cost_usd)
+            .then_with(|| b.tokens.cmp(&a.tokens))
+            .then_with(|| a.key.cmp(&b.key))
+    });
+    advised
 }

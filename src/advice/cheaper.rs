@@ -1,0 +1,111 @@
+//! Sessions and subagents on a dear model that only read and searched: what the very same
+//! tokens come to at the price of a cheap one.
+
+use std::collections::BTreeMap;
+
+use super::seen::{Found, NAMED_MAX, Seen, Stake, at};
+use super::{Advised, Basis, Topic};
+use crate::models::TokenCounts;
+use crate::observe::thread::{Effect, Step, Thread};
+use crate::text;
+
+#[derive(Default)]
+struct Group {
+    threads: u64,
+    stake: Stake,
+    evidence: Vec<(u64, String)>,
+}
+
+pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
+    let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
+    for thread in seen.threads.iter().filter(|thread| only_looks(thread)) {
+        let mut of_thread: BTreeMap<&str, Stake> = BTreeMap::new();
+        let mut is_too_large = false;
+        for step in thread.steps.iter().filter(|step| seen.has(step)) {
+            let (saved, fits) = saved(seen, step);
+            is_too_large |= !fits;
+            of_thread.entry(&step.model).or_default().add(step.billable.tokens.total(), saved);
+        }
+        if is_too_large {
+            continue;
+        }
+        for (model, stake) in of_thread.into_iter().filter(|(_, stake)| stake.usd > 0.0) {
+            let who = thread.agent.clone().unwrap_or_else(|| "main".to_owned());
+            let group = groups.entry((model.to_owned(), who)).or_default();
+            group.threads += 1;
+            group.stake.add(stake.tokens, stake.usd);
+            let micros = (stake.usd * 1e6) as u64;
+            group.evidence.push((micros, format!("{}, {}", text::usd(stake.usd), at(thread))));
+        }
+    }
+    let mut total = 0.0;
+    for ((model, who), group) in groups {
+        total += group.stake.usd;
+        tell(seen, &model, &who, group, advised);
+    }
+    advised.measure(Topic::CheaperModel, "cheaper_model", total, "dollars at stake");
+}
+
+/// It used tools, and none that changes anything or might.
+fn only_looks(thread: &Thread) -> bool {
+    let mut calls = thread.steps.iter().flat_map(|step| &step.calls).peekable();
+    calls.peek().is_some() && calls.all(|call| call.effect == Effect::Looks)
+}
+
+/// Dollars that the cheap model would have saved, and whether its window would have held
+/// the prompt.
+fn saved(seen: &Seen<'_>, step: &Step) -> (f64, bool) {
+    let cheap = &seen.config.cheap_model;
+    let used = step.billable.tokens;
+    let fits = seen.models.window(cheap).is_some_and(|window| used.prompt() <= window);
+    let at = step.unix_ms.unwrap_or(i64::MAX);
+    let price = |model: &str| seen.models.price(model, at, &step.billable).map(|usd| usd.as_f64());
+    match (price(&step.model), price(cheap)) {
+        (Some(paid), Some(cheap)) => (paid - cheap, fits || used == TokenCounts::default()),
+        _ => (0.0, fits),
+    }
+}
+
+fn tell(seen: &Seen<'_>, model: &str, who: &str, mut group: Group, advised: &mut Advised) {
+    let key = format!("cheaper_model:{model}:{who}");
+    advised.measure(Topic::CheaperModel, &key, group.stake.usd, "dollars at stake");
+    if group.stake.usd <= seen.config.cheap_model_usd {
+        return;
+    }
+    let cheap = &seen.config.cheap_model;
+    let is_name =
+        !who.is_empty() && who.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let (subject, proposed_change) = match who {
+        "main" => (
+            text::count(group.threads, "session", "sessions"),
+            format!(
+                "Start sessions that only answer questions with `claude --model {cheap}`, and tasks of \
+                 the queue that only find something out with `longhaul task add --model {cheap}`."
+            ),
+        ),
+        _ if is_name => (
+            format!("{} ({who})", text::count(group.threads, "subagent", "subagents")),
+            format!(
+                "--- a/.claude/agents/{who}.md\n+++ b/.claude/agents/{who}.md\n@@\n ---\n name: \
+                 {who}\n+model: {cheap}"
+            ),
+        ),
+        _ => (
+            text::count(group.threads, "subagent", "subagents"),
+            format!("Give these subagents `model: {cheap}`."),
+        ),
+    };
+    group.evidence.sort_by(|a, b| b.cmp(a));
+    advised.recommend(Found {
+        topic: Topic::CheaperModel,
+        key,
+        description: format!(
+            "{subject} on {model} only read and searched; at the price of {cheap} the same tokens \
+             cost that much less."
+        ),
+        proposed_change,
+        stake: group.stake,
+        basis: Basis::Estimated,
+        evidence: group.evidence.into_iter().take(NAMED_MAX).map(|(_, words)| words).collect(),
+    });
+}

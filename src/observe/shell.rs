@@ -1,0 +1,401 @@
+//! What a shell command does to files, told by its words. Pure, and no shell: what is not
+//! plain is taken for something that may change files.
+
+use super::thread::Effect;
+
+/// Programs that only look.
+const LOOKS: &[&str] = &[
+    "awk",
+    "basename",
+    "cat",
+    "cd",
+    "cmp",
+    "column",
+    "cut",
+    "date",
+    "df",
+    "diff",
+    "dirname",
+    "du",
+    "echo",
+    "egrep",
+    "env",
+    "false",
+    "fd",
+    "fgrep",
+    "file",
+    "find",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "jq",
+    "less",
+    "ls",
+    "md5sum",
+    "more",
+    "nl",
+    "od",
+    "printenv",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rg",
+    "sed",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "strings",
+    "tac",
+    "tail",
+    "test",
+    "tokei",
+    "tr",
+    "tree",
+    "true",
+    "type",
+    "uname",
+    "uniq",
+    "wc",
+    "which",
+    "whoami",
+    "xxd",
+    "[",
+];
+/// Subcommands of git that only look.
+const GIT_LOOKS: &[&str] = &[
+    "blame",
+    "branch",
+    "cat-file",
+    "config",
+    "describe",
+    "diff",
+    "grep",
+    "log",
+    "ls-files",
+    "ls-tree",
+    "merge-base",
+    "reflog",
+    "remote",
+    "rev-list",
+    "rev-parse",
+    "shortlog",
+    "show",
+    "status",
+];
+/// Programs that change files.
+const CHANGES: &[&str] = &[
+    "apply_patch",
+    "chmod",
+    "chown",
+    "cp",
+    "dd",
+    "install",
+    "ln",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "patch",
+    "rm",
+    "rmdir",
+    "rsync",
+    "tar",
+    "tee",
+    "touch",
+    "truncate",
+    "unzip",
+];
+/// Subcommands of git that change the work tree or what is committed.
+const GIT_CHANGES: &[&str] = &[
+    "add",
+    "am",
+    "apply",
+    "checkout",
+    "cherry-pick",
+    "clean",
+    "commit",
+    "merge",
+    "mv",
+    "pull",
+    "rebase",
+    "reset",
+    "restore",
+    "revert",
+    "rm",
+    "stash",
+    "switch",
+];
+/// First words of commands that test or check something.
+const CHECKS: &[&str] = &[
+    "bun test",
+    "cargo bench",
+    "cargo build",
+    "cargo check",
+    "cargo clippy",
+    "cargo nextest",
+    "cargo test",
+    "ctest",
+    "deno test",
+    "dotnet test",
+    "eslint",
+    "go build",
+    "go test",
+    "go vet",
+    "gradle test",
+    "jest",
+    "just test",
+    "make check",
+    "make test",
+    "mvn test",
+    "mypy",
+    "npm run build",
+    "npm run lint",
+    "npm run test",
+    "npm test",
+    "phpunit",
+    "pnpm test",
+    "pytest",
+    "python -m pytest",
+    "python -m unittest",
+    "python3 -m pytest",
+    "python3 -m unittest",
+    "rake test",
+    "rspec",
+    "ruff",
+    "tox",
+    "tsc",
+    "uv run pytest",
+    "vitest",
+    "yarn test",
+];
+/// What stands before a command and is not it.
+const BEFORE: &[&str] = &["command", "exec", "nice", "nohup", "sudo", "time", "timeout"];
+
+/// What `command` does; files that `is_note` knows are books that are kept.
+pub(crate) fn effect(command: &str, is_note: impl Fn(&str) -> bool) -> Effect {
+    parts(command).map(|part| effect_of_part(part, &is_note)).max().unwrap_or(Effect::Looks)
+}
+
+/// Does it run tests or checks?
+pub(crate) fn is_check(command: &str) -> bool {
+    parts(command).any(|part| {
+        let words = plain_words(part).collect::<Vec<_>>().join(" ");
+        let begins = |check: &str| {
+            words.strip_prefix(check).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        CHECKS.iter().any(|check| begins(check))
+    })
+}
+
+/// Its first words, for people: the program and, where it has one, the subcommand.
+pub(crate) fn head(command: &str) -> String {
+    let mut words = parts(command)
+        .map(|part| plain_words(part).collect::<Vec<_>>())
+        .find(|words| words.first().is_some_and(|word| *word != "cd"))
+        .unwrap_or_default()
+        .into_iter();
+    let program = words.next().unwrap_or("a command");
+    let program = program.rsplit('/').next().unwrap_or(program);
+    let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let has_subcommands =
+        ["cargo", "git", "npm", "pnpm", "yarn", "go", "docker", "kubectl", "make", "just", "uv"];
+    match words.next().filter(|word| is_plain(word) && !word.starts_with('-')) {
+        Some(word) if has_subcommands.contains(&program) => format!("{program} {word}"),
+        _ => program.to_owned(),
+    }
+}
+
+/// The commands of a line, one after the other. Quotes keep together what is in them.
+fn parts(command: &str) -> impl Iterator<Item = &str> {
+    let mut found = Vec::new();
+    let (mut from, mut quote, mut is_escaped) = (0, None, false);
+    for (at, c) in command.char_indices() {
+        if std::mem::take(&mut is_escaped) {
+            continue;
+        }
+        match (quote, c) {
+            (None | Some('"'), '\\') => is_escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, ';' | '|' | '\n' | '(' | ')' | '{' | '}') => {
+                found.push(&command[from..at]);
+                from = at + c.len_utf8();
+            }
+            // `2>&1` and `&>` are redirections.
+            (None, '&') if !command[..at].ends_with('>') && !command[at..].starts_with("&>") => {
+                found.push(&command[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&command[from..]);
+    found.into_iter().map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// The words from the program on: without variables and wrappers.
+fn plain_words(part: &str) -> impl Iterator<Item = &str> {
+    let is_before = |word: &&str| {
+        BEFORE.contains(word)
+            || word.starts_with(|c: char| c.is_ascii_digit())
+            || word.split_once('=').is_some_and(|(name, _)| {
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            })
+    };
+    part.split_whitespace().skip_while(is_before)
+}
+
+fn effect_of_part(part: &str, is_note: &impl Fn(&str) -> bool) -> Effect {
+    let words: Vec<&str> = plain_words(part).collect();
+    let Some(program) = words.first().map(|word| word.rsplit('/').next().unwrap_or(word)) else {
+        return Effect::Looks;
+    };
+    let targets: Vec<&str> =
+        words[1..].iter().map(|word| bare(word)).filter(|w| is_path(w)).collect();
+    let kept = |effect| match !targets.is_empty() && targets.iter().all(|path| is_note(path)) {
+        true => Effect::Notes,
+        false => effect,
+    };
+    if let Some(to) = redirected(part) {
+        return match to == "/dev/null" || to.is_empty() {
+            true => effect_of_words(program, &words),
+            false if is_note(to) => Effect::Notes,
+            false => Effect::Changes,
+        };
+    }
+    match effect_of_words(program, &words) {
+        effect @ (Effect::Looks | Effect::Notes) => effect,
+        effect => kept(effect),
+    }
+}
+
+fn effect_of_words(program: &str, words: &[&str]) -> Effect {
+    let has = |flag: &str| words[1..].iter().any(|word| word.starts_with(flag));
+    match program {
+        "sed" if has("-i") || has("--in-place") => Effect::Changes,
+        "perl" if words[1..].iter().any(|w| w.starts_with('-') && w.contains('i')) => {
+            Effect::Changes
+        }
+        "find" if has("-delete") || has("-exec") => Effect::May,
+        "git" => {
+            let sub = words[1..].iter().find(|word| !word.starts_with('-')).copied().unwrap_or("");
+            match (GIT_LOOKS.contains(&sub), GIT_CHANGES.contains(&sub)) {
+                (true, _) => Effect::Looks,
+                (_, true) => Effect::Changes,
+                _ => Effect::May,
+            }
+        }
+        _ if LOOKS.contains(&program) => Effect::Looks,
+        _ if CHANGES.contains(&program) => Effect::Changes,
+        _ => Effect::May,
+    }
+}
+
+/// The file that the output goes to, outside of quotes.
+fn redirected(part: &str) -> Option<&str> {
+    let (mut quote, mut found) = (None, None);
+    for (at, c) in part.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '>') => {
+                let rest = part[at + 1..].trim_start_matches(['>', '|']).trim_start();
+                // To another stream is to no file.
+                if rest.starts_with('&') || part[..at].ends_with('-') {
+                    continue;
+                }
+                found = Some(bare(rest.split_whitespace().next().unwrap_or("")));
+                if found != Some("/dev/null") && found != Some("") {
+                    return found;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn bare(word: &str) -> &str {
+    word.trim_matches(['"', '\''])
+}
+
+fn is_path(word: &str) -> bool {
+    !word.starts_with('-')
+        && !word.contains(['*', '[', '\\', '^', '$'])
+        && (word.contains('/') || word.contains('.'))
+        && !word.starts_with("s/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(command: &str) -> Effect {
+        effect(command, |path| path.ends_with("dev-docs/tasks.md"))
+    }
+
+    #[test]
+    fn what_a_command_does_is_told_by_its_words() {
+        for looks in [
+            "ls -la",
+            "cat src/a.rs | head -20",
+            "cd /p && git log --oneline; git -P diff",
+            "grep -rn 'a > b' src 2>/dev/null",
+            "sed -n 1,9p a.rs 2>&1",
+            "/usr/bin/rg x",
+            "LC_ALL=C sort a",
+            "",
+        ] {
+            assert_eq!(of(looks), Effect::Looks, "{looks}");
+        }
+        for changes in [
+            "echo x > a.txt",
+            "cat <<EOF >> a.txt",
+            "cd /p && sed -i s/a/b/ a.rs",
+            "git commit -qm x",
+            "mv a b",
+            "printf x | tee a",
+            "sed -i s/a/b/ dev-docs/tasks.md src/a.rs",
+        ] {
+            assert_eq!(of(changes), Effect::Changes, "{changes}");
+        }
+        for may in ["cargo test", "./run.sh", "python3 x.py", "git push", "find . -delete"] {
+            assert_eq!(of(may), Effect::May, "{may}");
+        }
+        for notes in [
+            "sed -i 's/- \\[ \\]/- [x]/' dev-docs/tasks.md",
+            "echo '- [x] a' >> dev-docs/tasks.md",
+            "ls; echo done > /p/dev-docs/tasks.md",
+        ] {
+            assert_eq!(of(notes), Effect::Notes, "{notes}");
+        }
+    }
+
+    #[test]
+    fn checks_are_known_wherever_they_stand_in_a_line() {
+        for check in
+            ["cargo test --lib", "cd x && RUST_LOG=1 cargo nextest run", "pytest -q | tail"]
+        {
+            assert!(is_check(check), "{check}");
+        }
+        for other in ["cargo tests", "echo cargo test", "git commit -m 'cargo test'"] {
+            assert!(!is_check(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_head_names_program_and_subcommand() {
+        for (command, name) in [
+            ("cd /p && cargo test -q 2>&1 | tail", "cargo test"),
+            ("/usr/bin/find . -name x", "find"),
+            ("FOO=1 npm --silent run", "npm"),
+            ("", "a command"),
+        ] {
+            assert_eq!(head(command), name, "{command}");
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Days made by hand: which executions there are, and what is odd about them.
+
+use std::path::{Path, PathBuf};
+
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::fixture::{MIDNIGHT, Rows, Tokens, Tree, bash, edit, read};
+use super::*;
+use crate::config::{Config, InputKind};
+use crate::models::Models;
+
+fn day_with(tree: &Tree, project: Option<&Path>, set: &[&str]) -> Day {
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    let config = Config::from_text("x", "", &set).unwrap();
+    let places = tree.places();
+    observe(&places, date(2026, 11, 20), &TimeZone::UTC, project, &config, Models::builtin())
+}
+
+fn day(tree: &Tree) -> Day {
+    day_with(tree, None, &[])
+}
+
+fn of_kind(day: &Day, kind: AnomalyKind) -> Vec<&Anomaly> {
+    day.anomalies.iter().filter(|anomaly| anomaly.kind == kind).collect()
+}
+
+/// One session with one response.
+fn of_tokens(tokens: Tokens) -> Tree {
+    let tree = Tree::new();
+    let rows = Rows::new("s1").prompt(0, "What is in there?").says(100, tokens, "A parser.");
+    tree.write("s1.jsonl", &rows.rows);
+    tree
+}
+
+#[test]
+fn a_session_by_hand_is_what_it_did_on_the_day() {
+    let tree = Tree::new();
+    let rows = Rows::new("s1")
+        .prompt(-60, "Begin")
+        .says(-30, Tokens(1, 2, 3, 4), "Yesterday.")
+        .prompt(10, "Go on with the parser")
+        .says(20, Tokens(10, 20, 30, 40), "Today.")
+        .says(86_400, Tokens(5, 5, 5, 5), "Tomorrow.");
+    tree.write("s1.jsonl", &rows.rows);
+    let agent = Rows::agent("a").says(15, Tokens(100, 200, 300, 400), "Found.");
+    tree.write("s1/subagents/agent-a.jsonl", &agent.rows);
+    let day = day(&tree);
+    let [execution] = &day.executions[..] else { panic!("{day:#?}") };
+    assert_eq!((execution.kind, execution.id.as_str()), (Kind::Session, "session:s1"));
+    assert_eq!(execution.title, "Go on with the parser");
+    let used = Used { input: 110, output: 440, cache_write: 220, cache_read: 330 };
+    assert_eq!(execution.usage, used);
+    assert_eq!((execution.input, execution.tokens), (330, 770));
+    assert_eq!(execution.duration_ms, 10_000);
+    assert_eq!(execution.started_at.unix_ms, MIDNIGHT + 10_000);
+    assert_eq!((day.totals.executions, day.totals.tokens), (1, 770));
+}
+
+#[test]
+fn what_counts_as_input_is_configured() {
+    let tree = of_tokens(Tokens(100, 1_000, 10_000, 7));
+    for (kind, input) in
+        [(InputKind::Uncached, 1_100), (InputKind::All, 11_100), (InputKind::Plain, 100)]
+    {
+        let set = format!("observe.input={}", kind.as_str());
+        let day = day_with(&tree, None, &[&set]);
+        assert_eq!((day.input, day.totals.input, day.totals.tokens), (kind, input, input + 7));
+    }
+}
+
+#[test]
+fn the_ratio_is_odd_above_its_threshold_and_from_enough_input_on() {
+    for (tokens, is_odd) in [
+        (Tokens(0, 1_500, 0, 100), false),
+        (Tokens(0, 1_501, 0, 100), true),
+        (Tokens(0, 999, 0, 1), false),
+        (Tokens(0, 1_000, 0, 1), true),
+        (Tokens(0, 100, 90_000, 100), false),
+        (Tokens(0, 1_000, 0, 0), true),
+        (Tokens(0, 999, 0, 0), false),
+    ] {
+        let tree = of_tokens(tokens);
+        let day = day(&tree);
+        let found = of_kind(&day, AnomalyKind::InputOutputRatio);
+        assert_eq!(found.len(), usize::from(is_odd), "{:?}", (tokens.1, tokens.3));
+        for anomaly in found {
+            assert_eq!(anomaly.threshold, Some(15.0));
+            assert_eq!(anomaly.value.is_none(), tokens.3 == 0, "{anomaly:#?}");
+            assert!(anomaly.evidence[1].contains("s1.jsonl"), "{anomaly:#?}");
+        }
+    }
+}
+
+#[test]
+fn tokens_are_many_above_their_threshold() {
+    for (tokens, is_odd) in [
+        (Tokens(0, 9_000, 50_000, 999), false),
+        (Tokens(0, 9_000, 50_000, 1_000), false),
+        (Tokens(0, 9_000, 50_000, 1_001), true),
+    ] {
+        let found = day(&of_tokens(tokens));
+        assert_eq!(of_kind(&found, AnomalyKind::ManyTokens).len(), usize::from(is_odd));
+    }
+    let high = day_with(&of_tokens(Tokens(0, 20_000, 0, 1)), None, &["observe.tokens=20_001"]);
+    assert!(of_kind(&high, AnomalyKind::ManyTokens).is_empty());
+}
+
+#[test]
+fn quick_and_heavy_is_both() {
+    for (took_s, tokens, is_odd) in
+        [(60, 20_001, true), (61, 20_001, false), (60, 20_000, false), (0, 90_000, true)]
+    {
+        let tree = Tree::new();
+        let rows = Rows::new("s1").prompt(0, "What is in there?").says(
+            took_s,
+            Tokens(0, tokens - 5, 0, 5),
+            "A parser.",
+        );
+        tree.write("s1.jsonl", &rows.rows);
+        let day = day(&tree);
+        let found = of_kind(&day, AnomalyKind::QuickAndHeavy);
+        assert_eq!(found.len(), usize::from(is_odd), "{took_s} s, {tokens}");
+    }
+}
+
+/// Two sessions with these prompts, so many seconds apart.
+fn two(first: &str, then: &str, apart_s: i64) -> Tree {
+    let tree = Tree::new();
+    for (name, prompt, at_s) in [("s1", first, 10), ("s2", then, 10 + apart_s)] {
+        let rows = Rows::new(name)
+            .prompt(at_s, prompt)
+            .calls(at_s + 1, Tokens(9, 0, 0, 9), &[edit("src/a.rs")])
+            .says(at_s + 2, Tokens(9, 0, 0, 9), "Ok.");
+        tree.write(&format!("{name}.jsonl"), &rows.rows);
+    }
+    tree
+}
+
+#[test]
+fn the_same_prompt_within_an_hour_is_the_same_work_again() {
+    const PROMPT: &str = "Fix the parser of dates";
+    for (then, apart_s, is_odd) in [
+        (PROMPT, 3_600, true),
+        ("  Fix the\nparser of dates ", 5, true),
+        (PROMPT, 3_601, false),
+        ("Fix the parser of times", 5, false),
+    ] {
+        let day = day(&two(PROMPT, then, apart_s));
+        let found = of_kind(&day, AnomalyKind::DuplicateExecution);
+        assert_eq!(found.len(), usize::from(is_odd), "{then:?} after {apart_s} s");
+        for anomaly in found {
+            assert_eq!(
+                (anomaly.execution.as_str(), anomaly.severity),
+                ("session:s2", Severity::Medium)
+            );
+            assert!(
+                anomaly.evidence.iter().any(|e| e.contains("src/a.rs and src/a.rs")),
+                "{anomaly:#?}"
+            );
+        }
+    }
+    for short in ["/init", "go on", "/session-init"] {
+        let day = day(&two(short, short, 60));
+        assert!(of_kind(&day, AnomalyKind::DuplicateExecution).is_empty(), "{short}");
+    }
+}
+
+#[test]
+fn work_of_the_evening_before_is_remembered() {
+    let tree = Tree::new();
+    for (name, at_s) in [("s1", -1_800), ("s2", 1_799)] {
+        let rows = Rows::new(name).prompt(at_s, "Fix the parser of dates").says(
+            at_s + 2,
+            Tokens(9, 0, 0, 9),
+            "Ok.",
+        );
+        tree.write(&format!("{name}.jsonl"), &rows.rows);
+    }
+    let day = day(&tree);
+    assert_eq!(day.executions.len(), 1, "{day:#?}");
+    assert_eq!(of_kind(&day, AnomalyKind::DuplicateExecution).len(), 1);
+}
+
+/// A session that ends with these words after these calls.
+fn ends(calls: &[(&str, Value, String, bool)], words: &str) -> Day {
+    let tree = Tree::new();
+    let mut rows = Rows::new("s1").prompt(0, "Fix the parser");
+    if !calls.is_empty() {
+        rows = rows.calls(100, Tokens(9, 0, 0, 9), calls);
+    }
+    tree.write("s1.jsonl", &rows.says(200, Tokens(9, 0, 0, 9), words).rows);
+    day(&tree)
+}
+
+#[test]
+fn a_claim_against_the_last_check_or_without_any_change_is_false() {
+    let fails = || bash("cargo test", "Exit code 101", true);
+    let passes = || bash("cargo test", "ok", false);
+    let told = |day: &Day| {
+        let found = of_kind(day, AnomalyKind::FalseCompletion);
+        found.first().map(|anomaly| (anomaly.severity, anomaly.evidence[1].clone()))
+    };
+    let (severity, against) = told(&ends(&[edit("a.rs"), fails()], "All done.")).unwrap();
+    assert_eq!(severity, Severity::High);
+    assert!(against.starts_with("check: the last one, `cargo test`"), "{against}");
+    let (severity, against) = told(&ends(&[read("a.rs", 9)], "I've fixed the parser.")).unwrap();
+    assert_eq!((severity, against.starts_with("diff:")), (Severity::Medium, true));
+    for (calls, words) in [
+        (vec![edit("a.rs"), fails(), passes()], "All done."),
+        (vec![edit("a.rs")], "I've fixed the parser."),
+        // It says itself that it is not done.
+        (vec![edit("a.rs"), fails()], "All done, but a test still fails."),
+        // What a script did nobody knows.
+        (vec![bash("./fix.sh", "", false)], "I've fixed the parser."),
+        // An answer needs no change.
+        (vec![read("a.rs", 9)], "The work is done: it parses dates."),
+    ] {
+        assert_eq!(told(&ends(&calls, words)), None, "{words}");
+    }
+    // A change that was refused is none.
+    let refused = (edit("a.rs").0, edit("a.rs").1, "no such text".to_owned(), true);
+    assert!(told(&ends(&[refused], "Fixed it.")).is_some());
+}
+
+#[test]
+fn only_the_project_is_observed_that_was_asked_for() {
+    let tree = of_tokens(Tokens(0, 20_000, 0, 1));
+    for (project, count) in [("/home", 1), ("/home/p", 1), ("/home/p/q", 0), ("/hom", 0)] {
+        let day = day_with(&tree, Some(Path::new(project)), &[]);
+        assert_eq!(day.executions.len(), count, "{project}");
+    }
+}
+
+#[test]
+fn a_fork_begins_where_it_left_the_conversation() {
+    let tree = Tree::new();
+    let first =
+        Rows::new("s1").prompt(0, "Fix the parser of dates").says(10, Tokens(9, 0, 0, 9), "Ok.");
+    tree.write("s1.jsonl", &first.rows);
+    let mut fork = first.rows.clone();
+    let more =
+        Rows::new("s2").prompt(60, "Now write tests for it").says(70, Tokens(9, 0, 0, 9), "Ok.");
+    fork.extend(more.rows);
+    tree.write("s2.jsonl", &fork);
+    let day = day(&tree);
+    let titles: Vec<_> =
+        day.executions.iter().map(|e| (e.title.as_str(), e.usage.output)).collect();
+    assert_eq!(titles, [("Fix the parser of dates", 9), ("Now write tests for it", 9)]);
+    assert!(of_kind(&day, AnomalyKind::DuplicateExecution).is_empty());
+}
+
+/// A run of one cycle, from second 100 to second 200, in the session `id`.
+fn run_of(id: uuid::Uuid) -> journals::RunTold {
+    let at = |s: u64| {
+        let unix_ms = MIDNIGHT + i64::try_from(s).unwrap() * 1_000;
+        crate::clock::Timestamp { unix_ms, boot_ms: s * 1_000 }
+    };
+    let mut cycle = crate::cycle::record::CycleRecord::new(1, id, at(100), (0, 3));
+    cycle.ended_at = Some(at(200));
+    cycle.end_reason = Some(crate::cycle::EndReason::Done);
+    cycle.spend.tokens.output = 1_000;
+    cycle.tasks_done_after = 3;
+    journals::RunTold {
+        run_id: uuid::Uuid::from_u128(7),
+        project: PathBuf::from("/home/p"),
+        journal: PathBuf::from("/state/journal"),
+        is_for_queue: false,
+        cycles: vec![cycle],
+        tasks: Vec::new(),
+        verified: Vec::new(),
+        outcome: Some(crate::cycle::Outcome::Done),
+        heard_unix_ms: MIDNIGHT + 200_000,
+        task_file_digest: None,
+    }
+}
+
+#[test]
+fn what_a_cycle_did_is_no_session_and_what_came_after_it_is() {
+    let tree = Tree::new();
+    let id = uuid::Uuid::from_u128(9);
+    let of_run = Rows::new(&id.to_string())
+        .calls(110, Tokens(9, 0, 0, 500), &[edit("dev-docs/tasks.md")])
+        .says(204, Tokens(9, 0, 0, 500), "All tasks are done.");
+    let name = format!("{id}.jsonl");
+    tree.write(&name, &of_run.rows);
+    let runs = [run_of(id)];
+    let executions = |tree: &Tree| {
+        let threads = tree.threads().list;
+        let (tasks, results) = (std::collections::HashMap::new(), []);
+        let sources =
+            gather::Sources { runs: &runs, threads: &threads, tasks: &tasks, results: &results };
+        sources.executions(super::fixture::DAY, InputKind::Uncached)
+    };
+    let found = executions(&tree);
+    let [cycle] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!((cycle.kind, cycle.usage.output, cycle.duration_ms), (Kind::Cycle, 1_000, 100_000));
+    assert_eq!(cycle.evidence.claim.as_deref(), Some("the run ended done"));
+    assert_eq!(cycle.evidence.changes, Some(0), "ticking boxes is no work");
+    // Somebody goes on with it by hand.
+    let more = of_run.prompt(300, "One more thing").says(310, Tokens(1, 0, 0, 77), "Ok.");
+    tree.write(&name, &more.rows);
+    let found = executions(&tree);
+    let of_kind: Vec<(Kind, u64)> = found.iter().map(|e| (e.kind, e.usage.output)).collect();
+    assert_eq!(of_kind, [(Kind::Cycle, 1_000), (Kind::Session, 77)]);
+    assert_eq!(found[1].title, "One more thing");
+}
+
+#[test]
+fn an_empty_day_says_so_in_every_form() {
+    let day = day(&Tree::new());
+    assert_eq!(day.human(&TimeZone::UTC), "2026-11-20 (UTC): nothing was executed.\n");
+    assert!(day.markdown(&TimeZone::UTC).contains("Nothing was executed on this day."));
+    let json = serde_json::to_value(&day).unwrap();
+    assert_eq!(json["executions"], serde_json::json!([]));
+    assert_eq!(json["totals"]["anomalies"]["many_tokens"], 0);
+}
+
+#[test]
+fn foreign_text_is_harmless_in_every_form() {
+    let tree = Tree::new();
+    let rows = Rows::new("s1").prompt(0, "a|b `c` \u{1b}[31m\u{202e}x").says(
+        10,
+        Tokens(0, 20_000, 0, 1),
+        "Ok.",
+    );
+    tree.write("s1.jsonl", &rows.rows);
+    let day = day(&tree);
+    for text in [day.human(&TimeZone::UTC), day.markdown(&TimeZone::UTC)] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    }
+    assert!(
+        day.markdown(&TimeZone::UTC).contains("a\\|b \\`c\\`"),
+        "{}",
+        day.markdown(&TimeZone::UTC)
+    );
+}
+
+/// A session with everything in it.
+fn rich() -> Vec<Value> {
+    Rows::new("s1")
+        .prompt(0, "Fix the parser of dates")
+        .calls(1, Tokens(0, 20_000, 0, 100), &[read("src/a.rs", 40_000), bash("ls", "a", false)])
+        .calls(5, Tokens(0, 10_100, 20_000, 100), &[read("src/a.rs", 40_000), edit("src/a.rs")])
+        .calls(10, Tokens(0, 10_100, 30_100, 50), &[bash("cargo test", "Exit code 1", true)])
+        .says(15, Tokens(0, 50, 40_200, 50), "All done.")
+        .rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Rows come again and in any order; nothing changes.
+    #[test]
+    fn repeated_and_shuffled_rows_change_nothing(
+        order in proptest::collection::vec(0_usize..1_000, 60),
+    ) {
+        let once = rich();
+        let expected = Tree::new();
+        expected.write("s1.jsonl", &once);
+        let tree = Tree::new();
+        let mut rows = once.clone();
+        for place in &order {
+            let row = once[place % once.len()].clone();
+            rows.insert(place % (rows.len() + 1), row);
+        }
+        for (at, place) in order.iter().enumerate() {
+            let len = rows.len();
+            rows.swap(at % len, place % len);
+        }
+        tree.write("s1.jsonl", &rows);
+        let without_paths = |tree: &Tree| {
+            let mut list = tree.threads().list;
+            list.iter_mut().for_each(|thread| thread.path.clear());
+            list
+        };
+        prop_assert_eq!(without_paths(&tree), without_paths(&expected));
+    }
+
+    /// A torn, spliced or overwritten line costs what it touches, and never the rest.
+    #[test]
+    fn damage_is_survived(at in 0_usize..4_000, len in 1_usize..400, fill in 0_u8..=255) {
+        let tree = Tree::new();
+        let path = tree.write("s1.jsonl", &rich());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let from = at.min(bytes.len() - 1);
+        let to = (from + len).min(bytes.len());
+        bytes[from..to].fill(fill);
+        std::fs::write(&path, bytes).unwrap();
+        let found = tree.threads();
+        prop_assert!(found.list.len() <= 2);
+        day(&tree);
+    }
+}
