@@ -81,7 +81,8 @@ impl Command {
     /// Prices must be known before it begins.
     fn is_about_money(&self) -> bool {
         use Command::{Doctor, Observe, Queue, Run, Serve, Track, Usage, Worker};
-        matches!(self, Doctor(_) | Queue(_) | Run(_) | Serve(_) | Track(_) | Usage(_) | Worker(_))
+        matches!(self, Doctor(_) | Observe(_) | Queue(_) | Run(_))
+            || matches!(self, Serve(_) | Track(_) | Usage(_) | Worker(_))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::models::Models;
 use crate::observe::{Places, observe};
-use crate::usage::config_dirs;
+use crate::usage::dirs_of_environment;
 use crate::{state_dir, text};
 
 const AFTER_HELP: &str = "\
@@ -93,10 +93,8 @@ pub fn run(args: &ObserveArgs) -> Result<()> {
             .map_err(|err| Error::usage("there is no current directory").caused_by(err))?,
     };
     let config = Config::load(&place, args.config.as_deref(), &args.set)?;
-    let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
-    let home = std::env::var_os("HOME").map(PathBuf::from);
     let places = Places {
-        config_dirs: config_dirs(listed.as_deref(), home.as_deref()),
+        config_dirs: dirs_of_environment(),
         state_root: state_dir::locate(|name| std::env::var_os(name))?,
     };
     let day = observe(&places, date, &zone, project.as_deref(), &config, Models::in_force());

@@ -183,17 +183,22 @@ struct Books {
 }
 
 impl Books {
+    fn resolve(&self, project: &Path) -> Result<(PathBuf, Config)> {
+        TargetArgs { project: Some(project.to_owned()), ..self.target.clone() }.resolve()
+    }
+
     fn tracker(&self, project: &Path) -> Result<track::Tracker> {
-        let target = TargetArgs { project: Some(project.to_owned()), ..self.target.clone() };
-        let (project, config) = target.resolve()?;
+        let (project, config) = self.resolve(project)?;
         super::track::tracker(&self.root, &project, &config)
     }
 }
 
 impl hub::Bookkeeper for Books {
     fn take(&self, project: &Path, input: &track::Input) -> Result<track::Answer> {
-        let advised = |since, until| super::track::advised(project, since, until);
-        self.tracker(project)?.take(input, advised)
+        let (project, config) = self.resolve(project)?;
+        let advised =
+            |since, until| super::track::advised(&self.root, &project, &config, (since, until));
+        super::track::tracker(&self.root, &project, &config)?.take(input, advised)
     }
 
     fn note_refused(&self, project: &Path, message: &str) {

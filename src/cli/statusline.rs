@@ -6,7 +6,7 @@ use crate::session::sink;
 use crate::show::look::Look;
 use crate::state_dir;
 use crate::statusline::{Session, line, look};
-use crate::usage::now::dirs_of_environment;
+use crate::usage::dirs_of_environment;
 
 /// The subcommand, for the short way to it.
 pub const STATUSLINE_COMMAND: &str = "statusline";

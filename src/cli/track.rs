@@ -1,16 +1,20 @@
 //! `longhaul track`: takes what an agent tells of its usage, or looks back over it.
 
 use std::io::{Read, stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::print;
 use super::target::TargetArgs;
-use crate::advice::Advised;
+use crate::advice::{self, Advised};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::models::Models;
+use crate::observe::{Places, Span, day_span};
 use crate::track::{self, Failed, MAX_INPUT_BYTES, Mode, Tracker};
+use crate::usage::dirs_of_environment;
 use crate::{state_dir, text};
 
 const AFTER_HELP: &str = "\
@@ -50,11 +54,10 @@ pub fn run(args: &TrackArgs) -> Result<u8> {
         Ok(input) => input.task_id.clone(),
         Err(refused) => refused.task_id.clone(),
     };
-    let tracker = match open(args) {
+    let Opened { tracker, state_root, project, config } = match open(args) {
         Ok(opened) => opened,
         Err(err) => return fail(&Failed::of(&err, task_id), err.kind()),
     };
-    let (tracker, project) = tracker;
     let input = match parsed {
         Ok(input) => input,
         Err(refused) => {
@@ -63,7 +66,8 @@ pub fn run(args: &TrackArgs) -> Result<u8> {
         }
     };
     let is_review = matches!(input.mode, Mode::ReviewPeriod { .. });
-    match tracker.take(&input, |since, until| advised(&project, since, until)) {
+    let advised = |since, until| advised(&state_root, &project, &config, (since, until));
+    match tracker.take(&input, advised) {
         Ok(answer) => {
             let line = text::json(&answer, is_review)
                 .map_err(|err| Error::internal("the answer cannot be written").caused_by(err))?;
@@ -73,16 +77,34 @@ pub fn run(args: &TrackArgs) -> Result<u8> {
     }
 }
 
-/// What the transcripts of the project advise for these days. The one place where the
-/// engine behind [`Advised`] is plugged in: reviews by the hub come here, too.
-pub fn advised(_project: &Path, _since: Date, _until: Date) -> Advised {
-    Advised::default()
+/// What the transcripts of the project advise for these days (UTC, as the tracker's are);
+/// for reviews by the hub, too.
+pub fn advised(
+    state_root: &Path,
+    project: &Path,
+    config: &Config,
+    (since, until): (Date, Date),
+) -> Advised {
+    let start = |day| day_span(day, &TimeZone::UTC);
+    let span =
+        Span { from_unix_ms: start(since).from_unix_ms, until_unix_ms: start(until).until_unix_ms };
+    let places = Places { config_dirs: dirs_of_environment(), state_root: state_root.to_owned() };
+    advice::advise(&places, span, Some(project), config, Models::in_force())
 }
 
-fn open(args: &TrackArgs) -> Result<(Tracker, std::path::PathBuf)> {
+/// Where a request is taken to.
+struct Opened {
+    tracker: Tracker,
+    state_root: PathBuf,
+    project: PathBuf,
+    config: Config,
+}
+
+fn open(args: &TrackArgs) -> Result<Opened> {
     let (project, config) = args.target.resolve()?;
-    let root = state_dir::locate(|name| std::env::var_os(name))?;
-    Ok((tracker(&root, &project, &config)?, project))
+    let state_root = state_dir::locate(|name| std::env::var_os(name))?;
+    let tracker = tracker(&state_root, &project, &config)?;
+    Ok(Opened { tracker, state_root, project, config })
 }
 
 /// The tracker of `project` (its real path).

@@ -75,7 +75,7 @@ impl Driver {
 
     /// Those of this machine, and the one that the sessions of this run use.
     fn transcript_dirs(&self) -> Vec<PathBuf> {
-        let mut dirs = now::dirs_of_environment();
+        let mut dirs = crate::usage::dirs_of_environment();
         if !dirs.contains(&self.setup.claude_dir) {
             dirs.push(self.setup.claude_dir.clone());
         }

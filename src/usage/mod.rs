@@ -39,7 +39,7 @@ pub use index::{Index, Repriced};
 pub use now::{Now, refresh};
 pub use owners::Owners;
 pub(crate) use places::agent_type;
-pub use places::config_dirs;
+pub use places::{config_dirs, dirs_of_environment};
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
 

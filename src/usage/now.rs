@@ -17,7 +17,6 @@ use jiff::{Timestamp as Instant, Zoned};
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use serde::{Deserialize, Serialize};
 
-use super::places::config_dirs;
 use super::spent::{Amount, Spent};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
@@ -145,14 +144,6 @@ fn file(state_dir: &Path, dirs: &[PathBuf]) -> PathBuf {
         hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
     state_dir.join(format!("usage-now-{hash:08x}.json"))
-}
-
-/// The configuration directories of this process, as absolute paths.
-pub fn dirs_of_environment() -> Vec<PathBuf> {
-    let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let dirs = config_dirs(listed.as_deref(), home.as_deref());
-    dirs.into_iter().map(|dir| std::path::absolute(&dir).unwrap_or(dir)).collect()
 }
 
 /// Held by the process that reads.

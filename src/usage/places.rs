@@ -59,6 +59,14 @@ pub fn config_dirs(config_dir: Option<&str>, home: Option<&Path>) -> Vec<PathBuf
     home.into_iter().flat_map(|home| [home.join(".claude"), home.join(".config/claude")]).collect()
 }
 
+/// The configuration directories of this process, as absolute paths.
+pub fn dirs_of_environment() -> Vec<PathBuf> {
+    let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let dirs = config_dirs(listed.as_deref(), home.as_deref());
+    dirs.into_iter().map(|dir| std::path::absolute(&dir).unwrap_or(dir)).collect()
+}
+
 /// All transcripts below these directories, by the bytes of their paths. A file that is reached in two ways
 /// is one. What cannot be read is left out.
 pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Vec<Transcript> {

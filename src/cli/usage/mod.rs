@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::models::Models;
 use crate::state_dir;
 use crate::text;
-use crate::usage::{self, Index, Only, Owners, Repriced, Seen, View, config_dirs};
+use crate::usage::{self, Index, Only, Owners, Repriced, Seen, View, dirs_of_environment};
 
 const AFTER_HELP: &str = "\
 Of all transcripts below the directories that CLAUDE_CONFIG_DIR lists (commas between
@@ -119,9 +119,7 @@ enum Form {
 
 impl Asked {
     fn of(args: &UsageArgs) -> Result<Self> {
-        let listed = std::env::var("CLAUDE_CONFIG_DIR").ok();
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let dirs = config_dirs(listed.as_deref(), home.as_deref());
+        let dirs = dirs_of_environment();
         if dirs.is_empty() {
             return Err(Error::usage("no place to look for transcripts: HOME is not set")
                 .hint("set HOME or CLAUDE_CONFIG_DIR"));
