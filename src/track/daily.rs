@@ -179,6 +179,8 @@ impl Day {
 
 /// Fewer tokens than these are not worth a line.
 pub(super) const HEAVY_TOKENS: u64 = 10_000;
+/// Light work of fewer tokens is not worth a line either.
+const WORTH_TOKENS: u64 = 1_000;
 /// Input to output.
 const RATIO: u64 = 15;
 
@@ -251,6 +253,7 @@ fn candidates(tasks: &BTreeMap<String, Task<'_>>) -> Vec<String> {
                 light.entry((model, cheaper)).or_default().add(entry);
             }
         }
+        let light = light.into_iter().filter(|(_, sum)| sum.total.tokens >= WORTH_TOKENS);
         for ((model, cheaper), sum) in light {
             found.push(format!(
                 "Consider using {cheaper} for light work in {id}: {} tokens of {} with {} of \

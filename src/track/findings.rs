@@ -11,6 +11,8 @@ use crate::text;
 
 /// Less than this share of a model's tokens, in percent, is no pattern.
 const MIN_LIGHT_PERCENT: u64 = 5;
+/// More input to output than this is much.
+const RATIO: u64 = 15;
 /// Places that are named as evidence.
 const MAX_EVIDENCE: usize = 5;
 
@@ -156,9 +158,12 @@ impl Found {
             value: ratio,
             unit: "input tokens per output token".into(),
         });
-        if ratio > 15.0 {
+        let excess = sum.input.tokens.saturating_sub(sum.output.tokens.saturating_mul(RATIO));
+        if excess > 0 {
+            // At the average price of a token: which of them were read again is not told.
+            let share = excess as f64 / sum.total.tokens.max(excess) as f64;
             let description = format!(
-                "{} tokens were sent for {} of output, {ratio:.1} to 1.",
+                "{} tokens were sent for {} of output: {ratio:.1} to 1, where {RATIO} to 1 is much.",
                 sum.input.grouped(),
                 sum.output.grouped()
             );
@@ -170,8 +175,8 @@ impl Found {
                 proposed_change: "Add to the workflow:\nRead a file that was read before from its \
                                   summary; keep summaries of files that every task reads."
                     .into(),
-                tokens: sum.input.tokens,
-                cost_usd: sum.cost.about_usd(),
+                tokens: excess,
+                cost_usd: sum.cost.about_usd() * share,
                 basis: Basis::Estimated,
                 evidence: Vec::new(),
             });

@@ -32,7 +32,7 @@ pub enum Mode {
     LogAndSummarize,
     /// Look back over so many days.
     ReviewPeriod {
-        /// From 1 to [`MAX_DAYS`], today included.
+        /// From 1 to 3,650, today included.
         days: u32,
     },
 }

@@ -339,6 +339,24 @@ fn light_work_of_dear_models_and_many_agents_are_found_with_their_figures() {
 }
 
 #[test]
+fn much_input_for_little_output_is_an_estimate_of_what_is_too_much() {
+    let lab = Lab::new();
+    let mut request = seed();
+    request["entries"][0]["input_tokens"] = json!(200_000);
+    request["entries"][0]["total_tokens"] = json!(208_000);
+    request["entries"][0]["estimated_cost"] = json!(2.08);
+    lab.take(&request);
+    let said = lab.take(&json!({"mode": "review_period"}));
+    let list = said["recommendations"].as_array().unwrap();
+    assert_eq!(list.len(), 1, "{said:#}");
+    assert_eq!(
+        (&list[0]["type"], &list[0]["basis"]),
+        (&json!("context_reuse"), &json!("estimated"))
+    );
+    assert_eq!((&list[0]["tokens"], &list[0]["cost_usd"]), (&json!(80_000), &json!(0.8)));
+}
+
+#[test]
 fn the_same_is_recorded_once_and_nothing_of_another_is_written_over() {
     let lab = Lab::new();
     lab.take(&seed());
