@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod corpus;
+mod damage;
+mod dice;
 mod oracle;
 mod replay;
 
