@@ -277,6 +277,41 @@ mod tests {
     }
 
     #[test]
+    fn what_other_writers_do_costs_no_row() {
+        let twice = REPLY.replace("\"usage\":{", "\"usage\":{\"input_tokens\":9},\"usage\":{");
+        let rows = [
+            format!("\u{feff}{REPLY}"),
+            REPLY.replace("a {", "a\u{e}\t {"),
+            REPLY.replace("\"requestId\":", "\"requestId\":\"old\",\"requestId\":"),
+            twice,
+        ];
+        for row in rows {
+            let (found, damage) = read(&row);
+            assert_eq!(damage, Damage::default(), "{row}");
+            let [Row { body: Body::Assistant(reply), .. }] = &found[..] else { panic!("{row}") };
+            let usage = reply.usage.as_ref().map(|usage| usage.input);
+            assert_eq!((usage, reply.request_id.as_deref()), (Some(3), Some("r")), "{row}");
+        }
+        let nameless = REPLY.replace("\"r\"", "\"\"").replace("\"id\":\"m\"", "\"id\":\"\"");
+        let [Body::Assistant(reply)] = &bodies(&nameless)[..] else { panic!("{nameless}") };
+        assert_eq!((&reply.message_id, &reply.request_id), (&None, &None));
+    }
+
+    #[test]
+    fn a_row_of_a_fork_says_that_another_session_asked() {
+        let row = |more: &str| {
+            let row =
+                REPLY.replace("\"requestId\"", &format!("\"sessionId\":\"s\",{more}\"requestId\""));
+            let [Body::Assistant(reply)] = &bodies(&row)[..] else { panic!("{row}") };
+            reply.is_copy
+        };
+        assert!(row(r#""requestSessionId":"t","#));
+        assert!(row(r#""forkedFrom":{"sessionId":"t"},"#));
+        assert!(!row(r#""requestSessionId":"s","forkedFrom":{"sessionId":"t"},"#));
+        assert!(!row(""));
+    }
+
+    #[test]
     fn deep_nesting_and_wrong_types_are_harmless() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let odd = [

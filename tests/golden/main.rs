@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod corpus;
+mod damage;
+mod dice;
 mod oracle;
 mod replay;
 
@@ -12,7 +14,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 use corpus::{Trap, traps};
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use longhaul::models::Models;
 use longhaul::usage::{Account, Only, View};
 use oracle::{Sums, Truth};
@@ -105,6 +107,39 @@ fn wrongs(trap: &Trap) -> Vec<String> {
 fn every_trap_comes_to_what_stands_beside_it() {
     let wrongs: Vec<String> = traps().iter().flat_map(wrongs).collect();
     assert!(wrongs.is_empty(), "{} wrongs\n{}", wrongs.len(), wrongs.join("\n"));
+}
+
+/// Days of other zones, half and quarter hours off among them; and a day asked for by
+/// itself is that row of the days.
+#[test]
+fn days_are_those_of_the_zone_and_may_be_asked_for_alone() {
+    let zones = [(0, 0), (5, 45), (-3, -30), (14, 0), (-12, 0)]
+        .map(|(hours, minutes)| Offset::from_seconds((hours * 60 + minutes) * 60).unwrap());
+    let mut days = 0;
+    for trap in traps().iter().filter(|trap| trap.files().is_some()) {
+        let room = tempfile::tempdir().unwrap();
+        let dirs = trap.lay_out(room.path());
+        let (truth, account) = (Truth::of(&dirs), Account::of(&dirs, Models::builtin()));
+        for zone in zones.map(TimeZone::fixed) {
+            let told = |view: View, only: &Only| {
+                serde_json::to_value(account.view(view, only, &zone)).unwrap()
+            };
+            for view in [View::Daily, View::Weekly, View::Monthly, View::Blocks] {
+                let ours = rows(&told(view, &Only::default()));
+                for (key, sums) in truth.by(view.as_str(), &zone) {
+                    assert_eq!(ours.get(&key), Some(&printed(&sums)), "{}: {key}", trap.name);
+                }
+            }
+            for (key, sums) in truth.by("daily", &zone) {
+                let Ok(day) = key.parse() else { continue };
+                days += 1;
+                let only = Only { since: Some(day), until: Some(day), project: None };
+                let alone = told(View::Session, &only);
+                assert_eq!(alone["totals"], printed(&sums), "{}: {key}", trap.name);
+            }
+        }
+    }
+    assert!(days > 400, "{days}");
 }
 
 /// Views that do not depend on the order of the rows within a file.

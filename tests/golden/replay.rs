@@ -11,28 +11,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::corpus::traps;
+use super::dice::Dice;
 use super::oracle::Truth;
 use super::{OF_ANY_ORDER, VIEWS, printed, rows};
-
-/// A sequence of numbers, the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, most: usize) -> usize {
-        // SplitMix64, G. Steele, D. Lea and C. Flood.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % most as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, list: &mut [T]) {
-        for at in (1..list.len()).rev() {
-            list.swap(at, self.below(at + 1));
-        }
-    }
-}
 
 /// What happens to the rows of a file before they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
