@@ -272,3 +272,118 @@ impl Budgets {
         fresh.into_iter().map(mark).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const MARKS: [u16; 3] = [50, 80, 100];
+
+    fn params() -> BudgetParams {
+        let (task_usd, day_usd, month_usd) = (20.0, 50.0, 200.0);
+        BudgetParams { task_usd, day_usd, month_usd, warn_percent: MARKS.into() }
+    }
+
+    /// What happens to a run.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// It spends so many cents.
+        Spends(u32),
+        /// Somebody else does.
+        OthersSpend(u32),
+        /// The account is read.
+        Read,
+        /// It cannot be.
+        Fails,
+        /// The next day comes.
+        Midnight,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..2_000_u32).prop_map(Step::Spends),
+            2 => (0..4_000_u32).prop_map(Step::OthersSpend),
+            3 => Just(Step::Read),
+            1 => Just(Step::Fails),
+            1 => Just(Step::Midnight),
+        ]
+    }
+
+    fn money(cents: u32) -> Money {
+        Money { usd: f64::from(cents) / 100.0, unpriced_usd: 0.0 }
+    }
+
+    proptest! {
+        /// Beside an account that knows everything at once: nothing is told that it does
+        /// not show, nothing twice, each budget's marks in rising order, and after a
+        /// reading nothing is missing.
+        #[test]
+        fn marks_are_those_of_an_account_that_knows_all(
+            steps in prop::collection::vec(step(), 0..60),
+        ) {
+            let mut budgets = Budgets::default();
+            let (mut own, mut day_cents, mut month_cents, mut day) = (0_u32, 0_u32, 0_u32, 1_u8);
+            let mut told = BTreeSet::new();
+            for step in steps {
+                let is_read = matches!(step, Step::Read);
+                match step {
+                    Step::Spends(cents) => {
+                        own += cents;
+                        (day_cents, month_cents) = (day_cents + cents, month_cents + cents);
+                    }
+                    Step::OthersSpend(cents) => {
+                        (day_cents, month_cents) = (day_cents + cents, month_cents + cents);
+                    }
+                    Step::Midnight => (day, day_cents) = (day + 1, 0),
+                    Step::Fails => budgets.read(None, money(own)),
+                    Step::Read => {
+                        let reading = Reading {
+                            day: format!("2026-11-{day:02}"),
+                            day_ends_unix_ms: i64::from(day) + 1,
+                            month_ends_unix_ms: 1_000,
+                            day_spent: money(day_cents),
+                            month_spent: money(month_cents),
+                        };
+                        budgets.read(Some(reading), money(own));
+                    }
+                }
+                let all = [(Scope::Task, own), (Scope::Day, day_cents), (Scope::Month, month_cents)];
+                let total = money(own);
+                let whole = Own { total, task: Some((None, total)) };
+                let marks = budgets.marks(&params(), whole, i64::from(day));
+                for scope in Scope::ALL {
+                    let of: Vec<&Mark> = marks.iter().filter(|mark| mark.scope == scope).collect();
+                    prop_assert!(of.is_sorted_by_key(|mark| mark.percent));
+                    prop_assert_eq!(of.iter().filter(|mark| mark.is_highest).count(), of.len().min(1));
+                }
+                for mark in marks {
+                    let (_, cents) = all.iter().find(|(scope, _)| *scope == mark.scope).unwrap();
+                    let usd = f64::from(*cents) / 100.0;
+                    prop_assert!(mark.spent.usd <= usd + 1e-9, "{mark:?}, and {usd} are spent");
+                    let key = (format!("{:?}", mark.scope), mark.period.clone(), mark.percent);
+                    prop_assert!(told.insert(key), "twice: {mark:?}");
+                }
+                for (scope, cents) in all {
+                    if scope != Scope::Task && !is_read {
+                        continue;
+                    }
+                    let budget_usd = params().of(scope).unwrap();
+                    for percent in MARKS {
+                        // A cent on either side is not what this is about.
+                        let due = f64::from(cents) / 100.0 > budget_usd * f64::from(percent) / 100.0 + 1e-6;
+                        let is_told = told.iter().any(|(of, period, n)| {
+                            let day_of = period.as_deref().is_none_or(|p| {
+                                p.len() == 7 || p == format!("2026-11-{day:02}")
+                            });
+                            *of == format!("{scope:?}") && *n == percent && day_of
+                        });
+                        prop_assert!(!due || is_told, "{scope:?} {percent} is missing");
+                    }
+                }
+            }
+        }
+    }
+}

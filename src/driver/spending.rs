@@ -137,3 +137,44 @@ fn reading_of(now: &Now) -> Reading {
         month_spent: money(now.spent.month),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp { unix_ms: 0, boot_ms: 5_000 }.plus_ms(ms)
+    }
+
+    fn told(day_ends_unix_ms: i64) -> Option<Option<Reading>> {
+        let (day_spent, month_spent) = (Money::default(), Money::default());
+        let (day, month_ends_unix_ms) = ("2026-11-21".into(), i64::MAX);
+        Some(Some(Reading { day, day_ends_unix_ms, month_ends_unix_ms, day_spent, month_spent }))
+    }
+
+    #[test]
+    fn it_is_asked_at_once_then_every_minute_of_a_session_and_when_one_ends() {
+        let mut spending = Spending::default();
+        assert!(spending.is_due(at(0), false), "at the start of the run");
+        spending.asked_at_ms = at(0).boot_ms;
+        spending.is_out = true;
+        assert!(!spending.is_due(at(900_000), true), "one at a time");
+        spending.is_out = false;
+        spending.told = told(3_600_000);
+        assert!(!spending.is_due(at(59_999), true));
+        assert!(spending.is_due(at(60_000), true));
+        assert!(!spending.is_due(at(600_000), false), "no session spends anything");
+        spending.hurry();
+        assert!(spending.is_due(at(10), false), "the closing bill of a session");
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_asked_for_anew_even_while_nothing_runs() {
+        let asked_at_ms = at(0).boot_ms;
+        let spending = Spending { asked_at_ms, told: told(100_000), ..Spending::default() };
+        assert!(!spending.is_due(at(99_999), false));
+        assert!(spending.is_due(at(100_000), false));
+        let failed = Spending { asked_at_ms, told: Some(None), ..Spending::default() };
+        assert!(!failed.is_due(at(900_000), false) && failed.is_due(at(900_000), true));
+    }
+}

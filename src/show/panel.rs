@@ -337,3 +337,33 @@ fn last(view: &Snapshot<'_>, now: Timestamp, moments: Moments, columns: usize) -
     let activity = text::safe(activity);
     row.and(Style::Plain, &text::clip(&activity, room)).and(Style::Dim, &age)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::Params;
+    use crate::cycle::budget::BudgetParams;
+    use crate::report::staged::{self, Stage};
+
+    #[test]
+    fn a_budget_has_a_line_and_a_colour_by_how_much_of_it_is_spent() {
+        let at = |task_usd, spent_usd| {
+            let budget = BudgetParams { task_usd, ..BudgetParams::default() };
+            let mut stage = Stage::new(Params { budget, ..staged::params() });
+            stage.begin(0, 2).session(7, 200_000, 1_000).spend(spent_usd);
+            budget_row(&stage)
+        };
+        assert_eq!(at(0.0, 7.0), None);
+        let line = |words: &str| words.to_owned();
+        assert_eq!(at(10.0, 7.9), Some((Style::Plain, line("task $7.90 of $10.00 (79 %)"))));
+        assert_eq!(at(10.0, 8.0), Some((Style::Yellow, line("task $8.00 of $10.00 (80 %)"))));
+        assert_eq!(at(10.0, 12.0), Some((Style::Red, line("task $12.00 of $10.00 (120 %)"))));
+    }
+
+    fn budget_row(stage: &Stage) -> Option<(Style, String)> {
+        let moments = Moments::default();
+        let rows = rows(&stage.view(), stage.now, moments, &TimeZone::UTC, 100, 20);
+        let row = rows.into_iter().find(|row| row.pieces[0].1.trim() == "budget")?;
+        row.pieces.last().cloned()
+    }
+}
