@@ -100,7 +100,14 @@ impl Sources<'_> {
         evidence.claims_changes = true;
         evidence.verify = verified;
         evidence.verify_command = task.given.verify.clone();
-        let has_failed = matches!(task.end, Some(End::Error { .. } | End::Blocked { .. }));
+        // The work may have been done by a run before that gave the task back.
+        let has_earlier = self.runs.iter().flat_map(|run| &run.tasks).any(|other| {
+            other.given.task_id == task.given.task_id
+                && other.started_at.unix_ms < task.started_at.unix_ms
+        });
+        if has_earlier || task.given.attempt > 1 {
+            evidence.changes = evidence.changes.filter(|changes| *changes > 0);
+        }
         evidence.errors = task.end.iter().filter_map(End::why).map(str::to_owned).collect();
         let id = &task.given.task_id;
         let added = match task.end {
@@ -130,7 +137,7 @@ impl Sources<'_> {
             cost_usd: Usd(added.cost_usd),
             unpriced_tokens: added.unpriced_tokens,
             outcome: Some(task.end.as_ref().map_or("in_progress", End::as_str).to_owned()),
-            failed: has_failed || matches!(task.end, Some(End::Released { .. } | End::Cancelled)),
+            failed: !matches!(task.end, None | Some(End::Done)),
             evidence,
             sources,
             work: self.tasks.get(id).map(same_words),
@@ -195,16 +202,9 @@ impl Sources<'_> {
     }
 }
 
-/// A session of a run of the task file.
-fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution {
-    let session = cycle.session_id.to_string();
-    let ended = cycle.ended_at.map(|at| at.unix_ms);
-    let span = Span {
-        from_unix_ms: cycle.started_at.unix_ms,
-        until_unix_ms: ended.map_or(i64::MAX, |at| at.saturating_add(AFTER_CYCLE_MS)),
-    };
-    let sessions = vec![session];
-    let mut evidence = index.evidence(&sessions, span);
+/// What was claimed in a cycle, and what the verify command said to it. True if the run
+/// ended done with it.
+fn claim_of_cycle(run: &RunTold, cycle: &CycleRecord, evidence: &mut Evidence) -> bool {
     let is_last = run.cycles.last().is_some_and(|last| last.cycle == cycle.cycle);
     let is_end = is_last && run.outcome == Some(Outcome::Done);
     evidence.verify = run
@@ -231,14 +231,28 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
     } else {
         (evidence.claim, evidence.claim_words) = (None, None);
     }
-    let failed = match (&run.outcome, cycle.end_reason) {
-        (Some(Outcome::Done), _) => false,
-        (Some(outcome), _) if is_last => {
-            evidence.errors.push(outcome.sentence());
-            true
-        }
-        _ => false,
+    is_end
+}
+
+/// A session of a run of the task file.
+fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution {
+    let session = cycle.session_id.to_string();
+    let ended = cycle.ended_at.map(|at| at.unix_ms);
+    let span = Span {
+        from_unix_ms: cycle.started_at.unix_ms,
+        until_unix_ms: ended.map_or(i64::MAX, |at| at.saturating_add(AFTER_CYCLE_MS)),
     };
+    let sessions = vec![session];
+    let mut evidence = index.evidence(&sessions, span);
+    let is_end = claim_of_cycle(run, cycle, &mut evidence);
+    if is_end || !evidence.verify.is_empty() {
+        // The work may have been done in the cycles before.
+        let so_far = Span { from_unix_ms: i64::MIN, ..span };
+        let all: Vec<String> = run.cycles.iter().map(|c| c.session_id.to_string()).collect();
+        evidence.changes = index.evidence(&all, so_far).changes;
+    }
+    let failure = run.outcome.as_ref().filter(|outcome| **outcome != Outcome::Done);
+    evidence.errors = failure.map(Outcome::sentence).into_iter().collect();
     let mut sources = index.paths(&sessions);
     sources.push(run.journal.display().to_string());
     let digest = run.task_file_digest.as_ref().filter(|_| cycle.cycle == 1);
@@ -261,7 +275,7 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         cost_usd: Usd(cycle.cost().0),
         unpriced_tokens: cycle.spend.unpriced_tokens,
         outcome: cycle.end_reason.map(|reason| reason.as_str().to_owned()),
-        failed,
+        failed: failure.is_some(),
         evidence,
         sources,
         work,
@@ -319,7 +333,13 @@ impl<'a> Index<'a> {
         let threads: Vec<&&Thread> =
             sessions.iter().flat_map(|session| self.threads_of(session)).collect();
         let in_time = |at: Option<i64>| at.is_some_and(|at| span.has(at));
-        evidence_of(&threads, in_time)
+        let mut evidence = evidence_of(&threads, in_time);
+        let is_there =
+            |session: &String| self.threads_of(session).iter().any(|thread| thread.agent.is_none());
+        if !sessions.iter().all(is_there) {
+            evidence.changes = evidence.changes.filter(|changes| *changes > 0);
+        }
+        evidence
     }
 
     /// What sessions did in that time that no run started.

@@ -3,7 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `journals` | what runs of longhaul tell |
-//! | `reading` | what transcripts tell; `thread` is one of them, `shell` what a command does |
+//! | `reading` | what transcripts tell; `thread` is one of them, `raw` the fields of its rows, `shell` what a command does |
 //! | `gather` | the executions of all that, none of them twice; pure |
 //! | `execution` | what an execution is |
 //! | `claims` | do the last words of a session claim that work is done? pure |
@@ -21,6 +21,7 @@ mod gather;
 mod human;
 mod journals;
 mod markdown;
+mod raw;
 pub(crate) mod reading;
 mod shell;
 #[cfg(test)]

@@ -12,19 +12,18 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memchr::memmem;
-use serde::Deserialize;
-
+use super::raw::{RawBlock, RawInput, RawMessage, RawRow};
 use super::shell;
 use super::thread::{Call, Effect, Output, Prompt, Step, Thread, Words};
 use crate::models::Models;
 use crate::text;
-use crate::transcript::json::{Raw, array, is_true, number, object, string};
+use crate::transcript::json::{array, is_true, number, object, string};
 use crate::transcript::parse::{self, Damage};
 use crate::transcript::record::{Assistant, Body, Row, User};
 use crate::transcript::tail::MAX_LINE_BYTES;
 use crate::transcript::usage::digest;
 use crate::usage::responses::{self, OwnResponses, Response, ResponseKey};
+use memchr::memmem;
 
 /// As much is read at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -148,75 +147,6 @@ struct Gathered {
     prompts: BTreeSet<Prompt>,
     words: BTreeSet<Words>,
     bad_rows: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawRow<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Raw<'a>,
-    #[serde(borrow)]
-    timestamp: Raw<'a>,
-    #[serde(borrow)]
-    is_sidechain: Raw<'a>,
-    #[serde(borrow)]
-    is_api_error_message: Raw<'a>,
-    #[serde(borrow)]
-    request_id: Raw<'a>,
-    #[serde(borrow)]
-    request_ref: Raw<'a>,
-    #[serde(borrow)]
-    api_block_index: Raw<'a>,
-    #[serde(borrow)]
-    message: Raw<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawMessage<'a> {
-    #[serde(borrow)]
-    id: Raw<'a>,
-    #[serde(borrow)]
-    content: Raw<'a>,
-    #[serde(borrow)]
-    stop_reason: Raw<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawBlock<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Raw<'a>,
-    #[serde(borrow)]
-    text: Raw<'a>,
-    #[serde(borrow)]
-    id: Raw<'a>,
-    #[serde(borrow)]
-    name: Raw<'a>,
-    #[serde(borrow)]
-    input: Raw<'a>,
-    #[serde(borrow)]
-    tool_use_id: Raw<'a>,
-    #[serde(borrow)]
-    content: Raw<'a>,
-    #[serde(borrow)]
-    is_error: Raw<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawInput<'a> {
-    #[serde(borrow)]
-    file_path: Raw<'a>,
-    #[serde(borrow)]
-    notebook_path: Raw<'a>,
-    #[serde(borrow)]
-    command: Raw<'a>,
-    #[serde(borrow)]
-    subagent_type: Raw<'a>,
-    #[serde(borrow)]
-    offset: Raw<'a>,
-    #[serde(borrow)]
-    limit: Raw<'a>,
-    #[serde(borrow)]
-    pages: Raw<'a>,
 }
 
 impl Reader<'_> {

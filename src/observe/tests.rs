@@ -309,6 +309,33 @@ fn what_a_cycle_did_is_no_session_and_what_came_after_it_is() {
 }
 
 #[test]
+fn what_earlier_cycles_changed_is_work_of_the_run_that_ends_done() {
+    let tree = Tree::new();
+    let (first, last) = (uuid::Uuid::from_u128(8), uuid::Uuid::from_u128(9));
+    let works = Rows::new(&first.to_string()).calls(50, Tokens(9, 0, 0, 5), &[edit("a.rs")]);
+    tree.write(&format!("{first}.jsonl"), &works.rows);
+    let ticks = Rows::new(&last.to_string())
+        .calls(110, Tokens(9, 0, 0, 5), &[edit("dev-docs/tasks.md")])
+        .says(120, Tokens(9, 0, 0, 5), "All tasks are done.");
+    tree.write(&format!("{last}.jsonl"), &ticks.rows);
+    let mut run = run_of(last);
+    let mut earlier = run.cycles[0].clone();
+    earlier.session_id = first;
+    earlier.started_at.unix_ms -= 60_000;
+    earlier.ended_at = Some(run.cycles[0].started_at);
+    earlier.end_reason = Some(crate::cycle::EndReason::Threshold);
+    run.cycles[0].cycle = 2;
+    run.cycles.insert(0, earlier);
+    let (threads, tasks) = (tree.threads().list, std::collections::HashMap::new());
+    let sources = gather::Sources { runs: &[run], threads: &threads, tasks: &tasks, results: &[] };
+    let found = sources.executions(super::fixture::DAY, InputKind::Uncached);
+    assert_eq!(found[1].evidence.claim.as_deref(), Some("the run ended done"));
+    assert_eq!(found[1].evidence.changes, Some(1), "{found:#?}");
+    let odd = anomaly::find(&found, &[], &Config::defaults().observe);
+    assert!(odd.iter().all(|o| o.kind != AnomalyKind::FalseCompletion), "{odd:#?}");
+}
+
+#[test]
 fn an_empty_day_says_so_in_every_form() {
     let day = day(&Tree::new());
     assert_eq!(day.human(&TimeZone::UTC), "2026-11-20 (UTC): nothing was executed.\n");
