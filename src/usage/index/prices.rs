@@ -1,6 +1,7 @@
 //! The tables of prices that something was priced by.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -53,14 +54,17 @@ impl<'m> Prices<'m> {
         if self.now_no == Some(no) {
             return Ok(self.now);
         }
-        if !self.before.contains_key(&no) {
-            let texts = db
-                .prepare_cached("SELECT builtin, own FROM prices WHERE no = ?1")?
-                .query_row([no], |row| Ok(Texts { builtin: row.get(0)?, own: row.get(1)? }))
-                .optional()?;
-            self.before.insert(no, texts.and_then(|texts| Models::of(texts).ok()));
-        }
-        Ok(self.before.get(&no).and_then(Option::as_ref).unwrap_or(self.now))
+        let table = match self.before.entry(no) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let texts = db
+                    .prepare_cached("SELECT builtin, own FROM prices WHERE no = ?1")?
+                    .query_row([no], |row| Ok(Texts { builtin: row.get(0)?, own: row.get(1)? }))
+                    .optional()?;
+                place.insert(texts.and_then(|texts| Models::of(texts).ok()))
+            }
+        };
+        Ok(table.as_ref().unwrap_or(self.now))
     }
 
     /// The table in force.

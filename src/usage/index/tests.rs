@@ -60,8 +60,11 @@ impl Place {
     }
 }
 
+/// What the cells say, by transcript, slot and model; and how much else there was.
+type Told = (BTreeMap<(PathBuf, Option<i64>, String), String>, [u64; 3]);
+
 /// All that an account says, whatever its numbers for files and models.
-fn told(account: &Account) -> (BTreeMap<(PathBuf, Option<i64>, String), String>, [u64; 3]) {
+fn told(account: &Account) -> Told {
     let cell = |(key, cell): &(super::super::account::CellKey, super::super::account::Cell)| {
         let source = &account.sources[key.file as usize];
         let model = account.models[key.model.0 as usize].clone();
