@@ -128,7 +128,7 @@ impl Account {
                 continue;
             };
             let reading = fetched.reading;
-            account.bad_rows += reading.damage.bad_rows;
+            account.bad_rows += reading.bad_rows();
             account.unidentified_rows += reading.unidentified_rows;
             let said = Said::of(&transcript.path, &reading);
             account.files += 1;

@@ -37,6 +37,13 @@ pub(super) struct Reading {
     pub(super) whole_bytes: u64,
 }
 
+impl Reading {
+    /// Pieces of lines that are no rows, and lines that are too long for any.
+    pub(super) fn bad_rows(&self) -> u64 {
+        self.damage.bad_rows + self.damage.skipped_lines
+    }
+}
+
 /// Reads transcripts, one after the other.
 pub(super) struct Reader<'n> {
     names: &'n Names,

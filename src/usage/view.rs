@@ -150,6 +150,11 @@ pub struct Seen {
 }
 
 impl Account {
+    /// Transcripts that could not be read this time.
+    pub fn unreadable_files(&self) -> u64 {
+        self.unreadable_files
+    }
+
     /// The account by `view`, in the days of `zone`.
     pub fn view(&self, view: View, only: &Only, zone: &TimeZone) -> Seen {
         let mut clock = Clock { zone, days: BTreeMap::new() };

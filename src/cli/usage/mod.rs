@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::models::Models;
 use crate::state_dir;
 use crate::text;
-use crate::usage::{self, Index, Only, Owners, Repriced, Seen, View, dirs_of_environment};
+use crate::usage::{self, Account, Index, Only, Owners, Repriced, Seen, View, dirs_of_environment};
 
 const AFTER_HELP: &str = "\
 Of all transcripts below the directories that CLAUDE_CONFIG_DIR lists (commas between
@@ -94,7 +94,16 @@ pub fn run(args: &UsageArgs) -> Result<()> {
         let err = err.hint("all transcripts were read instead; deleted ones are not in the sums");
         complain(&err.render().replacen("error", "warning", 1));
     }
+    warn_of_unreadable(&account);
     print(&asked.told(&account.view(asked.view, &asked.only, &asked.zone), usize::MAX)?)
+}
+
+fn warn_of_unreadable(account: &Account) {
+    let files = account.unreadable_files();
+    if files > 0 {
+        let files = text::count(files, "transcript", "transcripts");
+        complain(&format!("warning: {files} could not be read; what was counted of them stays"));
+    }
 }
 
 fn state_root() -> Result<PathBuf> {
@@ -145,6 +154,7 @@ impl Asked {
             Some(root) => index.account_of_tasks(models, &Owners::of(root)?)?,
             None => index.account(models)?,
         };
+        warn_of_unreadable(&account);
         Ok(account.view(self.view, &self.only, &self.zone))
     }
 

@@ -364,7 +364,7 @@ fn note_new(
         said.session,
         said.cwd,
         said.agent_type,
-        reading.damage.bad_rows.cast_signed(),
+        reading.bad_rows().cast_signed(),
         reading.unidentified_rows.cast_signed(),
     ])
     .map(drop)
@@ -399,7 +399,7 @@ fn note_read(
         said.session,
         said.cwd,
         said.agent_type,
-        reading.damage.bad_rows.cast_signed(),
+        reading.bad_rows().cast_signed(),
         reading.unidentified_rows.cast_signed(),
         kept,
     ])
