@@ -92,7 +92,14 @@ fn full_in_the_middle() {
     let session = run.wait_event("session_started")["session_id"].as_str().unwrap().to_owned();
     run.wait_event("context");
     disk.fill();
-    let finished = run.finished().failed(51, &["journal", "longhaul run"]);
+    let finished = run.finished().failed(51, &[]);
+    // The last page of the journal has room for some more entries: on a slow machine the
+    // look at the disks may come before it is full.
+    if finished.event("run_finished")["outcome"] != "disk" {
+        for words in ["journal", "longhaul run"] {
+            assert!(finished.stderr.contains(words), "{}", finished.stderr);
+        }
+    }
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     lab.wait_gone();
     assert!(lab.cost_usd(&session).is_some(), "it was not ended politely");
