@@ -19,9 +19,9 @@ use crate::models::Models;
 use crate::text;
 use crate::transcript::json::{array, is_true, number, object, string};
 use crate::transcript::parse::{self, Damage};
+use crate::transcript::part::digest;
 use crate::transcript::record::{Assistant, Body, Row, User};
 use crate::transcript::tail::MAX_LINE_BYTES;
-use crate::transcript::usage::digest;
 use crate::usage::responses::{self, OwnResponses, Response, ResponseKey};
 use memchr::memmem;
 

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::parse;
+use super::part::SYNTHETIC_MODEL;
 use super::record::{ApiError, Assistant, Body, CostState, QuotaLimit, Row, User};
 use super::tail::Event;
-use super::usage::{Ledger, SYNTHETIC_MODEL};
+use super::usage::Ledger;
 
 /// A fact with the time of its row.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -12,6 +12,7 @@
 pub mod facts;
 pub(crate) mod json;
 pub mod parse;
+pub(crate) mod part;
 mod read;
 pub mod record;
 mod subagents;

@@ -1,43 +1,23 @@
-//! What a session used: each response counted once, however often and in
-//! whatever order its rows are read. Pure.
-//!
-//! A response is written as one row per content block, each repeating the
-//! usage of the whole; rows may come again (a replay, a file read anew, the
-//! same message in the parent's and a subagent's file) and later ones may have
-//! grown. So a response is identified by `(message.id, requestId)` and the
-//! greatest value of each field stands.
-//!
-//! What the CLI bills, found by feeding it known usage, and followed here:
-//! - the model that was requested, not the one that answered;
-//! - one-hour writes up to the total of cache writes, the rest as five-minute;
-//! - advisor iterations as requests of their own, never at the fast rate;
-//! - for a response that was cut off, a third of a token per character.
+//! Counting what a session used: each response once, by the rules of `part`.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::parse::Damage;
-use super::record::{Assistant, Row, Usage};
-use crate::models::{Billable, Models, TokenCounts, Usd};
-
-/// What stands in place of a model in rows the CLI makes up itself.
-pub const SYNTHETIC_MODEL: &str = "<synthetic>";
-
-/// Characters the CLI takes for one token when it has to estimate.
-const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
+use super::part::{Bill, Key, Name, Names, Part, Telling, Told, counted};
+use super::record::{Assistant, Row};
+use crate::models::{Models, TokenCounts, Usd};
 
 /// What a session, or several, used.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    messages: HashMap<Digest128, Message>,
-    names: BTreeSet<Arc<str>>,
+    /// What each file tells of each message.
+    messages: HashMap<Key, Vec<(u32, Part)>>,
+    names: Names,
     total: TokenCounts,
-    by_model: BTreeMap<Arc<str>, TokenCounts>,
+    by_model: HashMap<Name, TokenCounts>,
     /// The files of subagents; what is read now is of the file with this number, 0 being
     /// the main one.
     agents: Vec<PathBuf>,
@@ -82,44 +62,6 @@ pub struct Share<'a> {
     pub usd: Option<Usd>,
 }
 
-/// The beginning of the SHA-256 of an id.
-pub(crate) type Digest128 = [u8; 16];
-
-/// The responses that share a message id, by request: normally just one.
-///
-/// A subagent's file can repeat messages of its parent under request ids of
-/// its own. So where the main thread has the message, the copies elsewhere do
-/// not count; unless the main thread has it from several requests, for then
-/// this server's message ids do not identify anything and the requests do.
-#[derive(Debug, Clone, Default)]
-struct Message {
-    responses: Vec<(Option<Digest128>, Response)>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Response {
-    /// Seen in the main thread under its request.
-    main: bool,
-    /// The file it was seen in first: see [`Ledger::agent`].
-    agent: u32,
-    unix_ms: Option<i64>,
-    /// The name to bill, and whether it is the requested one.
-    model: Option<(bool, Arc<str>)>,
-    usage: Usage,
-    /// Requests another model answered on the way.
-    advisors: Vec<(Arc<str>, Usage)>,
-    finished: bool,
-    /// Visible characters by block, as long as the response is not finished.
-    partial: Vec<(u64, u64)>,
-}
-
-/// What one request is billed for.
-struct Bill<'a> {
-    model: &'a Arc<str>,
-    unix_ms: i64,
-    billable: Billable,
-}
-
 impl Ledger {
     /// An empty ledger.
     pub fn new() -> Self {
@@ -129,32 +71,33 @@ impl Ledger {
     /// Counts a row. True if it speaks of a response not seen before, or seen
     /// only outside the main thread.
     pub fn count(&mut self, row: &Row, assistant: &Assistant) -> bool {
-        let Some(usage) = assistant.usage.as_ref().filter(|_| bears_usage(assistant)) else {
-            return false;
+        let new = match Telling::of(row, assistant, |model| self.names.of(model)) {
+            Telling::Nothing => return false,
+            Telling::Unidentified(tokens) => {
+                self.unidentified.rows += 1;
+                self.unidentified.tokens.add(&tokens);
+                return false;
+            }
+            Telling::Of(part) => part,
         };
-        let request = assistant.request_id.as_deref().or(assistant.request_ref.as_deref());
-        let Some(id) = assistant.message_id.as_deref().or(request) else {
-            self.unidentified.rows += 1;
-            self.unidentified.tokens.add(&tokens(usage, usage.output));
-            return false;
-        };
-        let name = assistant.requested_model.as_ref().unwrap_or(&assistant.model);
-        let model = (assistant.requested_model.is_some(), self.intern(name));
-        let request = request.map(digest);
-        let id = digest(id);
-        let advisors: Vec<_> =
-            usage.advisors.iter().map(|(name, usage)| (self.intern(name), usage)).collect();
-
-        let mut message = self.messages.remove(&id).unwrap_or_default();
-        let known = message.get(request).map(|response| response.main);
-        message.counted().iter().for_each(|response| self.take_out(response));
-        let mut new = Response::of(row, assistant, usage, model, advisors);
-        new.agent = self.agent;
-        message.take_in(request, new);
-        message.counted().iter().for_each(|response| self.put_in(response));
-        let is_main = message.get(request).is_some_and(|response| response.main);
-        self.messages.insert(id, message);
-        known.is_none_or(|was_main| is_main && !was_main)
+        let mut told = self.messages.remove(&new.message).unwrap_or_default();
+        let of_it = told.iter().filter(|(_, part)| part.request == new.request);
+        let was_main = of_it.map(|(_, part)| part.is_main).reduce(|a, b| a || b);
+        self.put(&told, false);
+        let is_main = new.is_main;
+        let is_it =
+            |(file, part): &&mut (u32, Part)| *file == self.agent && part.request == new.request;
+        match told.iter_mut().find(is_it) {
+            Some((_, known)) => known.merge(&new, self.names.all()),
+            None => {
+                told.reserve_exact(1);
+                told.push((self.agent, new));
+            }
+        }
+        self.put(&told, true);
+        let message = told[0].1.message;
+        self.messages.insert(message, told);
+        was_main.is_none_or(|was_main| is_main && !was_main)
     }
 
     /// Tokens of all responses.
@@ -162,9 +105,10 @@ impl Ledger {
         &self.total
     }
 
-    /// Tokens by billed model.
+    /// Tokens by billed model, by name.
     pub fn by_model(&self) -> impl Iterator<Item = (&str, &TokenCounts)> {
-        self.by_model.iter().map(|(model, tokens)| (&**model, tokens))
+        let named = self.by_model.iter().map(|(model, tokens)| (self.names.name(*model), tokens));
+        named.collect::<BTreeMap<_, _>>().into_iter()
     }
 
     /// How many different responses were counted.
@@ -187,41 +131,33 @@ impl Ledger {
         let mut priced = Usd::default();
         let mut bound = Usd::default();
         let mut unpriced_tokens: u64 = 0;
-        let counted: Vec<Cow<'_, Response>> =
-            self.messages.values().flat_map(Message::counted).collect();
-        for bill in counted.iter().flat_map(|response| response.bills()) {
-            match models.price(bill.model, bill.unix_ms, &bill.billable) {
+        self.each_bill(|_, bill| {
+            match models.price(self.names.name(bill.model), bill.unix_ms, &bill.billable) {
                 Some(price) => priced = priced.plus(price),
                 None => {
                     bound = bound.plus(models.dearest_price(&bill.billable));
                     unpriced_tokens = unpriced_tokens.saturating_add(bill.billable.tokens.total());
                 }
             }
-        }
+        });
         Cost { usd: priced.as_f64(), unpriced_tokens, at_most_usd: priced.plus(bound).as_f64() }
     }
 
     /// What each agent used of each model, priced.
     pub fn shares(&self, models: &Models) -> Vec<Share<'_>> {
         let mut shares = BTreeMap::new();
-        for response in self.messages.values().flat_map(Message::counted) {
-            let agent = (response.agent as usize).checked_sub(1);
+        self.each_bill(|file, bill| {
+            let agent = (file as usize).checked_sub(1);
             let agent = agent.and_then(|at| self.agents.get(at)).map(PathBuf::as_path);
-            for bill in response.bills() {
-                let price = models.price(bill.model, bill.unix_ms, &bill.billable);
-                let model = self.names.get(bill.model).map_or("unknown", |model| &**model);
-                let tokens = TokenCounts::default();
-                let share = shares.entry((agent, model)).or_insert(Share {
-                    agent,
-                    model,
-                    tokens,
-                    usd: None,
-                });
-                share.tokens.add(&bill.billable.tokens);
-                // Of one model, so all of it has a price or none.
-                share.usd = price.map(|price| price.plus(share.usd.unwrap_or_default()));
-            }
-        }
+            let model = self.names.name(bill.model);
+            let price = models.price(model, bill.unix_ms, &bill.billable);
+            let tokens = TokenCounts::default();
+            let share =
+                shares.entry((agent, model)).or_insert(Share { agent, model, tokens, usd: None });
+            share.tokens.add(&bill.billable.tokens);
+            // Of one model, so all of it has a price or none.
+            share.usd = price.map(|price| price.plus(share.usd.unwrap_or_default()));
+        });
         shares.into_values().collect()
     }
 
@@ -239,206 +175,48 @@ impl Ledger {
         });
     }
 
-    fn put_in(&mut self, response: &Response) {
-        self.responses += 1;
-        for bill in response.bills() {
-            self.total.add(&bill.billable.tokens);
-            self.by_model.entry(bill.model.clone()).or_default().add(&bill.billable.tokens);
+    fn each_bill(&self, mut each: impl FnMut(u32, &Bill)) {
+        for told in self.messages.values() {
+            for (file, part) in counted(&of_files(told), self.names.all()) {
+                part.bills().for_each(|bill| each(file, &bill));
+            }
         }
     }
 
-    fn take_out(&mut self, response: &Response) {
-        self.responses -= 1;
-        for bill in response.bills() {
-            self.total.subtract(&bill.billable.tokens);
-            if let Some(sum) = self.by_model.get_mut(bill.model) {
-                sum.subtract(&bill.billable.tokens);
-                if sum.is_zero() {
-                    self.by_model.remove(bill.model);
+    /// Puts what counts of a message into the totals, or takes it out.
+    fn put(&mut self, told: &[(u32, Part)], is_in: bool) {
+        for (_, part) in counted(&of_files(told), self.names.all()) {
+            for bill in part.bills() {
+                let tokens = &bill.billable.tokens;
+                let responses = u64::from(bill.is_response);
+                let of_model = self.by_model.entry(bill.model).or_default();
+                if is_in {
+                    self.responses += responses;
+                    self.total.add(tokens);
+                    of_model.add(tokens);
+                    continue;
+                }
+                self.responses -= responses;
+                self.total.subtract(tokens);
+                of_model.subtract(tokens);
+                if of_model.is_zero() {
+                    self.by_model.remove(&bill.model);
                 }
             }
         }
     }
-
-    fn intern(&mut self, name: &str) -> Arc<str> {
-        let name = if name.is_empty() { "unknown" } else { name };
-        if let Some(known) = self.names.get(name) {
-            return known.clone();
-        }
-        let new: Arc<str> = name.into();
-        self.names.insert(new.clone());
-        new
-    }
 }
 
-impl Message {
-    fn get(&self, request: Option<Digest128>) -> Option<&Response> {
-        self.responses.iter().find(|(r, _)| *r == request).map(|(_, response)| response)
-    }
-
-    fn take_in(&mut self, request: Option<Digest128>, new: Response) {
-        match self.responses.iter_mut().find(|(r, _)| *r == request) {
-            Some((_, known)) => known.take_in(&new),
-            None => {
-                self.responses.reserve_exact(1);
-                self.responses.push((request, new));
-            }
-        }
-    }
-
-    /// The responses that count. Rows that name no request are of the only one there is.
-    fn counted(&self) -> Vec<Cow<'_, Response>> {
-        let main = self.responses.iter().filter(|(_, response)| response.main).count();
-        let named = self.responses.iter().filter(|(request, _)| request.is_some());
-        let counts = |response: &&Response| response.main || main != 1;
-        let mut counted: Vec<Cow<'_, Response>> =
-            named.map(|(_, response)| response).filter(counts).map(Cow::Borrowed).collect();
-        if let Some(bare) = self.get(None) {
-            match &mut counted[..] {
-                [] => counted.push(Cow::Borrowed(bare)),
-                [only] => only.to_mut().take_in(bare),
-                _ => {}
-            }
-        }
-        counted
-    }
-}
-
-impl Response {
-    /// As one row tells of it.
-    fn of(
-        row: &Row,
-        assistant: &Assistant,
-        usage: &Usage,
-        model: (bool, Arc<str>),
-        advisors: Vec<(Arc<str>, &Usage)>,
-    ) -> Self {
-        let named = assistant.request_id.is_some() || assistant.request_ref.is_some();
-        let advisors = advisors.into_iter().map(|(name, usage)| (name, usage.clone()));
-        Self {
-            main: named && !row.sidechain,
-            unix_ms: row.unix_ms,
-            model: Some(model),
-            usage: usage.clone(),
-            advisors: advisors.collect(),
-            finished: assistant.finished,
-            agent: 0,
-            partial: match assistant.finished {
-                true => Vec::new(),
-                false => vec![(assistant.block, assistant.visible_chars)],
-            },
-        }
-    }
-
-    /// Takes in what else is told of it.
-    fn take_in(&mut self, other: &Response) {
-        if other.main && !self.main {
-            self.agent = other.agent;
-        }
-        self.main |= other.main;
-        self.unix_ms = match (self.unix_ms, other.unix_ms) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        self.model = self.model.take().max(other.model.clone());
-        grow(&mut self.usage, &other.usage);
-        for (at, (name, usage)) in other.advisors.iter().enumerate() {
-            match self.advisors.get_mut(at) {
-                Some((kept_name, kept)) => {
-                    grow(kept, usage);
-                    if name > kept_name {
-                        *kept_name = name.clone();
-                    }
-                }
-                None => self.advisors.push((name.clone(), usage.clone())),
-            }
-        }
-        self.finished |= other.finished;
-        if self.finished {
-            self.partial = Vec::new();
-            return;
-        }
-        for (block, chars) in &other.partial {
-            match self.partial.iter_mut().find(|(known, _)| known == block) {
-                Some((_, kept)) => *kept = (*kept).max(*chars),
-                None => self.partial.push((*block, *chars)),
-            }
-        }
-    }
-
-    /// The request itself and those of its advisors.
-    fn bills(&self) -> impl Iterator<Item = Bill<'_>> {
-        // A row without a time is priced as of the newest price.
-        let unix_ms = self.unix_ms.unwrap_or(i64::MAX);
-        let own = self.model.iter().map(move |(_, model)| Bill {
-            model,
-            unix_ms,
-            billable: Billable {
-                tokens: tokens(&self.usage, self.output()),
-                web_searches: self.usage.web_searches,
-                fast: self.usage.fast,
-                us_inference: self.usage.us_inference,
-            },
-        });
-        own.chain(self.advisors.iter().map(move |(model, usage)| Bill {
-            model,
-            unix_ms,
-            billable: Billable {
-                tokens: tokens(usage, usage.output),
-                web_searches: usage.web_searches,
-                fast: false,
-                us_inference: self.usage.us_inference,
-            },
-        }))
-    }
-
-    fn output(&self) -> u64 {
-        let chars: u64 = self.partial.iter().map(|(_, chars)| chars).sum();
-        self.usage
-            .output
-            .max((2 * chars + CHARS_PER_ESTIMATED_TOKEN) / (2 * CHARS_PER_ESTIMATED_TOKEN))
-    }
-}
-
-fn bears_usage(assistant: &Assistant) -> bool {
-    assistant.api_error.is_none() && assistant.model != SYNTHETIC_MODEL
-}
-
-/// Keeps the greater of each field.
-fn grow(kept: &mut Usage, other: &Usage) {
-    kept.input = kept.input.max(other.input);
-    kept.output = kept.output.max(other.output);
-    kept.cache_write = kept.cache_write.max(other.cache_write);
-    kept.cache_write_1h = kept.cache_write_1h.max(other.cache_write_1h);
-    kept.cache_read = kept.cache_read.max(other.cache_read);
-    kept.web_searches = kept.web_searches.max(other.web_searches);
-    kept.fast |= other.fast;
-    kept.us_inference |= other.us_inference;
-}
-
-fn tokens(usage: &Usage, output: u64) -> TokenCounts {
-    let long = usage.cache_write_1h.min(usage.cache_write);
-    TokenCounts {
-        input: usage.input,
-        output,
-        cache_write_5m: usage.cache_write - long,
-        cache_write_1h: long,
-        cache_read: usage.cache_read,
-    }
-}
-
-pub(crate) fn digest(id: impl AsRef<[u8]>) -> Digest128 {
-    let hash = Sha256::digest(id.as_ref());
-    let mut short = Digest128::default();
-    short.copy_from_slice(&hash[..16]);
-    short
+fn of_files(told: &[(u32, Part)]) -> Vec<Told<'_>> {
+    told.iter().map(|(file, part)| Told { file: *file, part }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::record::{ApiError, Body};
+    use super::super::part::SYNTHETIC_MODEL;
+    use super::super::record::{ApiError, Body, Usage};
     use super::*;
 
     #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::fetch::{self, Errand};
-use super::part::{Bill, Name, Names, Part, Told, counted};
+use crate::transcript::part::{Bill, Name, Part, SharedNames, Told, counted};
 use uuid::Uuid;
 
 use super::owners::{Owner, Owners};
@@ -117,7 +117,7 @@ impl Account {
     /// cannot be read counts among the damage.
     pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
         let transcripts = places::transcripts(config_dirs);
-        let names = Names::default();
+        let names = SharedNames::default();
         let errands: Vec<Errand<'_>> = transcripts.iter().map(|found| found.errand(None)).collect();
         let (fetched, bytes_read) = fetch::all(&errands, &names);
         let mut account = Account { bytes_read, ..Account::default() };

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::part::{Key, Names};
 use super::reading::{Reader, Reading};
-use crate::transcript::usage::digest;
+use crate::transcript::part::digest;
+use crate::transcript::part::{Key, SharedNames};
 
 /// So many bytes before the end of a reading must be as they were for the rest to be
 /// taken as appended.
@@ -46,7 +46,7 @@ pub(super) struct Fetched {
 
 /// Reads them, the largest first, and gives them in their order (`None`: it cannot be
 /// read), and how many bytes that took.
-pub(super) fn all(errands: &[Errand<'_>], names: &Names) -> (Vec<Option<Fetched>>, u64) {
+pub(super) fn all(errands: &[Errand<'_>], names: &SharedNames) -> (Vec<Option<Fetched>>, u64) {
     let rest =
         |errand: &Errand<'_>| errand.bytes - errand.from.map_or(0, |at| at.bytes.min(errand.bytes));
     let mut order: Vec<usize> = (0..errands.len()).collect();

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use memchr::memmem;
 
-use super::part::{Key, Names, Told, counted};
 use super::reading::Reader;
 use crate::models::{Models, TokenCounts, Usd};
 use crate::transcript::Ledger;
 use crate::transcript::parse::{self, Damage};
+use crate::transcript::part::{Key, SharedNames, Told, counted};
 use crate::transcript::record::Body;
 
 /// What a transcript comes to.
@@ -30,7 +30,7 @@ pub fn row(bytes: &[u8]) {
 }
 
 fn at_a_glance(bytes: &[u8]) -> Sum {
-    let (names, models) = (Names::default(), Models::builtin());
+    let (names, models) = (SharedNames::default(), Models::builtin());
     let reading = Reader::new(&names).read(bytes).unwrap_or_default();
     let mut messages: BTreeMap<Key, Vec<Told<'_>>> = BTreeMap::new();
     for part in &reading.parts {

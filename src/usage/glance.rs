@@ -8,7 +8,7 @@
 
 use memchr::memchr2;
 
-use super::part::Amounts;
+use crate::transcript::part::Amounts;
 
 /// Deeper nesting is odd.
 const MAX_DEPTH: u32 = 100;

@@ -14,7 +14,6 @@
 //! | `spent` | what of it is of today and of this month |
 //! | `now` | that in a small file, for whoever must not wait |
 //! | `responses` | each response that counts, by itself |
-//! | `part` | what counts of several tellings, and of which file it is; pure |
 //! | `fuzz` | whether the readers agree on any bytes |
 
 mod account;
@@ -25,7 +24,6 @@ mod glance;
 mod index;
 pub mod now;
 mod owners;
-mod part;
 mod places;
 mod reading;
 pub(crate) mod responses;
@@ -62,7 +60,7 @@ pub fn account(
     }
 }
 
-pub(crate) use crate::transcript::usage::SYNTHETIC_MODEL;
+pub(crate) use crate::transcript::part::SYNTHETIC_MODEL;
 
 /// What stands in place of a model in rows the CLI makes up itself.
 const SYNTHETIC: &[u8] = SYNTHETIC_MODEL.as_bytes();

@@ -10,12 +10,11 @@ use std::io::{self, Read};
 use memchr::{memchr, memmem, memrchr};
 
 use super::glance::{self, Found, Glance, Reply};
-use super::part::{Amounts, Key, Name, Names, Part, Rest};
 use crate::models::TokenCounts;
 use crate::transcript::parse::{self, Damage};
-use crate::transcript::record::{Assistant, Body, Row, Usage};
+use crate::transcript::part::{Key, Name, Part, SharedNames, Telling, digest};
+use crate::transcript::record::{Assistant, Body, Row};
 use crate::transcript::tail::MAX_LINE_BYTES;
-use crate::transcript::usage::{SYNTHETIC_MODEL, digest};
 
 /// As much is read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -46,7 +45,7 @@ impl Reading {
 
 /// Reads transcripts, one after the other.
 pub(super) struct Reader<'n> {
-    names: &'n Names,
+    names: &'n SharedNames,
     known: HashMap<Vec<u8>, Name>,
     finder: memmem::Finder<'static>,
     buffer: Vec<u8>,
@@ -59,7 +58,7 @@ pub(super) struct Reader<'n> {
 
 impl<'n> Reader<'n> {
     /// Models get their numbers from `names`.
-    pub(super) fn new(names: &'n Names) -> Self {
+    pub(super) fn new(names: &'n SharedNames) -> Self {
         Self {
             names,
             known: HashMap::new(),
@@ -179,7 +178,7 @@ impl<'n> Reader<'n> {
 
     fn reply(&mut self, reply: &Reply<'_>, reading: &mut Reading) {
         let Some(id) = reply.message.or(reply.request) else {
-            return unidentified(reading, &reply.amounts);
+            return unidentified(reading, &reply.amounts.tokens(reply.amounts.output));
         };
         let model = (reply.requested.is_some(), self.name(reply.requested.unwrap_or(reply.model)));
         let request = reply.request.unwrap_or_default();
@@ -252,36 +251,14 @@ impl<'n> Reader<'n> {
     }
 
     fn assistant(&mut self, row: &Row, assistant: &Assistant, reading: &mut Reading) {
-        let bears_usage = assistant.api_error.is_none() && assistant.model != SYNTHETIC_MODEL;
-        let Some(usage) = assistant.usage.as_ref().filter(|_| bears_usage) else { return };
-        let request = assistant.request_id.as_deref().or(assistant.request_ref.as_deref());
-        let Some(id) = assistant.message_id.as_deref().or(request) else {
-            return unidentified(reading, &amounts(usage));
-        };
-        let name = assistant.requested_model.as_ref().unwrap_or(&assistant.model);
-        let model = (assistant.requested_model.is_some(), self.name(name.as_bytes()));
-        let advisors = usage.advisors.iter();
-        let advisors = advisors.map(|(name, usage)| (self.name(name.as_bytes()), amounts(usage)));
-        let rest = Rest {
-            advisors: advisors.collect(),
-            chars: match assistant.finished {
-                true => Vec::new(),
-                false => vec![(assistant.block, assistant.visible_chars)],
-            },
-        };
-        let part = Part {
-            message: digest(id.as_bytes()),
-            request: request.map(|request| digest(request.as_bytes())),
-            unix_ms: row.unix_ms,
-            model,
-            amounts: amounts(usage),
-            is_main: request.is_some() && !row.sidechain,
-            is_copy: assistant.is_copy,
-            is_finished: assistant.finished,
-            rest: (rest != Rest::default()).then(|| Box::new(rest)),
-        };
-        self.put(part, reading);
-        self.last.2 = usize::MAX;
+        match Telling::of(row, assistant, |model| self.name(model.as_bytes())) {
+            Telling::Nothing => {}
+            Telling::Unidentified(tokens) => unidentified(reading, &tokens),
+            Telling::Of(part) => {
+                self.put(part, reading);
+                self.last.2 = usize::MAX;
+            }
+        }
     }
 }
 
@@ -302,20 +279,7 @@ fn note(seen: &Glance<'_>, reading: &mut Reading) {
     }
 }
 
-fn unidentified(reading: &mut Reading, amounts: &Amounts) {
+fn unidentified(reading: &mut Reading, tokens: &TokenCounts) {
     reading.unidentified_rows += 1;
-    reading.unidentified.add(&amounts.tokens(amounts.output));
-}
-
-fn amounts(usage: &Usage) -> Amounts {
-    Amounts {
-        input: usage.input,
-        output: usage.output,
-        cache_write: usage.cache_write,
-        cache_write_1h: usage.cache_write_1h,
-        cache_read: usage.cache_read,
-        web_searches: usage.web_searches,
-        is_fast: usage.fast,
-        is_us: usage.us_inference,
-    }
+    reading.unidentified.add(tokens);
 }

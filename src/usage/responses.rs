@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::account::{Said, Source};
-use super::part::{Names, Part, Told, counted};
 use super::places;
 use super::reading::Reader;
 use crate::models::{Billable, Models, TokenCounts, Usd};
 use crate::transcript::parse::Damage;
-use crate::transcript::usage::Digest128;
+use crate::transcript::part::Key;
+use crate::transcript::part::{Part, SharedNames, Told, counted};
 
 /// What names a response: its message and its request.
-pub(crate) type ResponseKey = (Digest128, Option<Digest128>);
+pub(crate) type ResponseKey = (Key, Option<Key>);
 
 /// A response that counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,7 @@ pub(crate) fn since(
     since_unix_ms: i64,
     models: &Models,
 ) -> (Vec<OwnResponses>, Damage) {
-    let names = Names::default();
+    let names = SharedNames::default();
     let mut reader = Reader::new(&names);
     let (mut damage, mut files, mut parts) = (Damage::default(), Vec::new(), Vec::new());
     for transcript in places::transcripts(config_dirs) {

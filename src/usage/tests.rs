@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 
 use super::glance::{Found, glance};
-use super::part::{Names, Told, counted};
 use super::reading::Reader;
 use crate::models::TokenCounts;
 use crate::transcript::parse::{self, Damage};
+use crate::transcript::part::{SharedNames, Told, counted};
 use crate::transcript::record::Body;
 use crate::transcript::usage::Ledger;
 
@@ -15,7 +15,7 @@ const ROW: &str = r#"{"parentUuid":"46694460","isSidechain":false,"message":{"id
 
 /// The totals of a text, by this reader and by the ledger of a session.
 fn totals(text: &str) -> ((u64, TokenCounts, u64), (u64, TokenCounts, u64)) {
-    let names = Names::default();
+    let names = SharedNames::default();
     let reading = Reader::new(&names).read(text.as_bytes()).unwrap();
     let mut sum = TokenCounts::default();
     let mut responses = 0;
@@ -85,7 +85,7 @@ fn what_is_odd_is_left_to_the_careful_reader() {
 
 #[test]
 fn the_last_line_counts_before_it_has_its_end() {
-    let names = Names::default();
+    let names = SharedNames::default();
     let mut reader = Reader::new(&names);
     let reading = reader.read(ROW.as_bytes()).unwrap();
     assert_eq!((reading.parts.len(), reading.whole_bytes), (1, 0));

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Connection;
 
 use super::super::account::{Cell, CellKey, Cells, count};
-use super::super::part::{Key, Part, Told};
 use super::prices::Prices;
 use super::rows::{self, Stored};
+use crate::transcript::part::{Key, Part, Told};
 
 /// The cells, as they are changed within one transaction.
 pub(super) struct Book<'a, 'm> {

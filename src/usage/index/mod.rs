@@ -34,10 +34,10 @@ use self::prices::Prices;
 use super::account::{Account, CellKey, Cells, Said, Source, in_order};
 use super::fetch::{self, Fetched};
 use super::owners::{Owner, Owners};
-use super::part::{Names, Part};
 use super::places::{self, Transcript};
 use crate::database::Kind;
 use crate::models::{Models, Usd};
+use crate::transcript::part::{Part, SharedNames};
 use crate::{Result, state_dir};
 
 /// By these rules the cells are counted. Another number: all of them are counted anew.
@@ -201,8 +201,8 @@ fn known(db: &Connection) -> rusqlite::Result<Vec<Known>> {
 }
 
 /// The names of models, by their numbers.
-fn names(db: &Connection) -> rusqlite::Result<Names> {
-    let names = Names::default();
+fn names(db: &Connection) -> rusqlite::Result<SharedNames> {
+    let names = SharedNames::default();
     let mut all = db.prepare_cached("SELECT name FROM models ORDER BY no")?;
     let mut all = all.query([])?;
     while let Some(row) = all.next()? {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::account::{Cell, CellKey};
 use super::super::fetch::Mark;
-use super::super::part::{Amounts, Key, Name, Part, Rest};
 use super::super::places::Print;
 use super::known::Known;
 use crate::models::{TokenCounts, Usd};
+use crate::transcript::part::{Amounts, Key, Name, Part, Rest};
 
 /// A response as a file tells of it, and the table it was priced by.
 #[derive(Debug, Clone, PartialEq)]

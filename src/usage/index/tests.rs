@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::super::view::{Only, Seen, View};
 use super::*;
-use crate::transcript::usage::SYNTHETIC_MODEL;
+use crate::transcript::part::SYNTHETIC_MODEL;
 
 /// Transcripts, and the index beside them.
 struct Place {

@@ -2,68 +2,115 @@
 //!
 //! Claude Code writes a response as one row for each block, each with the usage of the
 //! whole; rows grow, come again after a resume or a fork, and stand in the files of
-//! parent and subagent. The rules are those of `transcript::usage`: a response is
-//! known by message and request, the greatest of each number stands, and where the
-//! main thread has a message, its copies elsewhere do not count. What counts belongs to
-//! the file that told of it first.
+//! parent and subagent. The CLI's own bill was compared for each of these:
+//!
+//! - a response is known by message id and request id, the greatest of each number stands;
+//! - cache writes without a lifetime are five-minute ones;
+//! - the requested model, where a row names it;
+//! - error rows and `<synthetic>` rows count nothing;
+//! - advisor iterations as requests of their own, never at the fast rate;
+//! - for a response that was cut off, a third of a token per character.
+//!
+//! Where the main thread has a message, its copies elsewhere under other requests do not
+//! count; unless the main thread has it from several requests, for then this server's
+//! message ids do not identify anything and the requests do. What counts belongs to the
+//! file that told of it first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use sha2::{Digest, Sha256};
+
+use super::record::{Assistant, Row, Usage};
 use crate::models::{Billable, TokenCounts};
+
+/// What stands in place of a model in rows the CLI makes up itself.
+pub(crate) const SYNTHETIC_MODEL: &str = "<synthetic>";
 
 /// Characters the CLI takes for one token when it has to estimate.
 const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
 
 /// What names a message or a request: the beginning of its SHA-256.
-pub(super) type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 /// The name of a model, by its number among all names seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Name(pub(super) u32);
+pub(crate) struct Name(pub(crate) u32);
 
 /// The names of models seen so far.
-#[derive(Debug, Default)]
-pub(super) struct Names(Mutex<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
     numbers: HashMap<String, Name>,
     names: Vec<String>,
 }
 
 impl Names {
     /// The number of a name. An empty one is `unknown`.
-    pub(super) fn of(&self, name: &str) -> Name {
+    pub(crate) fn of(&mut self, name: &str) -> Name {
         let name = if name.is_empty() { "unknown" } else { name };
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = inner.numbers.get(name) {
+        if let Some(known) = self.numbers.get(name) {
             return *known;
         }
-        let new = Name(u32::try_from(inner.names.len()).unwrap_or(u32::MAX));
-        inner.names.push(name.to_owned());
-        inner.numbers.insert(name.to_owned(), new);
+        let new = Name(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), new);
         new
     }
 
     /// All of them, in the order of their numbers.
-    pub(super) fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The name of that number.
+    pub(crate) fn name(&self, name: Name) -> &str {
+        self.names.get(name.0 as usize).map_or("unknown", String::as_str)
+    }
+}
+
+/// [`Names`] that several threads add to.
+#[derive(Debug, Default)]
+pub(crate) struct SharedNames(Mutex<Names>);
+
+impl SharedNames {
+    /// As [`Names::of`].
+    pub(crate) fn of(&self, name: &str) -> Name {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).of(name)
+    }
+
+    /// As [`Names::all`], at this moment.
+    pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).names.clone()
     }
 }
 
 /// What a request used, as the rows state it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Amounts {
-    pub(super) input: u64,
-    pub(super) output: u64,
+pub(crate) struct Amounts {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
     /// Of both lives.
-    pub(super) cache_write: u64,
-    pub(super) cache_write_1h: u64,
-    pub(super) cache_read: u64,
-    pub(super) web_searches: u64,
-    pub(super) is_fast: bool,
-    pub(super) is_us: bool,
+    pub(crate) cache_write: u64,
+    pub(crate) cache_write_1h: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) web_searches: u64,
+    pub(crate) is_fast: bool,
+    pub(crate) is_us: bool,
+}
+
+impl From<&Usage> for Amounts {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            input: usage.input,
+            output: usage.output,
+            cache_write: usage.cache_write,
+            cache_write_1h: usage.cache_write_1h,
+            cache_read: usage.cache_read,
+            web_searches: usage.web_searches,
+            is_fast: usage.fast,
+            is_us: usage.us_inference,
+        }
+    }
 }
 
 impl Amounts {
@@ -78,7 +125,7 @@ impl Amounts {
         self.is_us |= other.is_us;
     }
 
-    pub(super) fn tokens(&self, output: u64) -> TokenCounts {
+    pub(crate) fn tokens(&self, output: u64) -> TokenCounts {
         let long = self.cache_write_1h.min(self.cache_write);
         TokenCounts {
             input: self.input,
@@ -92,36 +139,83 @@ impl Amounts {
 
 /// What few responses have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     /// Requests another model answered on the way.
-    pub(super) advisors: Vec<(Name, Amounts)>,
+    pub(crate) advisors: Vec<(Name, Amounts)>,
     /// Characters by block, as long as it is not finished.
-    pub(super) chars: Vec<(u64, u64)>,
+    pub(crate) chars: Vec<(u64, u64)>,
 }
 
 /// A response as one file tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) message: Key,
+pub(crate) struct Part {
+    pub(crate) message: Key,
     /// `None`: its rows name none.
-    pub(super) request: Option<Key>,
+    pub(crate) request: Option<Key>,
     /// The earliest row, Unix milliseconds.
-    pub(super) unix_ms: Option<i64>,
+    pub(crate) unix_ms: Option<i64>,
     /// The name to bill, and whether it is the one that was asked for.
-    pub(super) model: (bool, Name),
-    pub(super) amounts: Amounts,
+    pub(crate) model: (bool, Name),
+    pub(crate) amounts: Amounts,
     /// It stands in the main thread, under its request.
-    pub(super) is_main: bool,
+    pub(crate) is_main: bool,
     /// All its rows say that another session made the request.
-    pub(super) is_copy: bool,
+    pub(crate) is_copy: bool,
     /// It was received to its end.
-    pub(super) is_finished: bool,
-    pub(super) rest: Option<Box<Rest>>,
+    pub(crate) is_finished: bool,
+    pub(crate) rest: Option<Box<Rest>>,
+}
+
+/// What a row says of a response.
+#[derive(Debug)]
+pub(crate) enum Telling {
+    /// It speaks of no response, or of one that costs nothing.
+    Nothing,
+    /// It has usage and no id: that cannot be told from a repetition.
+    Unidentified(TokenCounts),
+    /// It speaks of this one.
+    Of(Part),
+}
+
+impl Telling {
+    /// Of a row. `name` gives models their numbers.
+    pub(crate) fn of(row: &Row, assistant: &Assistant, mut name: impl FnMut(&str) -> Name) -> Self {
+        let bears_usage = assistant.api_error.is_none() && assistant.model != SYNTHETIC_MODEL;
+        let Some(usage) = assistant.usage.as_ref().filter(|_| bears_usage) else {
+            return Telling::Nothing;
+        };
+        let amounts = Amounts::from(usage);
+        let request = assistant.request_id.as_deref().or(assistant.request_ref.as_deref());
+        let Some(id) = assistant.message_id.as_deref().or(request) else {
+            return Telling::Unidentified(amounts.tokens(amounts.output));
+        };
+        let model = assistant.requested_model.as_ref().unwrap_or(&assistant.model);
+        let model = (assistant.requested_model.is_some(), name(model));
+        let advisors = usage.advisors.iter();
+        let rest = Rest {
+            advisors: advisors.map(|(model, usage)| (name(model), usage.into())).collect(),
+            chars: match assistant.finished {
+                true => Vec::new(),
+                false => vec![(assistant.block, assistant.visible_chars)],
+            },
+        };
+        Telling::Of(Part {
+            message: digest(id),
+            request: request.map(digest),
+            unix_ms: row.unix_ms,
+            model,
+            amounts,
+            is_main: request.is_some() && !row.sidechain,
+            is_copy: assistant.is_copy,
+            is_finished: assistant.finished,
+            rest: (rest != Rest::default()).then(|| Box::new(rest)),
+        })
+    }
 }
 
 impl Part {
     /// Takes in another telling of the same response.
-    pub(super) fn merge(&mut self, other: &Part, names: &[String]) {
+    pub(crate) fn merge(&mut self, other: &Part, names: &[String]) {
         self.unix_ms = match (self.unix_ms, other.unix_ms) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -148,7 +242,7 @@ impl Part {
     }
 
     /// The models that its bills name.
-    pub(super) fn models(&self) -> impl Iterator<Item = Name> {
+    pub(crate) fn models(&self) -> impl Iterator<Item = Name> {
         let advisors = self.rest.iter().flat_map(|rest| &rest.advisors).map(|(name, _)| *name);
         std::iter::once(self.model.1).chain(advisors)
     }
@@ -162,7 +256,7 @@ impl Part {
     }
 
     /// What is billed for it: itself, and the requests of its advisors.
-    pub(super) fn bills(&self) -> impl Iterator<Item = Bill> {
+    pub(crate) fn bills(&self) -> impl Iterator<Item = Bill> {
         // A row without a time is priced as of the newest price.
         let unix_ms = self.unix_ms.unwrap_or(i64::MAX);
         let own = Bill {
@@ -216,13 +310,13 @@ impl Rest {
 
 /// What one request is billed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bill {
-    pub(super) model: Name,
+pub(crate) struct Bill {
+    pub(crate) model: Name,
     /// Unix milliseconds; `i64::MAX` where its rows tell none.
-    pub(super) unix_ms: i64,
+    pub(crate) unix_ms: i64,
     /// It is the response itself, and not a request on its way.
-    pub(super) is_response: bool,
-    pub(super) billable: Billable,
+    pub(crate) is_response: bool,
+    pub(crate) billable: Billable,
 }
 
 /// A response with the file it belongs to.
@@ -244,15 +338,15 @@ impl Owned {
 
 /// A part with the file that tells of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// The file, and its place among all files by path.
-    pub(super) file: u32,
-    pub(super) part: &'a Part,
+    pub(crate) file: u32,
+    pub(crate) part: &'a Part,
 }
 
 /// What counts of all that is told of one message, and of which file: each response
 /// once, as the greatest of what is told of it, for the file that told of it first.
-pub(super) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
+pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     if let [only] = told {
         return vec![(only.file, only.part.clone())];
     }
@@ -328,4 +422,12 @@ mod tests {
         let three = [part(Some(1), 5, 7), bare, part(Some(2), 5, 8)];
         assert_eq!(owners(&three), [(0, 7), (2, 8)]);
     }
+}
+
+/// What names a message or a request.
+pub(crate) fn digest(id: impl AsRef<[u8]>) -> Key {
+    let hash = Sha256::digest(id.as_ref());
+    let mut short = Key::default();
+    short.copy_from_slice(&hash[..16]);
+    short
 }
