@@ -330,6 +330,18 @@ struct Owned {
 }
 
 impl Owned {
+    /// What is told of one response, by one file at least.
+    fn of(told: &[&Told<'_>], names: &[String]) -> Self {
+        let one = |told: &Told<'_>| {
+            let (part, file) = (told.part, told.file);
+            let unix_ms = part.unix_ms.unwrap_or(i64::MAX);
+            Self { owner: (unix_ms, part.is_copy, !part.is_main, file), part: part.clone() }
+        };
+        let mut owned = one(told[0]);
+        told[1..].iter().for_each(|told| owned.take_in(&one(told), names));
+        owned
+    }
+
     fn take_in(&mut self, other: &Owned, names: &[String]) {
         self.owner = self.owner.min(other.owner);
         self.part.merge(&other.part, names);
@@ -350,17 +362,11 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     if let [only] = told {
         return vec![(only.file, only.part.clone())];
     }
-    let mut responses: Vec<Owned> = Vec::new();
-    for Told { file, part } in told {
-        let new = Owned {
-            owner: (part.unix_ms.unwrap_or(i64::MAX), part.is_copy, !part.is_main, *file),
-            part: (*part).clone(),
-        };
-        match responses.iter_mut().find(|known| known.part.request == part.request) {
-            Some(known) => known.take_in(&new, names),
-            None => responses.push(new),
-        }
-    }
+    // Sorted, since somebody may put thousands of requests under one message.
+    let mut told: Vec<&Told<'_>> = told.iter().collect();
+    told.sort_by_key(|told| told.part.request);
+    let responses = told.chunk_by(|a, b| a.part.request == b.part.request);
+    let responses: Vec<Owned> = responses.map(|told| Owned::of(told, names)).collect();
     let main = responses.iter().filter(|response| response.part.is_main).count();
     let (mut counted, bare): (Vec<Owned>, Vec<Owned>) = responses
         .into_iter()
@@ -373,55 +379,6 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
         _ => {}
     }
     counted.into_iter().map(|Owned { owner: (.., file), part }| (file, part)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(request: Option<u8>, unix_ms: i64, output: u64) -> Part {
-        Part {
-            message: [1; 16],
-            request: request.map(|request| [request; 16]),
-            unix_ms: Some(unix_ms),
-            model: (true, Name(0)),
-            amounts: Amounts { output, ..Amounts::default() },
-            is_main: request.is_some(),
-            is_copy: false,
-            is_finished: true,
-            rest: None,
-        }
-    }
-
-    /// Files and outputs of what counts.
-    fn owners(parts: &[Part]) -> Vec<(u32, u64)> {
-        let told: Vec<Told<'_>> =
-            parts.iter().zip(0..).map(|(part, file)| Told { file, part }).collect();
-        let counted = counted(&told, &[String::new()]);
-        counted.iter().map(|(file, part)| (*file, part.amounts.output)).collect()
-    }
-
-    #[test]
-    fn at_the_same_time_it_belongs_to_who_asked_then_to_the_main_thread_then_to_the_first() {
-        let (here, late) = (part(Some(1), 5, 7), part(Some(1), 6, 9));
-        let copy = Part { is_copy: true, ..here.clone() };
-        let side = Part { is_main: false, ..here.clone() };
-        assert_eq!(owners(&[here.clone(), here.clone()]), [(0, 7)]);
-        assert_eq!(owners(&[late.clone(), here.clone()]), [(1, 9)]);
-        assert_eq!(owners(&[copy.clone(), side.clone(), here]), [(2, 7)]);
-        assert_eq!(owners(&[copy.clone(), side]), [(1, 7)]);
-        // Who told of it first is right even if it is the only one left.
-        assert_eq!(owners(&[late, copy]), [(1, 9)]);
-    }
-
-    #[test]
-    fn rows_without_a_request_are_of_the_only_one() {
-        let bare = part(None, 4, 600);
-        assert_eq!(owners(&[part(Some(1), 5, 7), bare.clone()]), [(1, 600)]);
-        assert_eq!(owners(&[bare.clone(), part(None, 3, 5)]), [(1, 600)]);
-        let three = [part(Some(1), 5, 7), bare, part(Some(2), 5, 8)];
-        assert_eq!(owners(&three), [(0, 7), (2, 8)]);
-    }
 }
 
 /// What names a message or a request.

@@ -13,8 +13,9 @@ use crate::models::{Models, TokenCounts, Usd};
 /// What a session, or several, used.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    /// What each file tells of each message.
-    messages: HashMap<Key, Vec<(u32, Part)>>,
+    /// What each file tells of each response, by message and request.
+    told: HashMap<(Key, Option<Key>), Vec<(u32, Part)>>,
+    messages: HashMap<Key, Message>,
     names: Names,
     total: TokenCounts,
     by_model: HashMap<Name, TokenCounts>,
@@ -62,6 +63,31 @@ pub struct Share<'a> {
     pub usd: Option<Usd>,
 }
 
+/// The requests of a message.
+#[derive(Debug, Clone, Default)]
+struct Message {
+    requests: Vec<Option<Key>>,
+    /// The one that came to the main thread last.
+    main: Option<Key>,
+    counts: Counts,
+}
+
+/// What decides which requests of a message count.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    /// Requests that rows name.
+    named: u32,
+    /// Those of them that are in the main thread.
+    main: u32,
+}
+
+impl Counts {
+    /// While this stays, what counts of one request says nothing of the others.
+    fn rule(self) -> (bool, bool) {
+        (self.main == 1, self.named > 1)
+    }
+}
+
 impl Ledger {
     /// An empty ledger.
     pub fn new() -> Self {
@@ -80,24 +106,51 @@ impl Ledger {
             }
             Telling::Of(part) => part,
         };
-        let mut told = self.messages.remove(&new.message).unwrap_or_default();
-        let of_it = told.iter().filter(|(_, part)| part.request == new.request);
-        let was_main = of_it.map(|(_, part)| part.is_main).reduce(|a, b| a || b);
-        self.put(&told, false);
-        let is_main = new.is_main;
-        let is_it =
-            |(file, part): &&mut (u32, Part)| *file == self.agent && part.request == new.request;
-        match told.iter_mut().find(is_it) {
+        let key = (new.message, new.request);
+        let mut message = self.messages.remove(&key.0).unwrap_or_default();
+        let then = message.counts;
+        let known = self.told.get(&key).map(|told| told.iter().any(|(_, part)| part.is_main));
+        let is_new_in_main = new.is_main && !known.unwrap_or(false);
+        let now = Counts {
+            named: then.named + u32::from(known.is_none() && key.1.is_some()),
+            main: then.main + u32::from(is_new_in_main),
+        };
+        // Thousands of requests under one message must not be gone through for each row.
+        let is_steady = then.rule() == now.rule() && now.named > 1;
+        let all = |message: &Message| message.requests.clone();
+        let touched = match (is_steady, now.main == 1) {
+            (false, _) => None,
+            // Each counts by itself, and rows without a request do not.
+            (true, false) => Some(Vec::from_iter(key.1.map(Some))),
+            (true, true) if key.1.is_none() || key.1 == message.main => {
+                Some(vec![message.main, None])
+            }
+            // Copies of the one in the main thread.
+            (true, true) => Some(Vec::new()),
+        };
+        self.put(key.0, &touched.clone().unwrap_or_else(|| all(&message)), false);
+        if known.is_none() {
+            message.requests.push(key.1);
+        }
+        if is_new_in_main {
+            message.main = key.1;
+        }
+        self.take_in(key, new);
+        self.put(key.0, &touched.unwrap_or_else(|| all(&message)), true);
+        message.counts = now;
+        self.messages.insert(key.0, message);
+        known.is_none() || is_new_in_main
+    }
+
+    fn take_in(&mut self, key: (Key, Option<Key>), new: Part) {
+        let told = self.told.entry(key).or_default();
+        match told.iter_mut().find(|(file, _)| *file == self.agent) {
             Some((_, known)) => known.merge(&new, self.names.all()),
             None => {
                 told.reserve_exact(1);
                 told.push((self.agent, new));
             }
         }
-        self.put(&told, true);
-        let message = told[0].1.message;
-        self.messages.insert(message, told);
-        was_main.is_none_or(|was_main| is_main && !was_main)
     }
 
     /// Tokens of all responses.
@@ -176,16 +229,23 @@ impl Ledger {
     }
 
     fn each_bill(&self, mut each: impl FnMut(u32, &Bill)) {
-        for told in self.messages.values() {
-            for (file, part) in counted(&of_files(told), self.names.all()) {
+        for (id, message) in &self.messages {
+            let told = self.told_of(*id, &message.requests);
+            for (file, part) in counted(&told, self.names.all()) {
                 part.bills().for_each(|bill| each(file, &bill));
             }
         }
     }
 
-    /// Puts what counts of a message into the totals, or takes it out.
-    fn put(&mut self, told: &[(u32, Part)], is_in: bool) {
-        for (_, part) in counted(&of_files(told), self.names.all()) {
+    fn told_of(&self, message: Key, requests: &[Option<Key>]) -> Vec<Told<'_>> {
+        let told = requests.iter().filter_map(|request| self.told.get(&(message, *request)));
+        told.flatten().map(|(file, part)| Told { file: *file, part }).collect()
+    }
+
+    /// Puts what counts of these requests of a message into the totals, or takes it out.
+    fn put(&mut self, id: Key, requests: &[Option<Key>], is_in: bool) {
+        let counted = counted(&self.told_of(id, requests), self.names.all());
+        for (_, part) in counted {
             for bill in part.bills() {
                 let tokens = &bill.billable.tokens;
                 let responses = u64::from(bill.is_response);
@@ -205,10 +265,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn of_files(told: &[(u32, Part)]) -> Vec<Told<'_>> {
-    told.iter().map(|(file, part)| Told { file: *file, part }).collect()
 }
 
 #[cfg(test)]
@@ -350,6 +406,35 @@ mod tests {
             let by_model: u64 = again.by_model().map(|(_, tokens)| tokens.total()).sum();
             prop_assert_eq!(by_model, total.total());
         }
+    }
+
+    /// Somebody may write such rows on purpose: gone through for each other they would
+    /// take hours.
+    #[test]
+    fn requests_by_the_thousand_under_one_message_are_no_trouble() {
+        let row = |sidechain| Row { unix_ms: Some(0), sidechain, body: Body::Quiet };
+        let of = |request: u32| Assistant {
+            message_id: Some("m".into()),
+            request_id: Some(format!("r{request}")),
+            finished: true,
+            usage: Some(Usage { input: 1, ..Usage::default() }),
+            ..Assistant::default()
+        };
+        let mut ledger = Ledger::new();
+        for request in 0..50_000 {
+            assert!(ledger.count(&row(true), &of(request)));
+        }
+        assert_eq!((ledger.responses(), ledger.total().input), (50_000, 50_000));
+        // Once one is in the main thread, the others are its copies.
+        assert!(ledger.count(&row(false), &of(7)));
+        assert_eq!((ledger.responses(), ledger.total().input), (1, 1));
+        for request in 50_000..100_000 {
+            assert!(ledger.count(&row(true), &of(request)));
+        }
+        assert_eq!(ledger.responses(), 1);
+        // With two of them, message ids say nothing.
+        assert!(ledger.count(&row(false), &of(8)));
+        assert_eq!(ledger.responses(), 100_000);
     }
 
     #[test]
