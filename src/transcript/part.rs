@@ -9,7 +9,8 @@
 //! - the requested model, where a row names it;
 //! - error rows and `<synthetic>` rows count nothing;
 //! - advisor iterations as requests of their own, never at the fast rate;
-//! - for a response that was cut off, a third of a token per character.
+//! - for a response that was cut off, a third of a token per character, if no row has more
+//!   than the placeholder it began with.
 //!
 //! Where the main thread has a message, its copies elsewhere under other requests do not
 //! count; unless the main thread has it from several requests, for then this server's
@@ -29,6 +30,9 @@ pub(crate) const SYNTHETIC_MODEL: &str = "<synthetic>";
 
 /// Characters the CLI takes for one token when it has to estimate.
 const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
+
+/// A response begins with so many output tokens at most, whatever it will have in the end.
+const PLACEHOLDER_MAX_TOKENS: u64 = 8;
 
 /// What names a message or a request: the beginning of its SHA-256.
 pub(crate) type Key = [u8; 16];
@@ -247,12 +251,18 @@ impl Part {
         std::iter::once(self.model.1).chain(advisors)
     }
 
+    /// The output that is billed: of what was cut off and has no more than the placeholder
+    /// it began with, an estimate.
     fn output(&self) -> u64 {
+        let told = self.amounts.output;
+        if told > PLACEHOLDER_MAX_TOKENS {
+            return told;
+        }
         let chars = self.rest.iter().flat_map(|rest| &rest.chars).map(|(_, chars)| chars);
         let chars: u64 = chars.fold(0, |sum, chars| sum.saturating_add(*chars));
         let estimated =
             (chars.saturating_mul(2) + CHARS_PER_ESTIMATED_TOKEN) / (2 * CHARS_PER_ESTIMATED_TOKEN);
-        self.amounts.output.max(estimated)
+        told.max(estimated)
     }
 
     /// What is billed for it: itself, and the requests of its advisors.

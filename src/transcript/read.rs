@@ -504,6 +504,8 @@ impl Usage {
         struct Split<'a> {
             #[serde(borrow)]
             ephemeral_1h_input_tokens: Raw<'a>,
+            #[serde(borrow)]
+            ephemeral_5m_input_tokens: Raw<'a>,
         }
         #[derive(Deserialize)]
         struct ServerTools<'a> {
@@ -517,19 +519,24 @@ impl Usage {
                 0
             })
         };
-        let long = object::<Split<'_>>(raw.cache_creation);
+        let split = object::<Split<'_>>(raw.cache_creation);
         let tools = object::<ServerTools<'_>>(raw.server_tool_use);
         let mut usage = Usage {
             input: count(raw.input_tokens),
             output: count(raw.output_tokens),
             cache_write: count(raw.cache_creation_input_tokens),
-            cache_write_1h: count(long.and_then(|split| split.ephemeral_1h_input_tokens)),
+            cache_write_1h: count(split.as_ref().and_then(|split| split.ephemeral_1h_input_tokens)),
             cache_read: count(raw.cache_read_input_tokens),
             web_searches: count(tools.and_then(|tools| tools.web_search_requests)),
             fast: string(raw.speed).as_deref() == Some("fast"),
             us_inference: string(raw.inference_geo).as_deref() == Some("us"),
             ..Usage::default()
         };
+        let short = count(split.and_then(|split| split.ephemeral_5m_input_tokens));
+        if usage.cache_write == 0 {
+            // The sum may be left out where its parts are told.
+            usage.cache_write = short.saturating_add(usage.cache_write_1h);
+        }
         usage.bad_numbers = bad_numbers;
         usage
     }

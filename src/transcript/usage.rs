@@ -304,7 +304,11 @@ mod tests {
             finished: flags.1,
             block: flags.2,
             chars: flags.3,
-            counts,
+            // A placeholder now and then.
+            counts: match flags.2 {
+                0 => [counts[0], counts[1] % 12, counts[2], counts[3], counts[4]],
+                _ => counts,
+            },
         })
     }
 
@@ -369,7 +373,7 @@ mod tests {
             for told in responses {
                 let max = |field: usize| told.iter().map(|l| l.counts[field]).max().unwrap_or(0);
                 let mut output = max(1);
-                if !told.iter().any(|line| line.finished) {
+                if output <= 8 && !told.iter().any(|line| line.finished) {
                     let block = |b| told.iter().filter(|l| l.block == b).map(|l| l.chars).max();
                     let chars: u64 = (0..3).filter_map(block).sum();
                     output = output.max((chars as f64 / 3.0).round() as u64);

@@ -117,6 +117,7 @@ struct Fields<'a> {
     is_odd: bool,
     kind: Text<'a>,
     timestamp: Text<'a>,
+    cache_write_5m: u64,
     is_side: bool,
     is_error: bool,
     is_fork: bool,
@@ -161,6 +162,7 @@ mod key {
     pub(super) const SESSION: u32 = 1 << 24;
     pub(super) const OF_SESSION: u32 = 1 << 25;
     pub(super) const FORK: u32 = 1 << 26;
+    pub(super) const WRITE_5M: u32 = 1 << 27;
 }
 
 impl<'a> Fields<'a> {
@@ -286,6 +288,9 @@ impl<'a> Fields<'a> {
                         b"ephemeral_1h_input_tokens" => {
                             fields.amounts.cache_write_1h = fields.number(key::WRITE_1H, at)?;
                         }
+                        b"ephemeral_5m_input_tokens" => {
+                            fields.cache_write_5m = fields.number(key::WRITE_5M, at)?;
+                        }
                         _ => drop(at.value()?),
                     }
                     Some(())
@@ -391,6 +396,10 @@ impl<'a> Fields<'a> {
             return Err(Odd);
         }
         let is_copy = of_session.is_some_and(|of| Some(of) != session);
+        let mut amounts = self.amounts;
+        if amounts.cache_write == 0 {
+            amounts.cache_write = self.cache_write_5m + amounts.cache_write_1h;
+        }
         Ok(Found::Reply(Reply {
             message: self.message_id.name()?,
             request: self.request_id.name()?.or(request_ref),
@@ -399,7 +408,7 @@ impl<'a> Fields<'a> {
             unix_ms: self.timestamp.plain()?.map(unix_ms).transpose()?,
             is_side: self.is_side,
             is_copy,
-            amounts: self.amounts,
+            amounts,
         }))
     }
 }

@@ -9,7 +9,6 @@ use jiff::{Timestamp, ToSpan, Zoned};
 use serde::Serialize;
 
 use super::account::{Account, Cell, CellKey, SLOT_MS, Source};
-use crate::text::to_micros;
 
 /// Hours of a block, after which a subscription's limit begins anew.
 const BLOCK_HOURS: i64 = 5;
@@ -113,7 +112,7 @@ impl From<&Cell> for Sums {
             cache_write_5m: cell.tokens.cache_write_5m,
             cache_write_1h: cell.tokens.cache_write_1h,
             cache_read: cell.tokens.cache_read,
-            cost_usd: to_micros(cell.cost.as_f64()),
+            cost_usd: cell.cost.as_f64(),
             unpriced_tokens: cell.unpriced_tokens,
             responses: cell.responses,
         }
@@ -161,7 +160,8 @@ impl Account {
         let wanted: Vec<&(CellKey, Cell)> =
             self.cells.iter().filter(|(key, _)| self.is_wanted(key, only, &mut clock)).collect();
         let blocks = match view {
-            View::Blocks => blocks(wanted.iter().filter_map(|(key, _)| key.slot)),
+            // What is left out changes nothing about when a limit began anew.
+            View::Blocks => blocks(self.cells.iter().filter_map(|(key, _)| key.slot)),
             _ => Vec::new(),
         };
         let mut rows: BTreeMap<String, Cell> = BTreeMap::new();

@@ -39,9 +39,9 @@ impl Sums {
         self.responses += other.responses;
     }
 
-    /// Dollars, in whole millionths.
-    pub fn cost_micro(&self) -> u64 {
-        u64::try_from((self.cost_pico + 500_000) / 1_000_000).unwrap()
+    /// Dollars, in whole billionths.
+    pub fn cost_nano(&self) -> u64 {
+        u64::try_from((self.cost_pico + 500) / 1_000).unwrap()
     }
 }
 
@@ -245,8 +245,10 @@ impl Truth {
                 *chars = (*chars).max(telling.chars);
             }
             let chars: u64 = blocks.values().sum();
-            // A third, rounded to the nearest.
-            used.counts[1] = used.counts[1].max((chars + 1) / 3);
+            // A third, rounded to the nearest, in the place of a placeholder.
+            if used.counts[1] <= 8 {
+                used.counts[1] = used.counts[1].max((chars + 1) / 3);
+            }
         }
         let model = &tellings.iter().max_by_key(|telling| &telling.model).unwrap().model.1;
         self.enter(&files[owner.file], model, unix_ms, &used, 1, prices);
@@ -534,12 +536,18 @@ impl Used {
             object.and_then(|object| object.get(key)).map_or(0, count)
         };
         let own = |key: &str| usage.get(key).map_or(0, count);
+        let split = usage.get("cache_creation");
+        let long = at(split, "ephemeral_1h_input_tokens");
+        let written = match own("cache_creation_input_tokens") {
+            0 => long + at(split, "ephemeral_5m_input_tokens"),
+            sum => sum,
+        };
         Self {
             counts: [
                 own("input_tokens"),
                 own("output_tokens"),
-                own("cache_creation_input_tokens"),
-                at(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+                written,
+                long,
                 own("cache_read_input_tokens"),
                 at(usage.get("server_tool_use"), "web_search_requests"),
             ],

@@ -292,7 +292,7 @@ impl Ranks {
     }
 }
 
-fn put_response() -> String {
+pub(super) fn put_response() -> String {
     let places = (1..=14).map(|at| format!("?{at}")).collect::<Vec<_>>().join(", ");
     format!("INSERT OR REPLACE INTO responses ({}) VALUES ({places})", rows::RESPONSE)
 }

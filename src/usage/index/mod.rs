@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `known` | which transcripts have to be read, and from where; pure |
 //! | `book` | what that changes |
+//! | `adopt` | what other indexes know of the same directories |
 //! | `prices` | the tables that something was priced by |
 //! | `rows` | from rows to what is counted, and back |
 //! | `schema.sql` | the tables |
@@ -12,6 +13,7 @@
 //! There is one for each set of configuration directories: a response that two sets tell
 //! of belongs to another transcript in each of them.
 
+mod adopt;
 mod book;
 mod known;
 mod prices;
@@ -258,6 +260,10 @@ fn take_in(
     found: &[Transcript],
     models: &Models,
 ) -> rusqlite::Result<Account> {
+    if changes(tx)?.rules == 0 {
+        let path = PathBuf::from(tx.path().unwrap_or_default());
+        adopt::adopt(tx, &adopt::others(&path), dirs, models)?;
+    }
     let then = known(tx)?;
     let plan = known::plan(&then, found);
     let names = names(tx)?;
@@ -276,7 +282,7 @@ fn take_in(
     let mut book = Book::new(tx, &names, prices);
     let now_no = book.prices.number(tx, now_unix_ms)?;
     let mut cells = None;
-    if changes(tx)?.rules != RULES && !is_empty {
+    if ![0, RULES].contains(&changes(tx)?.rules) {
         book.rebuild(None)?;
     }
     if is_empty {

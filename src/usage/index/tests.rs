@@ -171,6 +171,30 @@ fn other_directories_have_an_index_of_their_own() {
     assert_eq!(account.bytes_read, 0, "the order of directories does not matter");
 }
 
+#[test]
+fn what_is_gone_stays_when_a_directory_comes_to_the_list_or_goes() {
+    let (one, two) = (Place::new(), Place::new());
+    let lines = row("m1", "r1", AT, OPUS, 5) + &row("m3", "r3", AT, "unheard", 7);
+    one.append("a.jsonl", lines.as_bytes());
+    two.append("b.jsonl", row("m2", "r2", AT, OPUS, 70).as_bytes());
+    let state = one.keep.path().join("state");
+    let output = |dirs: &[PathBuf]| {
+        let account = Index::open(&state, dirs).unwrap().account(Models::builtin()).unwrap();
+        let totals = account.view(View::Daily, &Only::default(), &TimeZone::UTC).totals;
+        (totals.output, totals.unpriced_tokens)
+    };
+    assert_eq!(output(&two.dirs()), (70, 0));
+    assert_eq!(output(&one.dirs()), (12, 17));
+    fs::remove_file(one.file("a.jsonl")).unwrap();
+    let both = [one.dirs(), two.dirs()].concat();
+    assert_eq!(output(&both), (82, 17));
+    fs::remove_file(two.file("b.jsonl")).unwrap();
+    fs::remove_dir_all(one.keep.path().join("claude/projects")).unwrap();
+    assert_eq!(output(&both), (82, 17));
+    let nowhere = vec![one.keep.path().join("none")];
+    assert_eq!(output(&[two.dirs(), nowhere].concat()), (70, 0));
+}
+
 fn models(id: &str, input: f64) -> Models {
     Models::with_own(format!(
         "[[model]]\nid = \"{id}\"\nwindow_tokens = 1\n[[model.price]]\ninput = {input}\n\
@@ -217,7 +241,7 @@ fn other_rules_count_everything_anew() {
     place.append("a.jsonl", row("m1", "r1", AT, OPUS, 5).as_bytes());
     let mut index = place.index();
     index.account(Models::builtin()).unwrap();
-    index.db.execute_batch("UPDATE meta SET rules = 0; UPDATE cells SET output = 99;").unwrap();
+    index.db.execute_batch("UPDATE meta SET rules = 99; UPDATE cells SET output = 99;").unwrap();
     assert_eq!(place.seen(View::Daily).totals.output, 5);
 }
 
