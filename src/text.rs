@@ -158,7 +158,8 @@ pub fn tokens(count: u64) -> String {
         1_000..99_950 => format!("{:.1}k", scaled(1e3)),
         99_950..999_500 => format!("{:.0}k", scaled(1e3)),
         999_500..99_950_000 => format!("{:.2}M", scaled(1e6)),
-        _ => format!("{:.0}M", scaled(1e6)),
+        99_950_000..999_500_000 => format!("{:.0}M", scaled(1e6)),
+        _ => format!("{:.2}G", scaled(1e9)),
     }
 }
 

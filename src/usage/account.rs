@@ -11,7 +11,7 @@ use crate::transcript::part::{Bill, Name, Part, SharedNames, Told, counted};
 use uuid::Uuid;
 
 use super::owners::{Owner, Owners};
-use super::places;
+use super::places::{self, Listing};
 use super::reading::Reading;
 use crate::models::{Models, TokenCounts, Usd};
 
@@ -91,6 +91,8 @@ pub struct Account {
     pub(super) unidentified_rows: u64,
     /// Transcripts that could not be read this time.
     pub(super) unreadable_files: u64,
+    /// Folders that could not be looked into this time.
+    pub(super) unreadable_folders: u64,
 }
 
 impl Account {
@@ -116,11 +118,11 @@ impl Account {
     /// Reads all transcripts below these directories, and keeps nothing of it. One that
     /// cannot be read counts among the damage.
     pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
-        let transcripts = places::transcripts(config_dirs);
+        let Listing { list: transcripts, unreadable_folders } = places::transcripts(config_dirs);
         let names = SharedNames::default();
         let errands: Vec<Errand<'_>> = transcripts.iter().map(|found| found.errand(None)).collect();
         let (fetched, bytes_read) = fetch::all(&errands, &names);
-        let mut account = Account { bytes_read, ..Account::default() };
+        let mut account = Account { bytes_read, unreadable_folders, ..Account::default() };
         let mut parts: Vec<Vec<Part>> = Vec::with_capacity(fetched.len());
         for (transcript, fetched) in transcripts.iter().zip(fetched) {
             let Some(fetched) = fetched else {

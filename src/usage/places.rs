@@ -69,20 +69,27 @@ pub fn dirs_of_environment() -> Vec<PathBuf> {
 
 /// All transcripts below these directories, by the bytes of their paths. A file that is reached in two ways
 /// is one. What cannot be read is left out.
-pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Vec<Transcript> {
+pub(super) fn transcripts(config_dirs: &[PathBuf]) -> Listing {
     let mut found = Found::default();
     for dir in config_dirs {
         found.look(&dir.join("projects"), 0);
     }
-    let mut list = found.list;
     // Byte by byte, as the index has them: `s.jsonl` before `s/subagents/…`.
-    list.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-    list
+    found.listing.list.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+    found.listing
+}
+
+/// The transcripts that were found.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) list: Vec<Transcript>,
+    /// Folders that could not be looked into.
+    pub(super) unreadable_folders: u64,
 }
 
 #[derive(Default)]
 struct Found {
-    list: Vec<Transcript>,
+    listing: Listing,
     /// Files and folders, by device and inode.
     seen: HashSet<(u64, u64)>,
 }
@@ -93,7 +100,14 @@ impl Found {
         if depth > MAX_DEPTH || !meta.is_dir() || !self.seen.insert((meta.dev(), meta.ino())) {
             return;
         }
-        let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries.filter_map(Result::ok),
+            Err(err) => {
+                let is_gone = err.kind() == std::io::ErrorKind::NotFound;
+                self.listing.unreadable_folders += u64::from(!is_gone);
+                return;
+            }
+        };
         let kind = |entry: fs::DirEntry| Some((entry.file_type().ok()?, entry.path()));
         let mut entries: Vec<_> = entries.filter_map(kind).collect();
         // What lies there before what is linked: a file is known by the first of its names.
@@ -111,7 +125,7 @@ impl Found {
     fn take(&mut self, path: PathBuf) {
         let Ok(meta) = fs::metadata(&path) else { return };
         if meta.is_file() && self.seen.insert((meta.dev(), meta.ino())) {
-            self.list.push(Transcript { path, print: Print::of(&meta) });
+            self.listing.list.push(Transcript { path, print: Print::of(&meta) });
         }
     }
 }
@@ -176,7 +190,7 @@ mod tests {
         symlink(&project, dir.path().join("projects/again")).unwrap();
         symlink("..", project.join("loop")).unwrap();
         let dirs = [dir.path().to_owned(), dir.path().to_owned()];
-        let found = transcripts(&dirs);
+        let found = transcripts(&dirs).list;
         let of: Vec<_> = found.iter().map(|found| session_of(&found.path)).collect();
         let agent = |id: &str| (Some("s1".to_owned()), Some(id.to_owned()));
         assert_eq!(of.len(), 3, "{found:?}");

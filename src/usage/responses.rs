@@ -77,7 +77,9 @@ pub(crate) fn since(
     let names = SharedNames::default();
     let mut reader = Reader::new(&names);
     let (mut damage, mut files, mut parts) = (Damage::default(), Vec::new(), Vec::new());
-    for transcript in places::transcripts(config_dirs) {
+    let listing = places::transcripts(config_dirs);
+    damage.unreadable_files += listing.unreadable_folders;
+    for transcript in listing.list {
         let mtime_ms = transcript.print.mtime_ns.div_euclid(1_000_000);
         if mtime_ms < since_unix_ms {
             continue;

@@ -149,9 +149,9 @@ pub struct Seen {
 }
 
 impl Account {
-    /// Transcripts that could not be read this time.
-    pub fn unreadable_files(&self) -> u64 {
-        self.unreadable_files
+    /// Transcripts, and folders of them, that could not be read this time.
+    pub fn unreadable(&self) -> (u64, u64) {
+        (self.unreadable_files, self.unreadable_folders)
     }
 
     /// The account by `view`, in the days of `zone`.

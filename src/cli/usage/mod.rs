@@ -3,6 +3,7 @@
 mod table;
 mod watch;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -11,9 +12,9 @@ use jiff::tz::TimeZone;
 use crate::cli::print::{complain, print};
 use crate::error::{Error, Result};
 use crate::models::Models;
-use crate::state_dir;
 use crate::text;
 use crate::usage::{self, Account, Index, Only, Owners, Repriced, Seen, View, dirs_of_environment};
+use crate::{show, state_dir};
 
 const AFTER_HELP: &str = "\
 Of all transcripts below the directories that CLAUDE_CONFIG_DIR lists (commas between
@@ -99,10 +100,23 @@ pub fn run(args: &UsageArgs) -> Result<()> {
 }
 
 fn warn_of_unreadable(account: &Account) {
-    let files = account.unreadable_files();
-    if files > 0 {
-        let files = text::count(files, "transcript", "transcripts");
-        complain(&format!("warning: {files} could not be read; what was counted of them stays"));
+    let (files, folders) = account.unreadable();
+    if files + folders == 0 {
+        return;
+    }
+    let files = text::count(files, "transcript", "transcripts");
+    let folders = text::count(folders, "folder", "folders");
+    complain(&format!(
+        "warning: {files} and {folders} could not be read; what was counted of them before stays"
+    ));
+}
+
+/// As wide as a table may be; what is no terminal has room for all of it.
+fn columns() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    match std::io::stdout().is_terminal() {
+        true => show::size().0,
+        false => told.unwrap_or(usize::MAX),
     }
 }
 
@@ -178,7 +192,7 @@ impl Asked {
                     true => &seen.rows[seen.rows.len() - count..],
                     false => &seen.rows[..count],
                 };
-                Ok(table::table(seen, rows))
+                Ok(table::table(seen, rows, columns()))
             }
         }
     }

@@ -41,6 +41,21 @@ impl Plan {
     pub(super) fn is_empty(&self) -> bool {
         self.read.is_empty() && self.moved.is_empty()
     }
+
+    /// Leaves out what goes beyond so many bytes; true if that is nothing.
+    pub(super) fn cut(&mut self, found: &[Transcript], most_bytes: u64) -> bool {
+        let mut left = most_bytes;
+        let is_within = |errand: &Errand| {
+            let from = errand.from.map_or(0, |mark| mark.bytes);
+            let is_within = left > 0;
+            left = left.saturating_sub(found[errand.found].print.bytes.saturating_sub(from));
+            is_within
+        };
+        let within = self.read.iter().map(is_within).filter(|is_within| *is_within).count();
+        let is_all = within == self.read.len();
+        self.read.truncate(within);
+        is_all
+    }
 }
 
 /// A transcript is the one that was at its path; if there was none, the one that had its
@@ -114,6 +129,18 @@ mod tests {
             assert_eq!(told(&then, &[("/a", print), same]), [(Some(0), None, false)]);
         }
         assert_eq!(told(&then, &[same, ("/c", print(13, 1, 1))]), [(None, None, false)]);
+    }
+
+    #[test]
+    fn much_is_read_in_slices() {
+        let found: Vec<Transcript> = [("/a", 60), ("/b", 60), ("/c", 60)]
+            .into_iter()
+            .map(|(path, bytes)| Transcript { path: path.into(), print: print(bytes, bytes, 1) })
+            .collect();
+        let mut all = plan(&[], &found);
+        assert!(all.cut(&found, 1_000) && all.read.len() == 3);
+        assert!(!all.cut(&found, 100) && all.read.len() == 2);
+        assert!(!all.cut(&found, 1) && all.read.len() == 1);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use self::prices::Prices;
 use super::account::{Account, CellKey, Cells, Said, Source, in_order};
 use super::fetch::{self, Fetched};
 use super::owners::{Owner, Owners};
-use super::places::{self, Transcript};
+use super::places::{self, Listing, Transcript};
 use crate::database::Kind;
 use crate::models::{Models, Usd};
 use crate::transcript::part::{Part, SharedNames};
@@ -44,6 +44,9 @@ use crate::{Result, state_dir};
 
 /// By these rules the cells are counted. Another number: all of them are counted anew.
 const RULES: i64 = 1;
+/// So much is read in one transaction: whoever is ended on the way has got on all the
+/// same, and nobody has to wait for longer.
+const SLICE_BYTES: u64 = 1 << 30;
 /// Hex digits that name an index.
 const NAME_CHARS: usize = 16;
 
@@ -146,26 +149,36 @@ impl Index {
     }
 
     fn bring_up(&mut self, models: &Models) -> rusqlite::Result<Account> {
-        let mut found = places::transcripts(&self.dirs);
+        let Listing { list: mut found, mut unreadable_folders } = places::transcripts(&self.dirs);
         let then = {
             let tx = self.db.transaction()?;
             let then = changes(&tx)?;
             let plan = known::plan(&known(&tx)?, &found);
             let is_priced = Prices::of(&tx, models)?.are_as_before(&tx)?;
             if plan.is_empty() && is_priced && then.rules == RULES {
-                return account(&tx);
+                return Ok(Account { unreadable_folders, ..account(&tx)? });
             }
             then
         };
-        let dirs = self.dirs.clone();
-        let tx = self.write()?;
-        // Another process may have read meanwhile what this one has just seen.
-        if changes(&tx)?.changes != then.changes + 1 {
-            found = places::transcripts(&dirs);
+        let (dirs, mut bytes_read) = (self.dirs.clone(), 0);
+        let mut changes_then = then.changes;
+        loop {
+            let tx = self.write()?;
+            // Another process may have read meanwhile what this one has just seen.
+            changes_then += 1;
+            if changes(&tx)?.changes != changes_then {
+                changes_then = changes(&tx)?.changes;
+                Listing { list: found, unreadable_folders } = places::transcripts(&dirs);
+            }
+            let (mut account, is_all) = take_in(&tx, &dirs, &found, models)?;
+            tx.commit()?;
+            account.bytes_read += bytes_read;
+            account.unreadable_folders = unreadable_folders;
+            bytes_read = account.bytes_read;
+            if is_all {
+                return Ok(account);
+            }
         }
-        let account = take_in(&tx, &dirs, &found, models)?;
-        tx.commit()?;
-        Ok(account)
     }
 }
 
@@ -253,19 +266,20 @@ fn split(
     Ok(())
 }
 
-/// Reads what is new, and gives what all comes to.
+/// Reads what is new, or a part of it, and gives what all comes to, and whether it is all.
 fn take_in(
     tx: &Transaction<'_>,
     dirs: &[PathBuf],
     found: &[Transcript],
     models: &Models,
-) -> rusqlite::Result<Account> {
+) -> rusqlite::Result<(Account, bool)> {
     if changes(tx)?.rules == 0 {
         let path = PathBuf::from(tx.path().unwrap_or_default());
         adopt::adopt(tx, &adopt::others(&path), dirs, models)?;
     }
     let then = known(tx)?;
-    let plan = known::plan(&then, found);
+    let mut plan = known::plan(&then, found);
+    let is_all = plan.cut(found, SLICE_BYTES);
     let names = names(tx)?;
     let names_before = names.all().len();
     let errands: Vec<_> = plan.read.iter().map(|to| found[to.found].errand(to.from)).collect();
@@ -306,7 +320,7 @@ fn take_in(
         None => account(tx)?,
     };
     (account.bytes_read, account.unreadable_files) = (bytes_read, unreadable_files);
-    Ok(account)
+    Ok((account, is_all))
 }
 
 /// Notes how far each file was read, and gives what it tells with its number.
