@@ -4,8 +4,8 @@
 #![expect(dead_code, reason = "these types are there for the document alone")]
 
 use serde_json::Value;
-use utoipa::openapi::schema::{AnyOfBuilder, Schema};
-use utoipa::openapi::{Ref, RefOr};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 /// The one tool there is.
@@ -121,40 +121,41 @@ pub(super) struct ArchiveParams {
     keep_recent: Option<u32>,
 }
 
-/// What was used, to be recorded, or the days of a review.
-pub(super) struct TrackParams;
-
-impl PartialSchema for TrackParams {
-    fn schema() -> RefOr<Schema> {
-        // Most logs are both: it cannot be `oneOf`, which is all that can be derived.
-        let any = AnyOfBuilder::new()
-            .item(Ref::from_schema_name(TaskUsage::name()))
-            .item(Ref::from_schema_name(EntriesUsage::name()))
-            .item(Ref::from_schema_name(UsageReview::name()))
-            .description(Some(
-                "What a task used, or entries, or the days of a review. What is missing or \
-                 cannot be is recorded as `null`, and noted; other fields are let be",
-            ));
-        any.into()
-    }
-}
-
-impl ToSchema for TrackParams {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-            schemas.push((T::name().into(), T::schema()));
-            T::schemas(schemas);
-        }
-        add::<TaskUsage>(schemas);
-        add::<EntriesUsage>(schemas);
-        add::<UsageReview>(schemas);
-        add::<TrackEntry>(schemas);
-    }
-}
-
-/// What a task used.
+/// What was used, to be recorded, or the days of a review. What is missing or cannot be is
+/// recorded as `null`, and noted; other fields are let be.
 #[derive(ToSchema)]
-struct TaskUsage {
+#[serde(untagged)]
+pub(super) enum TrackParams {
+    Entries(EntriesUsage),
+    Task(TaskUsage),
+    Review(UsageReview),
+}
+
+/// What was used, whether the task is known or not.
+#[derive(ToSchema)]
+pub(super) struct EntriesUsage {
+    #[schema(schema_with = super::openapi::log_mode)]
+    mode: Option<String>,
+    /// The task: a text, of which at most 256 characters are kept. It need not be one of
+    /// the queue.
+    #[schema(required = false)]
+    task_id: Value,
+    /// ISO 8601; without an offset it is UTC, and without one it is now.
+    #[schema(required = false)]
+    timestamp: Value,
+    /// What was wanted: a text of two to four lines.
+    #[schema(required = false)]
+    user_request_summary: Value,
+    /// Who used what.
+    #[schema(max_items = 5000)]
+    entries: Vec<TrackEntry>,
+    /// The folder of the project; a relative path begins at that of the hub, the default.
+    project: Option<String>,
+}
+
+/// A task of which is not known what it used.
+#[derive(ToSchema)]
+pub(super) struct TaskUsage {
     #[schema(schema_with = super::openapi::log_mode)]
     mode: Option<String>,
     #[schema(schema_with = super::openapi::tracked_task)]
@@ -165,35 +166,15 @@ struct TaskUsage {
     /// What was wanted: a text of two to four lines.
     #[schema(required = false)]
     user_request_summary: Value,
-    #[schema(schema_with = super::openapi::entries_if_any, required = false)]
+    #[schema(schema_with = super::openapi::no_entries, required = false)]
     entries: Value,
-    /// The folder of the project; a relative path begins at that of the hub, the default.
-    project: Option<String>,
-}
-
-/// What was used, whether the task is known or not.
-#[derive(ToSchema)]
-struct EntriesUsage {
-    #[schema(schema_with = super::openapi::log_mode)]
-    mode: Option<String>,
-    /// The task: a text, of which at most 256 characters are kept.
-    #[schema(required = false)]
-    task_id: Value,
-    /// ISO 8601; without an offset it is UTC, and without one it is now.
-    #[schema(required = false)]
-    timestamp: Value,
-    /// What was wanted: a text of two to four lines.
-    #[schema(required = false)]
-    user_request_summary: Value,
-    #[schema(schema_with = super::openapi::entries)]
-    entries: Vec<TrackEntry>,
     /// The folder of the project; a relative path begins at that of the hub, the default.
     project: Option<String>,
 }
 
 /// A look back over some days.
 #[derive(ToSchema)]
-struct UsageReview {
+pub(super) struct UsageReview {
     mode: ReviewMode,
     /// Its last day, ISO 8601; default is today.
     #[schema(required = false)]

@@ -19,7 +19,6 @@ use super::answer::{Answer, ErrorAnswer, Failure, Outcome};
 use super::{Hub, actions, gate, rest, usage};
 use crate::queue::draft;
 use crate::queue::task::{MAX_ID_BYTES, MAX_PRIORITY};
-use crate::track;
 
 /// Where the document is served.
 const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -287,18 +286,11 @@ pub(super) fn tracked_task() -> RefOr<Schema> {
     }))
 }
 
-pub(super) fn entries() -> RefOr<Schema> {
+/// A list would be of the other kind.
+pub(super) fn no_entries() -> RefOr<Schema> {
     schema(json!({
-        "type": "array", "maxItems": track::MAX_ENTRIES,
-        "items": { "$ref": "#/components/schemas/TrackEntry" },
-        "description": "Who used what",
-    }))
-}
-
-pub(super) fn entries_if_any() -> RefOr<Schema> {
-    schema(json!({
-        "anyOf": [entries(), { "type": ["null", "boolean", "number", "string", "object"] }],
-        "description": "Who used what: a list; anything else is recorded as `null`",
+        "type": ["null", "boolean", "number", "string", "object"],
+        "description": "No list: recorded as `null`",
     }))
 }
 

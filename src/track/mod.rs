@@ -49,7 +49,7 @@ mod tracker;
 pub use answer::{Answer, Failed, Recommendation, Recorded, Report, Why};
 pub use feed::{Order, Part, Parts};
 pub use feeder::{FEED_COMMAND, Feeder, Place, feed_main};
-pub use input::{Entry, Input, MAX_ENTRIES, MAX_INPUT_BYTES, Mode, Refused, parse, parse_value};
+pub use input::{Entry, Input, MAX_INPUT_BYTES, Mode, Refused, parse, parse_value};
 pub use record::{LogEntry, Source, TaskLog, Totals};
 pub use tracker::Tracker;
 
