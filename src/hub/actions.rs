@@ -79,7 +79,7 @@ const ALIASES: [(&str, &str); 1] = [("archive_tasks", "archive")];
 enum ToolAnswer {
     // First, for what [`usage::TrackAnswer`] says.
     Track(usage::TrackAnswer),
-    Action(ActionAnswer),
+    Action(Box<ActionAnswer>),
 }
 
 /// What an action came to. `status` is `already_running` where work was wanted that
