@@ -72,8 +72,18 @@ const TASK_PARAMS: [&str; 10] = [
 /// The same under another name.
 const ALIASES: [(&str, &str); 1] = [("archive_tasks", "archive")];
 
+/// What an action came to; `track_usage` has answers of its own.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+enum ToolAnswer {
+    // First, for what [`usage::TrackAnswer`] says.
+    Track(usage::TrackAnswer),
+    Action(Box<ActionAnswer>),
+}
+
 /// What an action came to. `status` is `already_running` where work was wanted that
-/// is being done, `recorded` or `report_generated` of `track_usage`; what else is there depends on the action.
+/// is being done; what else is there depends on the action.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there for the document alone")]
 struct ActionAnswer {
@@ -94,11 +104,6 @@ struct ActionAnswer {
     task_count: Option<u64>,
     #[schema(nullable = false)]
     message: Option<String>,
-    /// Of `track_usage`: all that `/api/v1/track` answers.
-    #[schema(nullable = false)]
-    report_path: Option<String>,
-    #[schema(nullable = false)]
-    recommendations: Option<Vec<usage::RecommendationView>>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -106,10 +111,6 @@ struct ActionAnswer {
 enum ActionWord {
     Success,
     AlreadyRunning,
-    #[expect(dead_code, reason = "the tracker has words of its own; they are in the document")]
-    Recorded,
-    #[expect(dead_code, reason = "the tracker has words of its own; they are in the document")]
-    ReportGenerated,
 }
 
 /// Does what a tool call says
@@ -124,12 +125,12 @@ enum ActionWord {
     request_body = ToolCall,
     security((), ("token" = [])),
     responses(
-        (status = 200, description = "Done, or being done", body = ActionAnswer),
+        (status = 200, description = "Done, or being done", body = ToolAnswer),
         (status = 401, description = "The token is needed", body = ErrorAnswer),
         (status = 404, description = "No task has that id", body = ErrorAnswer),
         (status = 409, description = "Does not fit what there is: id, state, dependencies, batch, project", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 503, description = "The queue cannot be worked off now", body = ErrorAnswer),
+        (status = 503, description = "The queue cannot be worked off now, or usage cannot be written now, and is kept", body = ErrorAnswer),
     )
 )]
 pub(super) async fn execute_task(

@@ -3,7 +3,10 @@
 //! a test holds the two together.
 #![expect(dead_code, reason = "these types are there for the document alone")]
 
-use utoipa::{IntoParams, ToSchema};
+use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 /// The one tool there is.
 #[derive(ToSchema)]
@@ -118,23 +121,65 @@ pub(super) struct ArchiveParams {
     keep_recent: Option<u32>,
 }
 
-/// What a task used, or the days of a review. What is missing is recorded as `null`, and
-/// noted; other fields are let be.
+/// What was used, to be recorded, or the days of a review. What is missing or cannot be is
+/// recorded as `null`, and noted; other fields are let be.
 #[derive(ToSchema)]
-pub(super) struct TrackParams {
-    /// Default is `log_only`.
-    mode: Option<TrackMode>,
-    /// The task.
-    #[schema(max_length = 256)]
-    task_id: Option<String>,
-    /// ISO 8601; of a review: its last day.
-    timestamp: Option<String>,
-    /// What was wanted, in two to four lines.
-    user_request_summary: Option<String>,
+#[serde(untagged)]
+pub(super) enum TrackParams {
+    Entries(EntriesUsage),
+    Task(TaskUsage),
+    Review(UsageReview),
+}
+
+/// What was used, whether the task is known or not.
+#[derive(ToSchema)]
+pub(super) struct EntriesUsage {
+    #[schema(schema_with = super::openapi::log_mode)]
+    mode: Option<String>,
+    /// The task: a text, of which at most 256 characters are kept. It need not be one of
+    /// the queue.
+    #[schema(required = false)]
+    task_id: Value,
+    /// ISO 8601; without an offset it is UTC, and without one it is now.
+    #[schema(required = false)]
+    timestamp: Value,
+    /// What was wanted: a text of two to four lines.
+    #[schema(required = false)]
+    user_request_summary: Value,
     /// Who used what.
     #[schema(max_items = 5000)]
-    entries: Option<Vec<TrackEntry>>,
-    /// Of a review: how many days; default is 7.
+    entries: Vec<TrackEntry>,
+    /// The folder of the project; a relative path begins at that of the hub, the default.
+    project: Option<String>,
+}
+
+/// A task of which is not known what it used.
+#[derive(ToSchema)]
+pub(super) struct TaskUsage {
+    #[schema(schema_with = super::openapi::log_mode)]
+    mode: Option<String>,
+    #[schema(schema_with = super::openapi::tracked_task)]
+    task_id: String,
+    /// ISO 8601; without an offset it is UTC, and without one it is now.
+    #[schema(required = false)]
+    timestamp: Value,
+    /// What was wanted: a text of two to four lines.
+    #[schema(required = false)]
+    user_request_summary: Value,
+    #[schema(schema_with = super::openapi::no_entries, required = false)]
+    entries: Value,
+    /// The folder of the project; a relative path begins at that of the hub, the default.
+    project: Option<String>,
+}
+
+/// A look back over some days.
+#[derive(ToSchema)]
+pub(super) struct UsageReview {
+    mode: ReviewMode,
+    /// Its last day, ISO 8601; default is today.
+    #[schema(required = false)]
+    timestamp: Value,
+    /// How many; default is 7.
     #[schema(minimum = 1, maximum = 3650)]
     days: Option<u32>,
     /// The folder of the project; a relative path begins at that of the hub, the default.
@@ -143,23 +188,20 @@ pub(super) struct TrackParams {
 
 #[derive(ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum TrackMode {
-    LogOnly,
-    LogAndSummarize,
+enum ReviewMode {
     ReviewPeriod,
 }
 
 /// What one agent used of one model.
-#[derive(ToSchema)]
-struct TrackEntry {
-    agent: Option<String>,
-    model: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    /// US dollars.
-    estimated_cost: Option<f64>,
+struct TrackEntry;
+
+impl PartialSchema for TrackEntry {
+    fn schema() -> RefOr<Schema> {
+        super::openapi::track_entry()
+    }
 }
+
+impl ToSchema for TrackEntry {}
 
 /// A task to be accepted.
 #[derive(ToSchema)]

@@ -149,13 +149,16 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// What can be done with a task that was just accepted.
+/// What can be done with a task that was just accepted, or with one that was asked for.
+/// Not with whatever `/execute_task` calls `task_id`: that of a log is free text.
 fn link(document: &mut utoipa::openapi::OpenApi) {
+    const FROM: [(&str, &str); 2] = [("/api/v1/tasks", "201"), ("/execute_task", "200")];
     const NEXT: [&str; 6] =
         ["get_task", "change_task", "delete_task", "cancel_task", "retry_task", "get_result"];
-    let add = document.paths.paths.get_mut("/api/v1/tasks").and_then(|item| item.post.as_mut());
-    let created = add.and_then(|add| add.responses.responses.get_mut("201"));
-    if let Some(RefOr::T(response)) = created {
+    for (path, status) in FROM {
+        let asked = document.paths.paths.get_mut(path).and_then(|item| item.post.as_mut());
+        let answered = asked.and_then(|post| post.responses.responses.get_mut(status));
+        let Some(RefOr::T(response)) = answered else { continue };
         for operation in NEXT {
             let link = LinkBuilder::new()
                 .operation_id(operation)
@@ -261,4 +264,83 @@ pub(super) fn budget() -> RefOr<Schema> {
 pub(super) fn states() -> RefOr<Schema> {
     let one = "(queued|in_progress|done|error|cancelled|blocked)";
     schema(json!({ "type": "string", "pattern": format!("^{one}(,{one})*$") }))
+}
+
+/// How a log is told; [`crate::track::Mode`].
+pub(super) fn log_mode() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["string", "null"], "enum": ["log_only", "log_and_summarize", null],
+        "description": "Default is `log_only`",
+    }))
+}
+
+/// A text that is not blank: what [`str::trim`] takes away, spelt out, as no two dialects
+/// mean the same by a space.
+const NOT_BLANK: &str =
+    r"[^\u0009-\u000d \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
+
+pub(super) fn tracked_task() -> RefOr<Schema> {
+    schema(json!({
+        "type": "string", "pattern": NOT_BLANK,
+        "description": "The task; at most 256 characters are kept. It need not be one of the queue",
+    }))
+}
+
+/// A list would be of the other kind.
+pub(super) fn no_entries() -> RefOr<Schema> {
+    schema(json!({
+        "type": ["null", "boolean", "number", "string", "object"],
+        "description": "No list: recorded as `null`",
+    }))
+}
+
+/// One of the `entries`. Whatever it is, it is taken: `null` stands for no type.
+pub(super) fn track_entry() -> RefOr<Schema> {
+    let any = |what: &str| json!({ "type": null, "description": what });
+    schema(json!({
+        "type": null,
+        "properties": {
+            "agent": any("Who: a text"),
+            "model": any("Which model: a text"),
+            "input_tokens": any("What was not read from the cache, a whole number"),
+            "output_tokens": any("A whole number"),
+            "total_tokens": any("Both; their sum is recorded where they are known"),
+            "cache_write_tokens": any("Written to the cache, a part of `input_tokens`"),
+            "cache_read_tokens": any("Read from the cache, beside `input_tokens`"),
+            "estimated_cost": any("US dollars"),
+        },
+        "description": "What one agent used of one model: an object. What is missing or cannot be is recorded as `null`, and noted",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_is_what_trim_takes_away() {
+        let class = NOT_BLANK.strip_prefix("[^").unwrap().strip_suffix(']').unwrap();
+        let mut blank = Vec::new();
+        let mut rest = class.chars();
+        let mut is_range = false;
+        while let Some(c) = rest.next() {
+            let char = match c {
+                '-' => {
+                    is_range = true;
+                    continue;
+                }
+                '\\' => {
+                    let hex: String = rest.by_ref().skip(1).take(4).collect();
+                    char::from_u32(u32::from_str_radix(&hex, 16).unwrap()).unwrap()
+                }
+                c => c,
+            };
+            let first = if std::mem::take(&mut is_range) { blank.pop().unwrap() } else { char };
+            blank.extend(first..=char);
+        }
+        let mut white: Vec<char> = ('\0'..=char::MAX).filter(|c| c.is_whitespace()).collect();
+        blank.sort_unstable();
+        white.sort_unstable();
+        assert_eq!(blank, white);
+    }
 }

@@ -1115,3 +1115,103 @@ fn usage_is_told_in_both_ways_and_answered_in_the_trackers_words() {
     std::fs::write(own.join("token-usage"), "in the way").unwrap();
     lab.act("track_usage", telemetry).refused(503, "not_written");
 }
+
+#[test]
+fn the_tracker_takes_what_the_document_says() {
+    let lab = lab();
+    lab.hub.set_bookkeeper(Arc::new(Books::default()));
+    let document = lab.get("/api/v1/openapi.json").body;
+    let schemas = &document["components"]["schemas"];
+    let kinds: Vec<&Value> = schemas["TrackParams"]["oneOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| &schemas[kind["$ref"].as_str().unwrap().rsplit('/').next().unwrap()])
+        .collect();
+    let (entries, days) = (&schemas["EntriesUsage"], &schemas["UsageReview"]["properties"]["days"]);
+    let most_entries = entries["properties"]["entries"]["maxItems"].as_u64().unwrap() as usize;
+    let most_days = days["maximum"].as_u64().unwrap();
+    let listed = |count: usize| json!(vec![json!(0); count]);
+    let all = [json!(null), json!(true), json!(-1.5), json!(""), json!("x"), json!([1]), json!({})];
+
+    let both = |request: &Value| {
+        let said = lab.ask("POST", "/api/v1/track", Some(request));
+        let acted = lab.act("track_usage", request.clone());
+        let brief = |text: String| text.chars().take(200).collect::<String>();
+        assert_eq!(said.status, acted.status, "{}", brief(request.to_string()));
+        (said.status, brief(format!("{request} {said:?}")))
+    };
+    let is_taken = |request: Value| {
+        let (status, shown) = both(&request);
+        assert_eq!(status, 200, "{shown}");
+    };
+    let is_refused = |request: Value| {
+        let (status, shown) = both(&request);
+        assert_eq!(status, 400, "{shown}");
+    };
+
+    for mode in schemas["TaskUsage"]["properties"]["mode"]["enum"].as_array().unwrap() {
+        is_taken(json!({"mode": mode, "task_id": "t"}));
+        is_taken(json!({"mode": mode, "entries": []}));
+        // A log is the one or the other.
+        for blank in [json!(null), json!(5), json!(""), json!(" \u{85}\u{3000}")] {
+            is_refused(json!({"mode": mode, "task_id": blank, "entries": {}}));
+        }
+    }
+    is_taken(json!({"task_id": "\u{feff}"}));
+    is_refused(json!({"mode": "dance", "task_id": "t"}));
+    for taken in [json!(null), json!(1), json!(7.0), json!(most_days)] {
+        is_taken(json!({"mode": "review_period", "days": taken, "entries": listed(5_001)}));
+    }
+    for refused in [json!(0), json!(most_days + 1), json!(1.5), json!("7"), json!([])] {
+        is_refused(json!({"mode": "review_period", "days": refused, "task_id": "t"}));
+    }
+    // What has no type there takes all of them.
+    let mut untyped = 0;
+    for kind in &kinds {
+        for (name, schema) in kind["properties"].as_object().unwrap() {
+            if ["type", "$ref"].iter().any(|key| schema.get(*key).is_some()) {
+                continue;
+            }
+            untyped += 1;
+            for value in &all {
+                let mut request = json!({"task_id": "t", "entries": []});
+                request[name] = value.clone();
+                is_taken(request);
+            }
+        }
+    }
+    assert_eq!(untyped, 6);
+    let entry = &schemas["TrackEntry"];
+    assert_eq!(
+        (&entry["type"], &entry["properties"]["agent"]["type"]),
+        (&json!(null), &json!(null))
+    );
+    for name in entry["properties"].as_object().unwrap().keys() {
+        is_taken(json!({"entries": all.iter().map(|v| json!({name: v})).collect::<Vec<_>>()}));
+    }
+    is_taken(json!({"entries": all}));
+
+    // The parameters that are told are those of the kinds together.
+    let mut told: Vec<&str> = kinds
+        .iter()
+        .flat_map(|kind| kind["properties"].as_object().unwrap().keys().map(String::as_str))
+        .collect();
+    told.sort_unstable();
+    told.dedup();
+    let actions = lab.get("/get_supported_actions").body;
+    let actions = actions["tools"][0]["actions"].as_array().unwrap();
+    let action = actions.iter().find(|action| action["name"] == "track_usage").unwrap();
+    let mut params: Vec<&str> = action["optional_params"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    params.sort_unstable();
+    assert_eq!(told, params);
+
+    // Last: each request reads the logs of its day again.
+    is_refused(json!({"task_id": "t", "entries": listed(most_entries + 1)}));
+    is_taken(json!({"task_id": "t", "entries": listed(most_entries)}));
+}

@@ -29,19 +29,33 @@ pub trait Bookkeeper: Send + Sync {
     fn note_refused(&self, project: &Path, message: &str);
 }
 
-/// The answer to a log (`recorded`), or to a review (`report_generated`).
+/// The answer to a review, or to a log.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(super) enum TrackAnswer {
+    // First: what follows task ids from answers looks at the first of several kinds, and
+    // the id of a log is free text, which names no task of the queue.
+    Reviewed(Reviewed),
+    Recorded(Recorded),
+}
+
+/// A log was recorded.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there for the document alone")]
-pub(super) struct TrackAnswer {
-    status: TrackWord,
-    /// Of a log: the task, as told.
+pub(super) struct Recorded {
+    status: RecordedWord,
+    /// The task, as told; `null` if none was.
+    #[schema(required)]
     task_id: Option<String>,
     /// Of `log_and_summarize`: one or two sentences.
     #[schema(nullable = false)]
     summary: Option<String>,
-    /// Of a log: its total; `null` if none was told.
+    /// Its total; `null` if none was told.
+    #[schema(required)]
     total_tokens: Option<u64>,
-    /// Of a log: its cost in dollars; `null` if none was told.
+    /// Its cost in dollars; `null` if none was told.
+    #[schema(required)]
     estimated_cost: Option<f64>,
     /// It is kept, and written with the next request: others were recording.
     #[schema(nullable = false)]
@@ -49,18 +63,32 @@ pub(super) struct TrackAnswer {
     /// Records that had waited and are written now.
     #[schema(nullable = false)]
     reconciled: Option<u64>,
-    /// Of a review: its file, from the project on.
+}
+
+/// A review was written.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(super) struct Reviewed {
+    status: ReviewedWord,
+    /// Its file, from the project on.
+    report_path: String,
+    recommendations: Vec<RecommendationView>,
+    /// Records that had waited and are written now.
     #[schema(nullable = false)]
-    report_path: Option<String>,
-    #[schema(nullable = false)]
-    recommendations: Option<Vec<RecommendationView>>,
+    reconciled: Option<u64>,
 }
 
 #[derive(ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(dead_code, reason = "it is there for the document alone")]
-enum TrackWord {
+enum RecordedWord {
     Recorded,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is there for the document alone")]
+enum ReviewedWord {
     ReportGenerated,
 }
 
