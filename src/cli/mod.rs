@@ -1,8 +1,11 @@
 //! Commands as typed: one file a command, and the way from a result to an exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
+use signal_hook::consts::signal::SIGXFSZ;
 
 use crate::control::Request;
 use crate::error::{Error, Result};
@@ -107,6 +110,9 @@ pub fn main() -> ExitCode {
         Some(arg) if arg == crate::track::FEED_COMMAND => return crate::track::feed_main(),
         _ => {}
     }
+    // A file that may not grow any more (`ulimit -f`) is an error like a full disk, and
+    // not the end. What is started has its own way with it again.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

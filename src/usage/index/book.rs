@@ -54,6 +54,18 @@ impl<'a, 'm> Book<'a, 'm> {
         Ok(cells)
     }
 
+    /// Has what was priced by a table that nobody can read any more (a newer longhaul may
+    /// have written it) priced by the one in force; true: everything is to be counted anew.
+    pub(super) fn give_up_lost_tables(&mut self, now_no: i64) -> rusqlite::Result<bool> {
+        let lost = self.prices.lost(self.db)?;
+        let mut changed = 0;
+        for no in &lost {
+            let update = "UPDATE responses SET prices = ?1 WHERE prices = ?2";
+            changed += self.db.execute(update, [now_no, *no])?;
+        }
+        Ok(changed > 0)
+    }
+
     /// Takes in what files tell. Parts of one message may be of several files.
     pub(super) fn take(
         &mut self,

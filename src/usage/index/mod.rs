@@ -106,10 +106,17 @@ impl Index {
     /// # Errors
     /// As [`Index::open`].
     pub fn account_of_tasks(&mut self, models: &Models, owners: &Owners) -> Result<Account> {
-        let mut account = self.account(models)?;
+        let brought = self.account(models)?;
+        let path = self.path.clone();
+        let explain = |err| INDEX.explain(&path, err);
+        // Another process may add to it at any moment: all is of one.
+        let tx = self.db.transaction().map_err(explain)?;
+        let mut account = account(&tx).map_err(explain)?;
+        account.bytes_read = brought.bytes_read;
+        account.unreadable_files = brought.unreadable_files;
+        account.unreadable_folders = brought.unreadable_folders;
         let several = account.own(owners);
-        split(&self.db, &mut account, &several, models)
-            .map_err(|err| INDEX.explain(&self.path, err))?;
+        split(&tx, &mut account, &several, models).map_err(explain)?;
         Ok(account)
     }
 
@@ -296,7 +303,7 @@ fn take_in(
     let mut book = Book::new(tx, &names, prices);
     let now_no = book.prices.number(tx, now_unix_ms)?;
     let mut cells = None;
-    if ![0, RULES].contains(&changes(tx)?.rules) {
+    if ![0, RULES].contains(&changes(tx)?.rules) || book.give_up_lost_tables(now_no)? {
         book.rebuild(None)?;
     }
     if is_empty {

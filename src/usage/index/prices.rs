@@ -67,6 +67,22 @@ impl<'m> Prices<'m> {
         Ok(table.as_ref().unwrap_or(self.now))
     }
 
+    /// Tables that were in force and cannot be read any more.
+    pub(super) fn lost(&mut self, db: &Connection) -> rusqlite::Result<Vec<i64>> {
+        let all: Vec<i64> = db
+            .prepare_cached("SELECT no FROM prices")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let mut lost = Vec::new();
+        for no in all {
+            self.table(db, no)?;
+            if matches!(self.before.get(&no), Some(None)) {
+                lost.push(no);
+            }
+        }
+        Ok(lost)
+    }
+
     /// The table in force.
     pub(super) fn now(&self) -> &'m Models {
         self.now

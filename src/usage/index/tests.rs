@@ -236,6 +236,18 @@ fn a_price_that_was_paid_stays_until_everything_is_priced_anew() {
 }
 
 #[test]
+fn a_table_that_nobody_can_read_any_more_leaves_no_trace_in_the_sums() {
+    let place = Place::new();
+    place.append("a.jsonl", row("m1", "r1", AT, OPUS, 5).as_bytes());
+    let mut index = place.index();
+    index.account(&models(OPUS, 100.0)).unwrap();
+    index.db.execute("UPDATE prices SET own = 'of tomorrow ='", []).unwrap();
+    place.append("a.jsonl", row("m1", "r1", AT, OPUS, 700).as_bytes());
+    let account = index.account(Models::builtin()).unwrap();
+    assert_eq!(told(&account), told(&place.afresh()));
+}
+
+#[test]
 fn other_rules_count_everything_anew() {
     let place = Place::new();
     place.append("a.jsonl", row("m1", "r1", AT, OPUS, 5).as_bytes());
