@@ -278,6 +278,17 @@ fn run_of(id: uuid::Uuid) -> journals::RunTold {
 }
 
 #[test]
+fn a_copy_of_a_run_is_not_a_second_one() {
+    let (one, other) = (run_of(uuid::Uuid::from_u128(9)), run_of(uuid::Uuid::from_u128(10)));
+    let mut older = one.clone();
+    older.heard_unix_ms -= 1;
+    let other = journals::RunTold { run_id: uuid::Uuid::from_u128(8), ..other };
+    let told = journals::each_once(vec![older, other, one.clone(), one]);
+    let told: Vec<_> = told.iter().map(|run| (run.run_id.as_u128(), run.heard_unix_ms)).collect();
+    assert_eq!(told, [(8, MIDNIGHT + 200_000), (7, MIDNIGHT + 200_000)]);
+}
+
+#[test]
 fn what_a_cycle_did_is_no_session_and_what_came_after_it_is() {
     let tree = Tree::new();
     let id = uuid::Uuid::from_u128(9);
