@@ -372,7 +372,7 @@ fn duplicate(
         false => (format!("{work} once more after {after}"), Severity::Medium),
     };
     let files = |execution: &Execution| match execution.evidence.changed_files.as_slice() {
-        [] => "no file known".to_owned(),
+        [] => "none known".to_owned(),
         files => files.join(", "),
     };
     let is_same_outcome = execution.outcome == earlier.outcome;
@@ -391,7 +391,10 @@ fn duplicate(
             text::about(config.duplicate_within_ms)
         ),
         format!("{result}: ended {} and {}", outcome(earlier), outcome(execution)),
-        format!("changed files: {} and {}", files(earlier), files(execution)),
+        match files_then.is_empty() && files_now.is_empty() {
+            true => "changed files: none known of either".to_owned(),
+            false => format!("changed files: {} and {}", files(earlier), files(execution)),
+        },
         format!("first: {}", where_it_is(earlier)),
         format!("then: {}", where_it_is(execution)),
     ];

@@ -51,7 +51,8 @@ pub(crate) fn runs(state_root: &Path, since_unix_ms: i64) -> (Vec<RunTold>, Vec<
         }
         match run_told(path) {
             Ok(told) => runs.push(told),
-            Err(err) => warnings.push(format!("a run is left out: {err}")),
+            Err(err) => warnings
+                .push(format!("a run is told without its journal, as far as it is known: {err}")),
         }
     }
     (each_once(runs), warnings)

@@ -392,7 +392,7 @@ mod tests {
             (&long, vec![""]),
             (&format!("a {long} b"), vec!["b"]),
             (&format!("a 2{long}&1"), vec![]),
-            ("a >/dev/null 2> >(b) x -> y", vec!["/dev/null", "(b)"]),
+            ("a >/dev/null 2> b x -> y", vec!["/dev/null", "b"]),
             ("a '> b' \"> c\" > d", vec!["d"]),
         ] {
             assert_eq!(redirections(part).collect::<Vec<_>>(), targets, "{part}");
