@@ -73,21 +73,19 @@ impl RunFolder {
         Ok(None)
     }
 
-    /// All runs of all projects below the state directory. What cannot be read is left
-    /// out.
+    /// All runs of all projects below the state directory: by project, then by start. What
+    /// cannot be read or is no folder is left out.
     pub fn all(state_root: &Path) -> Vec<Self> {
-        let entries = |dir: PathBuf| {
-            std::fs::read_dir(dir)
-                .into_iter()
-                .flatten()
-                .filter_map(std::result::Result::ok)
-                .map(|e| e.path())
+        let folders = |dir: PathBuf| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten();
+            let paths = entries.filter_map(std::result::Result::ok).map(|e| e.path());
+            let mut folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+            folders.sort_unstable();
+            folders
         };
-        let projects = entries(state_root.join("projects"));
-        projects
-            .flat_map(|project| entries(project.join("runs")))
-            .map(|path| Self { path })
-            .collect()
+        let projects = folders(state_root.join("projects")).into_iter();
+        let runs = projects.flat_map(|project| folders(project.join("runs")));
+        runs.map(|path| Self { path }).collect()
     }
 
     /// The folder itself.
@@ -144,4 +142,26 @@ fn make_private(path: &Path) -> Result<()> {
 
 fn cannot(verb: &str, path: &Path, e: std::io::Error) -> Error {
     Error::io(ErrorKind::State, format!("cannot {verb} {}", path.display()), e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_runs_are_the_folders_by_project_and_start() {
+        let state = tempfile::tempdir().unwrap();
+        let projects = state.path().join("projects");
+        let names = ["b/runs/2-x", "b/runs/1-x", "a/runs/3-x", "a/other/1-x"];
+        for name in names {
+            std::fs::create_dir_all(projects.join(name)).unwrap();
+        }
+        std::fs::write(projects.join("a/runs/note"), "x").unwrap();
+        std::fs::write(projects.join("note"), "x").unwrap();
+        let all = RunFolder::all(state.path());
+        let found: Vec<&Path> =
+            all.iter().map(|run| run.path().strip_prefix(&projects).unwrap()).collect();
+        assert_eq!(found, ["a/runs/3-x", "b/runs/1-x", "b/runs/2-x"].map(Path::new));
+        assert_eq!(RunFolder::all(&state.path().join("nowhere")), []);
+    }
 }

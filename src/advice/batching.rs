@@ -1,11 +1,12 @@
 //! Tasks of the queue that ran one soon after the other in one project, each in a session
 //! of its own: what the later ones loaded before their first change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::handoff;
 use super::seen::{Found, NAMED_MAX, Seen, Stake};
 use super::{Advised, Basis, Topic};
+use crate::observe::thread::Thread;
 use crate::observe::{Execution, Kind};
 use crate::text;
 
@@ -27,13 +28,17 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
     for task in &tasks {
         projects.entry(&task.project).or_default();
     }
+    let mut main: HashMap<&str, &Thread> = HashMap::new();
+    for thread in seen.threads.iter().filter(|thread| thread.agent.is_none()) {
+        main.entry(&thread.session).or_insert(thread);
+    }
     for pair in tasks.windows(2) {
         let (earlier, task) = (pair[0], pair[1]);
         if !could_share(earlier, task, seen.config.batch_within_ms) {
             continue;
         }
         let first = &task.sessions[0];
-        let thread = seen.threads.iter().find(|t| t.agent.is_none() && t.session == *first);
+        let thread = main.get(first.as_str()).copied();
         let Some(loaded) = thread.and_then(handoff::of_thread) else { continue };
         let project = projects.entry(&task.project).or_default();
         project.tasks += 1;

@@ -1,7 +1,7 @@
 //! Files that are read again although they are as they were: by the same thread while its
 //! context still holds them, by sibling subagents, and by later sessions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::seen::{Found, NAMED_MAX, Seen, Stake, at, below};
 use super::{Advised, Basis, Topic};
@@ -49,17 +49,48 @@ struct Again<'a> {
     project: &'a str,
 }
 
+/// Who has read the same before: as much is kept as there are readers, however often each
+/// of them read it.
+#[derive(Default)]
+struct Readers<'a> {
+    /// Threads with their contexts.
+    contexts: HashSet<(usize, usize)>,
+    /// By session, one thread of it, and whether there is another one.
+    sessions: HashMap<&'a str, (usize, bool)>,
+}
+
+impl<'a> Readers<'a> {
+    fn add(&mut self, session: &'a str, (thread, context): (usize, usize)) {
+        self.contexts.insert((thread, context));
+        let (known, has_other) = self.sessions.entry(session).or_insert((thread, false));
+        *has_other |= *known != thread;
+    }
+
+    /// The nearest of them to a thread of that session.
+    fn before(&self, session: &str, (thread, context): (usize, usize)) -> Option<Before> {
+        if self.contexts.contains(&(thread, context)) {
+            return Some(Before::Self_);
+        }
+        let others = self.sessions.get(session);
+        if others.is_some_and(|(known, has_other)| *known != thread || *has_other) {
+            return Some(Before::Sibling);
+        }
+        (!self.contexts.is_empty()).then_some(Before::Earlier)
+    }
+}
+
 pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
     let readings = readings(seen.threads);
-    let mut known: HashMap<What<'_>, Vec<(usize, usize)>> = HashMap::new();
+    let mut known: HashMap<What<'_>, Readers<'_>> = HashMap::new();
     let mut files: BTreeMap<&str, Again<'_>> = BTreeMap::new();
     let mut siblings = Again::default();
     let (mut all, mut again) = (0_u64, 0_u64);
     for reading in &readings {
         let thread = &seen.threads[reading.thread];
         let earlier = known.entry((&thread.project, reading.file, reading.what)).or_default();
-        let before = before(seen.threads, earlier, reading);
-        earlier.push((reading.thread, reading.context));
+        let (session, at) = (thread.session.as_str(), (reading.thread, reading.context));
+        let before = earlier.before(session, at);
+        earlier.add(session, at);
         if !seen.span.has(reading.unix_ms) {
             continue;
         }
@@ -115,17 +146,6 @@ fn readings(threads: &[Thread]) -> Vec<Reading<'_>> {
     }
     found.sort_by_key(|reading| (reading.unix_ms, reading.thread, reading.step));
     found
-}
-
-fn before(threads: &[Thread], earlier: &[(usize, usize)], reading: &Reading<'_>) -> Option<Before> {
-    let session = &threads[reading.thread].session;
-    let who = |(thread, context): &(usize, usize)| match *thread == reading.thread {
-        true if *context == reading.context => Before::Self_,
-        true => Before::Earlier,
-        false if threads[*thread].session == *session => Before::Sibling,
-        false => Before::Earlier,
-    };
-    earlier.iter().map(who).min()
 }
 
 fn tell_files(seen: &Seen<'_>, files: BTreeMap<&str, Again<'_>>, advised: &mut Advised) {
@@ -203,4 +223,41 @@ fn evidence(seen: &Seen<'_>, again: &Again<'_>) -> Vec<String> {
 
 fn times(n: u64) -> String {
     text::count(n, "time", "times")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_is_kept_once_however_often_it_reads() {
+        let mut readers = Readers::default();
+        for _ in 0..50_000 {
+            readers.add("s", (0, 0));
+        }
+        assert_eq!((readers.contexts.len(), readers.sessions.len()), (1, 1));
+    }
+
+    proptest! {
+        /// As if each reading before were looked at.
+        #[test]
+        fn the_nearest_reader_counts(all in proptest::collection::vec((0_usize..6, 0_usize..3), 0..12)) {
+            // Two threads a session.
+            let session = |thread: usize| ["a", "b", "c"][thread / 2];
+            let mut readers = Readers::default();
+            for (at, (thread, context)) in all.iter().copied().enumerate() {
+                let who = |other: &(usize, usize)| match *other {
+                    other if other == (thread, context) => Before::Self_,
+                    (other, _) if other == thread => Before::Earlier,
+                    (other, _) if session(other) == session(thread) => Before::Sibling,
+                    _ => Before::Earlier,
+                };
+                let expected = all[..at].iter().map(who).min();
+                prop_assert_eq!(readers.before(session(thread), (thread, context)), expected);
+                readers.add(session(thread), (thread, context));
+            }
+        }
+    }
 }

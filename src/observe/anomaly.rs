@@ -1,5 +1,7 @@
 //! The five anomalies, each with what was compared. Pure.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::execution::Execution;
@@ -311,21 +313,35 @@ fn duplicates(executions: &[Execution], before: &[Execution], config: &Observe) 
     all.extend(executions.iter().map(|execution| (execution, true)));
     all.sort_by(|(a, _), (b, _)| (a.started_at.unix_ms, &a.id).cmp(&(b.started_at.unix_ms, &b.id)));
     let mut found = Vec::new();
+    let mut latest: HashMap<Same<'_>, usize> = HashMap::new();
     for (at, (execution, is_wanted)) in all.iter().enumerate() {
-        if !is_wanted {
+        let names = names(execution);
+        let earlier = names.clone().filter_map(|name| latest.get(&name).copied()).max();
+        latest.extend(names.map(|name| (name, at)));
+        let Some(earlier) = earlier.filter(|_| *is_wanted).map(|earlier| all[earlier].0) else {
             continue;
-        }
-        let earlier = all[..at]
-            .iter()
-            .rev()
-            .find_map(|(other, _)| same_work(other, execution).map(|words| (*other, words)));
-        let Some((earlier, words)) = earlier else { continue };
+        };
+        let Some(words) = same_work(earlier, execution) else { continue };
         let after_ms = execution.started_at.unix_ms.abs_diff(earlier.started_at.unix_ms);
         if after_ms <= config.duplicate_within_ms {
             found.push(duplicate(execution, earlier, &words, after_ms, config));
         }
     }
     found
+}
+
+/// What executions of the same work have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Same<'a> {
+    Task(&'a str),
+    /// Its name and the project.
+    Work(&'a str, &'a str),
+}
+
+fn names(execution: &Execution) -> impl Iterator<Item = Same<'_>> + Clone {
+    let task = execution.task_id.as_deref().map(Same::Task);
+    let work = execution.work.as_ref().map(|work| Same::Work(&work.name, &execution.project));
+    task.into_iter().chain(work)
 }
 
 /// In which words both are the same work, if they are.
@@ -356,7 +372,7 @@ fn duplicate(
         false => (format!("{work} once more after {after}"), Severity::Medium),
     };
     let files = |execution: &Execution| match execution.evidence.changed_files.as_slice() {
-        [] => "no file known".to_owned(),
+        [] => "none known".to_owned(),
         files => files.join(", "),
     };
     let is_same_outcome = execution.outcome == earlier.outcome;
@@ -375,7 +391,10 @@ fn duplicate(
             text::about(config.duplicate_within_ms)
         ),
         format!("{result}: ended {} and {}", outcome(earlier), outcome(execution)),
-        format!("changed files: {} and {}", files(earlier), files(execution)),
+        match files_then.is_empty() && files_now.is_empty() {
+            true => "changed files: none known of either".to_owned(),
+            false => format!("changed files: {} and {}", files(earlier), files(execution)),
+        },
         format!("first: {}", where_it_is(earlier)),
         format!("then: {}", where_it_is(execution)),
     ];

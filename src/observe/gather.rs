@@ -1,7 +1,9 @@
 //! From runs, results of the queue and threads to executions, none of them twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
+
+use uuid::Uuid;
 
 use super::claims;
 use super::execution::{Check, Evidence, Execution, Kind, Used, Verified, Work};
@@ -15,6 +17,7 @@ use crate::cycle::{EndReason, Outcome};
 use crate::queue::{Task, TaskResult, TaskState};
 use crate::report::Moment;
 use crate::text::Usd;
+use crate::usage::sessions_of;
 
 /// A prompt with fewer characters says too little to be the same work twice.
 const PROMPT_CHARS_MIN: u64 = 10;
@@ -53,15 +56,17 @@ pub(crate) struct Sources<'a> {
 impl Sources<'_> {
     /// The executions of a time, by start.
     pub(crate) fn executions(&self, span: Span, input: InputKind) -> Vec<Execution> {
-        let index = Index::of(self);
+        let mut index = Index::of(self);
         let mut found = Vec::new();
+        for result in self.results {
+            found.extend(self.of_result(result, &mut index));
+        }
         for run in self.runs {
             match run.is_for_queue {
                 true => found.extend(run.tasks.iter().map(|task| self.task(run, task, &index))),
                 false => found.extend(run.cycles.iter().map(|cycle| cycle_of(run, cycle, &index))),
             }
         }
-        found.extend(self.results.iter().filter_map(|result| self.of_result(result)));
         found.retain(|execution| span.has(execution.heard_unix_ms));
         found.extend(index.sessions(span));
         for execution in &mut found {
@@ -101,10 +106,8 @@ impl Sources<'_> {
         evidence.verify = verified;
         evidence.verify_command = task.given.verify.clone();
         // The work may have been done by a run before that gave the task back.
-        let has_earlier = self.runs.iter().flat_map(|run| &run.tasks).any(|other| {
-            other.given.task_id == task.given.task_id
-                && other.started_at.unix_ms < task.started_at.unix_ms
-        });
+        let first = index.begun.get(task.given.task_id.as_str());
+        let has_earlier = first.is_some_and(|first| *first < task.started_at.unix_ms);
         if has_earlier || task.given.attempt > 1 {
             evidence.changes = evidence.changes.filter(|changes| *changes > 0);
         }
@@ -147,21 +150,22 @@ impl Sources<'_> {
     }
 
     /// An attempt of which no journal is left.
-    fn of_result(&self, result: &TaskResult) -> Option<Execution> {
-        let is_told = |run: &&RunTold| {
-            result.runs.contains(&run.run_id)
-                && run.tasks.iter().any(|task| task.given.task_id == result.task_id.as_str())
-        };
-        if self.runs.iter().any(|run| is_told(&run)) {
+    fn of_result(&self, result: &TaskResult, index: &mut Index<'_>) -> Option<Execution> {
+        let id = result.task_id.as_str();
+        if result.runs.iter().any(|run| index.told.contains(&(*run, id))) {
             return None;
         }
         let moment = |at: &Option<String>| at.as_ref()?.parse::<jiff::Timestamp>().ok();
         let started = moment(&result.started_at)?.as_millisecond();
         let ended = moment(&result.ended_at)?.as_millisecond();
-        let id = result.task_id.as_str();
+        let span =
+            Span { from_unix_ms: started, until_unix_ms: ended.saturating_add(AFTER_CYCLE_MS) };
+        let sessions = index.book(&result.runs, span);
+        let seen = index.evidence(&sessions, span);
         let verify = result.verify.as_ref();
         let evidence = Evidence {
             claim: (result.status == TaskState::Done).then(|| "the task ended done".to_owned()),
+            claim_words: None,
             claims_changes: true,
             verify: verify
                 .and_then(|said| said.passed)
@@ -169,8 +173,10 @@ impl Sources<'_> {
                 .into_iter()
                 .collect(),
             verify_command: verify.map(|said| said.command.clone()),
+            // Nobody knows whether these were all of its sessions.
+            changes: seen.changes.filter(|changes| *changes > 0),
             errors: result.errors.clone(),
-            ..Evidence::default()
+            ..seen
         };
         let task = self.tasks.get(id);
         Some(Execution {
@@ -181,6 +187,8 @@ impl Sources<'_> {
             task_id: Some(id.to_owned()),
             attempt: Some(result.attempt),
             run_id: result.runs.last().map(ToString::to_string),
+            sources: index.paths(&sessions),
+            sessions,
             started_at: Moment { unix_ms: started },
             ended_at: Some(Moment { unix_ms: ended }),
             duration_ms: (result.execution_time_seconds * 1_000.0) as u64,
@@ -288,6 +296,12 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
 struct Index<'a> {
     by_session: HashMap<&'a str, Vec<&'a Thread>>,
     cycles: HashMap<String, Vec<Span>>,
+    /// The tasks that journals tell of, by run.
+    told: HashSet<(Uuid, &'a str)>,
+    /// When journals tell that work on a task began first, Unix milliseconds.
+    begun: HashMap<&'a str, i64>,
+    /// The sessions that are left of runs without a journal.
+    left: HashMap<Uuid, Vec<String>>,
 }
 
 impl<'a> Index<'a> {
@@ -302,7 +316,40 @@ impl<'a> Index<'a> {
             let span = Span { from_unix_ms: cycle.started_at.unix_ms, until_unix_ms: until };
             cycles.entry(cycle.session_id.to_string()).or_default().push(span);
         }
-        Self { by_session, cycles }
+        let mut told = HashSet::new();
+        let mut begun: HashMap<&str, i64> = HashMap::new();
+        for (run, task) in
+            sources.runs.iter().flat_map(|run| run.tasks.iter().map(move |t| (run, t)))
+        {
+            let (id, at) = (task.given.task_id.as_str(), task.started_at.unix_ms);
+            told.insert((run.run_id, id));
+            begun.entry(id).and_modify(|first| *first = at.min(*first)).or_insert(at);
+        }
+        Self { by_session, cycles, told, begun, left: HashMap::new() }
+    }
+
+    /// The sessions of these runs that did something in that time, which is no work by hand
+    /// then. Their ids follow from those of the runs: no journal is needed for that.
+    fn book(&mut self, runs: &[Uuid], span: Span) -> Vec<String> {
+        let mut found = Vec::new();
+        for run in runs {
+            let by_session = &self.by_session;
+            let left = self.left.entry(*run).or_insert_with(|| {
+                let is_there = |id: &Uuid| by_session.contains_key(id.to_string().as_str());
+                let sessions = sessions_of(*run, None, is_there);
+                sessions.iter().map(ToString::to_string).collect()
+            });
+            let works = |session: &&String| {
+                let threads = by_session.get(session.as_str()).into_iter().flatten();
+                let mut steps = threads.flat_map(|thread| &thread.steps);
+                steps.any(|step| step.unix_ms.is_some_and(|at| span.has(at)))
+            };
+            for session in left.iter().filter(works) {
+                self.cycles.entry(session.clone()).or_default().push(span);
+                found.push(session.clone());
+            }
+        }
+        found
     }
 
     fn threads_of(&self, session: &str) -> &[&'a Thread] {

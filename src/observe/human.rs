@@ -6,6 +6,7 @@ use super::anomaly::{Anomaly, AnomalyKind};
 use super::day::Day;
 use super::execution::{Execution, Kind};
 use crate::advice::{Advice, Basis};
+use crate::config::InputKind;
 use crate::text::{self, Side};
 
 /// Findings of a kind that are told one by one, the grave ones and the others.
@@ -41,7 +42,8 @@ impl Day {
             self.project.as_ref().map_or(String::new(), |dir| format!(", {}", text::safe(dir)));
         let when = format!("{} ({}){of}", self.date, text::safe(&self.timezone));
         match self.executions.len() {
-            0 => format!("{when}: nothing was executed."),
+            0 if self.warnings.is_empty() => format!("{when}: nothing was executed."),
+            0 => format!("{when}: no execution is known, and not all could be read:"),
             n => format!("{when}: {}", text::count(n as u64, "execution", "executions")),
         }
     }
@@ -52,8 +54,12 @@ impl Day {
             0 => String::new(),
             n => format!(", and {} tokens of models without a price", text::grouped(n)),
         };
+        let read = match self.input {
+            InputKind::All => "of the input read from the cache",
+            InputKind::Uncached | InputKind::Plain => "not in it: read from the cache",
+        };
         format!(
-            "{} tokens: input {} ({}), output {}; read from the cache {}; {}{unpriced}",
+            "{} tokens: input {} ({}), output {}; {read} {}; {} at list prices{unpriced}",
             text::grouped(totals.tokens),
             text::grouped(totals.input),
             self.input.as_str(),
@@ -132,7 +138,7 @@ impl Day {
             shown.sort_by_key(|execution| execution.started_at.unix_ms);
         }
         let rows: Vec<[String; 8]> =
-            shown.into_iter().map(|execution| row(execution, zone)).collect();
+            shown.into_iter().map(|execution| row(execution, &self.date, zone)).collect();
         let widths: [usize; 8] = std::array::from_fn(|at| {
             let widest = rows.iter().map(|row| text::width(&row[at])).max().unwrap_or(0);
             widest.max(text::width(HEAD[at].0))
@@ -164,6 +170,11 @@ impl Day {
                 lines.extend(text::wrap(&format!("       {}", text::safe(line)), COLUMNS, 9));
             }
         }
+        let left_out = self.recommendations.len().saturating_sub(ADVICE_MAX);
+        if left_out > 0 {
+            let left_out = text::grouped(left_out as u64);
+            lines.push(format!("  … and {left_out} more (--output json has all)"));
+        }
         lines
     }
 }
@@ -194,7 +205,7 @@ pub(super) fn at_stake(advice: &Advice) -> String {
 /// A kind of anomaly in words.
 pub(super) fn words(kind: AnomalyKind) -> &'static str {
     match kind {
-        AnomalyKind::FalseCompletion => "Claimed done, and is not",
+        AnomalyKind::FalseCompletion => "Claimed done, with something against it",
         AnomalyKind::DuplicateExecution => "The same work again",
         AnomalyKind::InputOutputRatio => "Much input for little output",
         AnomalyKind::QuickAndHeavy => "Quick, but heavy",
@@ -206,11 +217,16 @@ fn share(n: usize, all: usize) -> String {
     format!("{} of {}", text::grouped(n as u64), text::count(all as u64, "execution", "executions"))
 }
 
-fn row(execution: &Execution, zone: &TimeZone) -> [String; 8] {
+fn row(execution: &Execution, date: &str, zone: &TimeZone) -> [String; 8] {
+    let began = |format: &str| text::local(execution.started_at.unix_ms, zone, format);
     let name = text::safe(&execution.id).into_owned();
     let title = text::safe(&execution.title).into_owned();
     [
-        text::local(execution.started_at.unix_ms, zone, "%H:%M"),
+        // It is of the day on which it ended.
+        match began("%Y-%m-%d") == date {
+            true => began("%H:%M"),
+            false => began("%m-%d %H:%M"),
+        },
         text::span(execution.duration_ms),
         text::clip(&name, NAME_COLUMNS).into_owned(),
         text::tokens(execution.tokens),

@@ -1,6 +1,7 @@
 //! What the journals of runs tell: every run of every project that was heard of since a
 //! time.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ use crate::cycle::record::CycleRecord;
 use crate::cycle::{Action, Notice, Outcome, Snapshot};
 use crate::error::Result;
 use crate::journal;
+use crate::runs::RunFolder;
 
 /// The first reading of the task file stands among so many lines.
 const HEAD_LINES: usize = 200;
@@ -42,30 +44,33 @@ pub(crate) struct RunTold {
 /// and what could not be read.
 pub(crate) fn runs(state_root: &Path, since_unix_ms: i64) -> (Vec<RunTold>, Vec<String>) {
     let (mut runs, mut warnings) = (Vec::new(), Vec::new());
-    for project in folders(&state_root.join("projects")) {
-        for run in folders(&project.join("runs")) {
-            let path = run.join("journal");
-            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
-            if clock::file_unix_ms(meta.mtime(), meta.mtime_nsec()) < since_unix_ms {
-                continue;
-            }
-            match run_told(path) {
-                Ok(told) => runs.push(told),
-                Err(err) => warnings.push(format!("a run is left out: {err}")),
-            }
+    for path in RunFolder::all(state_root).iter().map(RunFolder::journal) {
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        if clock::file_unix_ms(meta.mtime(), meta.mtime_nsec()) < since_unix_ms {
+            continue;
+        }
+        match run_told(path) {
+            Ok(told) => runs.push(told),
+            Err(err) => warnings
+                .push(format!("a run is told without its journal, as far as it is known: {err}")),
         }
     }
-    (runs, warnings)
+    (each_once(runs), warnings)
 }
 
-fn folders(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(std::result::Result::ok);
-    let mut found: Vec<PathBuf> = entries
-        .filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|e| e.path())
-        .collect();
-    found.sort();
-    found
+/// A run may be there twice, by a link or as a copy that somebody put aside: the one that
+/// tells more is it.
+pub(super) fn each_once(mut runs: Vec<RunTold>) -> Vec<RunTold> {
+    let mut newest: HashMap<Uuid, (i64, usize)> = HashMap::new();
+    for (run, at) in runs.iter().zip(0..) {
+        let known = newest.entry(run.run_id).or_insert((run.heard_unix_ms, at));
+        if known.0 < run.heard_unix_ms {
+            *known = (run.heard_unix_ms, at);
+        }
+    }
+    let mut at = 0..;
+    runs.retain(|run| at.next() == newest.get(&run.run_id).map(|(_, at)| *at));
+    runs
 }
 
 fn run_told(path: PathBuf) -> Result<RunTold> {

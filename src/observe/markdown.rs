@@ -15,7 +15,10 @@ impl Day {
         let mut out = format!("# Token Telemetry Report - {}\n\n", cell(&self.date));
         self.summary(&mut out);
         if self.executions.is_empty() {
-            out.push_str("Nothing was executed on this day.\n\n");
+            out.push_str(match self.warnings.is_empty() {
+                true => "Nothing was executed on this day.\n\n",
+                false => "No execution of this day is known, and not all could be read.\n\n",
+            });
         } else {
             self.anomalies_of(&mut out);
             self.recommendations_of(&mut out);

@@ -22,6 +22,7 @@ use crate::transcript::parse::{self, Damage};
 use crate::transcript::part::digest;
 use crate::transcript::record::{Assistant, Body, Row, User};
 use crate::transcript::tail::MAX_LINE_BYTES;
+use crate::usage;
 use crate::usage::responses::{self, OwnResponses, Response, ResponseKey};
 use memchr::memmem;
 
@@ -102,6 +103,17 @@ pub(crate) fn threads(
     models: &Models,
 ) -> Threads {
     let (files, damage) = responses::since(config_dirs, since_unix_ms, models);
+    threads_of(files, damage, project, notes, models)
+}
+
+/// The threads of these files.
+fn threads_of(
+    files: Vec<OwnResponses>,
+    damage: Damage,
+    project: Option<&Path>,
+    notes: &Notes,
+    models: &Models,
+) -> Threads {
     let mut threads = Threads { list: Vec::new(), damage };
     let mut reader = Reader {
         notes,
@@ -114,7 +126,7 @@ pub(crate) fn threads(
             continue;
         }
         let path = own.path.clone();
-        match File::open(&path).and_then(|file| reader.read(own, file)) {
+        match usage::open(&path).and_then(|file| reader.read(own, file)) {
             Ok(found) => threads.list.extend(found),
             Err(_) => threads.damage.unreadable_files += 1,
         }
@@ -474,5 +486,26 @@ impl Gathered {
         };
         step.read_usd = step.price_of_a_read(models);
         step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture::{Rows, Tokens, Tree};
+    use crate::usage::places_tests::{make_pipe, without_waiting};
+
+    #[test]
+    fn nobody_waits_for_a_transcript_that_became_a_pipe() {
+        let tree = Tree::new();
+        let rows = Rows::new("s1").prompt(0, "Go").says(1, Tokens(1, 0, 0, 1), "Ok.");
+        let path = tree.write("s1.jsonl", &rows.rows);
+        let models = Models::builtin();
+        let (files, damage) = responses::since(&tree.places().config_dirs, i64::MIN, models);
+        assert_eq!((files.len(), damage.unreadable_files), (1, 0));
+        make_pipe(&path);
+        let found =
+            without_waiting(move || threads_of(files, damage, None, &Notes::default(), models));
+        assert_eq!((found.list.len(), found.damage.unreadable_files), (0, 1));
     }
 }

@@ -296,27 +296,36 @@ fn effect_of_words(program: &str, words: &[&str]) -> Effect {
 
 /// The file that the output goes to, outside of quotes.
 fn redirected(part: &str) -> Option<&str> {
-    let (mut quote, mut found) = (None, None);
-    for (at, c) in part.char_indices() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '>') => {
-                let rest = part[at + 1..].trim_start_matches(['>', '|']).trim_start();
-                // To another stream is to no file.
-                if rest.starts_with('&') || part[..at].ends_with('-') {
-                    continue;
-                }
-                found = Some(bare(rest.split_whitespace().next().unwrap_or("")));
-                if found != Some("/dev/null") && found != Some("") {
-                    return found;
-                }
-            }
-            _ => {}
+    let mut found = None;
+    for to in redirections(part) {
+        found = Some(to);
+        if to != "/dev/null" && !to.is_empty() {
+            break;
         }
     }
     found
+}
+
+/// What its redirections name, each arrow looked at once however long it is.
+fn redirections(part: &str) -> impl Iterator<Item = &str> {
+    let (mut quote, mut behind) = (None, 0);
+    part.char_indices().filter_map(move |(at, c)| {
+        match (quote, c) {
+            _ if at < behind => {}
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '>') if !part[..at].ends_with('-') => {
+                let rest = part[at + 1..].trim_start_matches(['>', '|']).trim_start();
+                behind = part.len() - rest.len();
+                // To another stream is to no file.
+                let word = (!rest.starts_with('&')).then(|| rest.split_whitespace().next());
+                return word.map(|word| bare(word.unwrap_or("")));
+            }
+            _ => {}
+        }
+        None
+    })
 }
 
 fn bare(word: &str) -> &str {
@@ -372,6 +381,21 @@ mod tests {
             "ls; echo done > /p/dev-docs/tasks.md",
         ] {
             assert_eq!(of(notes), Effect::Notes, "{notes}");
+        }
+    }
+
+    #[test]
+    fn an_arrow_is_looked_at_once_however_long_it_is() {
+        let long = ">".repeat(1_000);
+        for (part, targets) in [
+            ("a > b", vec!["b"]),
+            (&long, vec![""]),
+            (&format!("a {long} b"), vec!["b"]),
+            (&format!("a 2{long}&1"), vec![]),
+            ("a >/dev/null 2> b x -> y", vec!["/dev/null", "b"]),
+            ("a '> b' \"> c\" > d", vec!["d"]),
+        ] {
+            assert_eq!(redirections(part).collect::<Vec<_>>(), targets, "{part}");
         }
     }
 

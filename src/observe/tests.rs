@@ -278,6 +278,17 @@ fn run_of(id: uuid::Uuid) -> journals::RunTold {
 }
 
 #[test]
+fn a_copy_of_a_run_is_not_a_second_one() {
+    let (one, other) = (run_of(uuid::Uuid::from_u128(9)), run_of(uuid::Uuid::from_u128(10)));
+    let mut older = one.clone();
+    older.heard_unix_ms -= 1;
+    let other = journals::RunTold { run_id: uuid::Uuid::from_u128(8), ..other };
+    let told = journals::each_once(vec![older, other, one.clone(), one]);
+    let told: Vec<_> = told.iter().map(|run| (run.run_id.as_u128(), run.heard_unix_ms)).collect();
+    assert_eq!(told, [(8, MIDNIGHT + 200_000), (7, MIDNIGHT + 200_000)]);
+}
+
+#[test]
 fn what_a_cycle_did_is_no_session_and_what_came_after_it_is() {
     let tree = Tree::new();
     let id = uuid::Uuid::from_u128(9);
@@ -343,6 +354,54 @@ fn an_empty_day_says_so_in_every_form() {
     let json = serde_json::to_value(&day).unwrap();
     assert_eq!(json["executions"], serde_json::json!([]));
     assert_eq!(json["totals"]["anomalies"]["many_tokens"], 0);
+}
+
+#[test]
+fn what_could_not_be_read_is_not_taken_for_nothing() {
+    let tree = Tree::new();
+    let run = tree.0.path().join("state/projects/p/runs/r");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join("journal"), "no journal\n").unwrap();
+    let mut day = day(&tree);
+    assert_eq!(day.warnings.len(), 1, "{day:#?}");
+    assert!(day.warnings[0].starts_with("a run is told without its journal"), "{day:#?}");
+    for text in [day.human(&TimeZone::UTC), day.markdown(&TimeZone::UTC)] {
+        assert!(text.contains("not all could be read"), "{text}");
+        assert!(!text.to_lowercase().contains("nothing was executed"), "{text}");
+    }
+    day.warnings.clear();
+    assert!(day.human(&TimeZone::UTC).contains("nothing was executed"));
+}
+
+#[test]
+fn a_tired_person_reads_it_right() {
+    let mut day = day(&two("Fix the parser of dates", "Fix the parser of dates", 60));
+    let text = day.human(&TimeZone::UTC);
+    assert!(text.contains("; not in it: read from the cache 0; "), "{text}");
+    assert!(text.contains(" at list prices\n"), "{text}");
+    assert!(text.contains("\n00:00  "), "{text}");
+    // It is of the day on which it ended, and began the day before.
+    day.executions[0].started_at.unix_ms = MIDNIGHT - 60_000;
+    let text = day.human(&TimeZone::UTC);
+    assert!(text.contains("\n11-19 23:59  "), "{text}");
+    day.input = InputKind::All;
+    let text = day.human(&TimeZone::UTC);
+    assert!(text.contains("; of the input read from the cache 0; "), "{text}");
+    let one = crate::advice::Advice {
+        topic: crate::advice::Topic::Reread,
+        key: "reread:a".to_owned(),
+        description: "It was read again.".to_owned(),
+        proposed_change: "Read it once.".to_owned(),
+        tokens: 1,
+        cost_usd: 1.0,
+        basis: crate::advice::Basis::Measured,
+        evidence: Vec::new(),
+    };
+    day.recommendations = vec![one; 8];
+    let text = day.human(&TimeZone::UTC);
+    assert!(text.contains("\n  … and 3 more (--output json has all)\n"), "{text}");
+    day.recommendations.truncate(5);
+    assert!(!day.human(&TimeZone::UTC).contains("… and"));
 }
 
 #[test]

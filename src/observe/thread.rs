@@ -13,6 +13,9 @@ pub(crate) const CHARS_PER_TOKEN: u64 = 4;
 const BELIEVABLE: u64 = 3;
 /// A prompt this much smaller than the one before is of a context that began anew.
 const SHRUNK_PERCENT: u64 = 60;
+/// No context that a session fills lives for more requests; a transcript that somebody made
+/// up may say so of each of its results.
+pub(crate) const CARRIED_MAX: usize = 4_096;
 
 /// A transcript.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -207,10 +210,10 @@ impl Thread {
 
     /// What it cost that `tokens` came into the context after the step `at`: written by the
     /// next request, or sent as plain input, and read by those after it until the context
-    /// begins anew. Dollars, and how many requests carried them.
+    /// begins anew. Dollars, and how many requests carried them, [`CARRIED_MAX`] at most.
     pub(crate) fn carried(&self, at: usize, tokens: u64, models: &Models) -> (f64, u64) {
         let (mut usd, mut requests) = (0.0, 0);
-        for (next, step) in self.steps.iter().enumerate().skip(at + 1) {
+        for (next, step) in self.steps.iter().enumerate().skip(at + 1).take(CARRIED_MAX) {
             if next > at + 1 && self.begins_anew(next) {
                 break;
             }
@@ -250,4 +253,24 @@ fn without_fresh(used: TokenCounts, tokens: u64) -> TokenCounts {
     let cache_write_5m = less(used.cache_write_5m);
     let cache_write_1h = less(used.cache_write_1h);
     TokenCounts { cache_write_5m, cache_write_1h, input: less(used.input), ..used }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture::{Rows, Tokens, Tree, bash};
+
+    #[test]
+    fn what_a_result_costs_later_is_followed_only_so_far() {
+        let tree = Tree::new();
+        let calls = [bash("ls", "a", false)];
+        let rows = Rows::new("s1").calls(0, Tokens(0, 9, 9_000, 1), &calls);
+        tree.write("s1.jsonl", &rows.rows);
+        let mut thread = tree.threads().list.remove(0);
+        let step = thread.steps[0].clone();
+        for (steps, requests) in [(1, 0), (3, 2), (CARRIED_MAX + 100, CARRIED_MAX as u64)] {
+            thread.steps.resize(steps, step.clone());
+            assert_eq!(thread.carried(0, 5, Models::builtin()).1, requests);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::places;
 use super::reading::{Reader, Reading};
 use crate::transcript::part::digest;
 use crate::transcript::part::{Key, SharedNames};
@@ -83,7 +84,7 @@ pub(super) fn all(errands: &[Errand<'_>], names: &SharedNames) -> (Vec<Option<Fe
 }
 
 fn fetch(errand: &Errand<'_>, reader: &mut Reader<'_>) -> io::Result<Fetched> {
-    let mut file = File::open(errand.path)?;
+    let mut file = places::open(errand.path)?;
     let is_grown = |from: &Mark| tail(&file, from.bytes).is_ok_and(|tail| tail == from.tail);
     let from = errand.from.filter(is_grown).map_or(0, |from| from.bytes);
     file.seek(SeekFrom::Start(from))?;

@@ -36,7 +36,8 @@ pub use account::Account;
 pub use index::{Index, Repriced};
 pub use now::{Now, refresh};
 pub use owners::Owners;
-pub(crate) use places::agent_type;
+pub(crate) use owners::sessions_of;
+pub(crate) use places::{agent_type, open};
 pub use places::{config_dirs, dirs_of_environment};
 pub use spent::{Amount, Spent};
 pub use view::{Line, Only, Seen, Sums, View};
@@ -44,6 +45,8 @@ pub use view::{Line, Only, Seen, Sums, View};
 use std::path::PathBuf;
 
 use crate::models::Models;
+#[cfg(test)]
+pub(crate) use places::tests as places_tests;
 
 /// What all transcripts below these directories come to, out of the index below
 /// `state_root`. If that cannot be had, all of them are read, and the error says why:

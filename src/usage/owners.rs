@@ -13,6 +13,10 @@ use crate::{Result, journal};
 /// A run has no session of a number so much higher than the last that is known: it may
 /// have been allowed more sessions than when it began.
 const FURTHER_SESSIONS: u32 = 200;
+/// No run is taken to have had more.
+const SESSIONS_MAX: u32 = 10_000;
+/// So many are looked for where nobody says how many it was allowed.
+const SESSIONS_UNKNOWN: u32 = 1_000;
 
 /// Which sessions are of which run and task.
 #[derive(Debug, Clone, Default)]
@@ -64,20 +68,34 @@ impl Owners {
             sessions.filter_map(|id| id.parse().ok()).collect();
         let mut owners = HashMap::new();
         for (run_id, allowed) in &self.runs {
-            let mut last = (*allowed).min(10_000);
-            let mut cycle = 1;
-            while cycle <= last {
-                let session = machine::session_id(*run_id, cycle);
-                if sessions.contains(&session) {
-                    let tasks = self.tasks.get(run_id).cloned().unwrap_or_default();
-                    owners.insert(session, Owner { run_id: *run_id, tasks });
-                    last = last.max(cycle + FURTHER_SESSIONS);
-                }
-                cycle += 1;
+            for session in sessions_of(*run_id, Some(*allowed), |id| sessions.contains(id)) {
+                let tasks = self.tasks.get(run_id).cloned().unwrap_or_default();
+                owners.insert(session, Owner { run_id: *run_id, tasks });
             }
         }
         owners
     }
+}
+
+/// Those sessions of a run that are there, in their order: their ids follow from its own.
+/// It was allowed so many of them; `None`: nobody says.
+pub(crate) fn sessions_of(
+    run_id: Uuid,
+    allowed: Option<u32>,
+    is_there: impl Fn(&Uuid) -> bool,
+) -> Vec<Uuid> {
+    let mut found = Vec::new();
+    let mut last = allowed.unwrap_or(SESSIONS_UNKNOWN).min(SESSIONS_MAX);
+    let mut cycle = 1;
+    while cycle <= last {
+        let session = machine::session_id(run_id, cycle);
+        if is_there(&session) {
+            found.push(session);
+            last = last.max(cycle + FURTHER_SESSIONS);
+        }
+        cycle += 1;
+    }
+    found
 }
 
 impl Owner {

@@ -1,9 +1,12 @@
 //! Where transcripts are.
 
 use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::fetch::{Errand, Mark};
 
@@ -11,6 +14,8 @@ use super::fetch::{Errand, Mark};
 const MAX_DEPTH: u32 = 8;
 /// The folder of a session's subagents.
 const SUBAGENTS: &str = "subagents";
+/// What is told beside a transcript of its agent is no longer than that.
+const META_MAX_BYTES: u64 = 64 << 10;
 
 /// A transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +151,20 @@ pub(super) fn session_of(path: &Path) -> (Option<String>, Option<String>) {
     }
 }
 
+/// Opens a transcript, or what lies beside it. What was a file when it was listed may be a
+/// pipe by now, and nobody is to wait for a writer that never comes.
+///
+/// # Errors
+/// It cannot be opened, or is no regular file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
+    }
+}
+
 /// The kind of a subagent, as the file beside its transcript tells it.
 pub(crate) fn agent_type(path: &Path) -> Option<String> {
     #[derive(serde::Deserialize)]
@@ -153,12 +172,14 @@ pub(crate) fn agent_type(path: &Path) -> Option<String> {
     struct Meta {
         agent_type: String,
     }
-    let bytes = fs::read(path.with_extension("meta.json")).ok()?;
+    let mut bytes = Vec::new();
+    let file = open(&path.with_extension("meta.json")).ok()?;
+    file.take(META_MAX_BYTES).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice::<Meta>(&bytes).ok().map(|meta| meta.agent_type)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -172,6 +193,48 @@ mod tests {
         let two = [PathBuf::from("/a"), PathBuf::from("/b")];
         assert_eq!(config_dirs(Some("/a, /b,"), Some(home)), two);
         assert_eq!(config_dirs(None, None), Vec::<PathBuf>::new());
+    }
+
+    /// What `work` gives; a panic if it waits for a writer of a pipe.
+    pub(crate) fn without_waiting<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(work()));
+        told.recv_timeout(std::time::Duration::from_secs(20)).expect("nobody waits for a pipe")
+    }
+
+    /// A pipe without a writer in the place of a file.
+    pub(crate) fn make_pipe(path: &Path) {
+        _ = fs::remove_file(path);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+
+    #[test]
+    fn nobody_waits_for_what_became_a_pipe_after_it_was_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = vec![dir.path().to_owned()];
+        let path = dir.path().join("projects/-p/x.jsonl");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "{}\n").unwrap();
+        let listed = transcripts(&dirs).list;
+        assert_eq!(listed.len(), 1);
+        make_pipe(&path);
+        make_pipe(&path.with_extension("meta.json"));
+        assert_eq!(transcripts(&dirs).list, [], "a pipe is not listed");
+        let all = listed.clone();
+        let (told, read) = without_waiting(move || {
+            let names = crate::transcript::part::SharedNames::default();
+            let errands: Vec<Errand<'_>> = all.iter().map(|found| found.errand(None)).collect();
+            let (fetched, _) = super::super::fetch::all(&errands, &names);
+            let models = crate::models::Models::builtin();
+            let (told, damage) = super::super::responses::of(all, models);
+            ((told.len(), damage.unreadable_files), fetched.iter().flatten().count())
+        });
+        assert_eq!((told, read), ((0, 1), 0));
+        assert_eq!(without_waiting(move || agent_type(&path)), None);
+        assert!(open(dir.path()).is_err(), "a folder is no transcript");
     }
 
     #[test]

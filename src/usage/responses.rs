@@ -1,12 +1,12 @@
 //! The responses that count, each one by itself with its price, by the transcript it
 //! belongs to: for whoever asks more than sums.
 
-use std::fs::File;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::account::{Said, Source};
-use super::places;
+use super::places::{self, Transcript};
 use super::reading::Reader;
 use crate::models::{Billable, Models, TokenCounts, Usd};
 use crate::transcript::parse::Damage;
@@ -74,18 +74,21 @@ pub(crate) fn since(
     since_unix_ms: i64,
     models: &Models,
 ) -> (Vec<OwnResponses>, Damage) {
+    let listing = places::transcripts(config_dirs);
+    let mut transcripts = listing.list;
+    transcripts.retain(|listed| listed.print.mtime_ns.div_euclid(1_000_000) >= since_unix_ms);
+    let (files, mut damage) = of(transcripts, models);
+    damage.unreadable_files += listing.unreadable_folders;
+    (files, damage)
+}
+
+/// Those of transcripts that were listed.
+pub(super) fn of(transcripts: Vec<Transcript>, models: &Models) -> (Vec<OwnResponses>, Damage) {
     let names = SharedNames::default();
     let mut reader = Reader::new(&names);
     let (mut damage, mut files, mut parts) = (Damage::default(), Vec::new(), Vec::new());
-    let listing = places::transcripts(config_dirs);
-    damage.unreadable_files += listing.unreadable_folders;
-    for transcript in listing.list {
-        let mtime_ms = transcript.print.mtime_ns.div_euclid(1_000_000);
-        if mtime_ms < since_unix_ms {
-            continue;
-        }
-        let path = transcript.path;
-        let Ok(reading) = File::open(&path).and_then(|file| reader.read(file)) else {
+    for Transcript { path, .. } in transcripts {
+        let Ok(reading) = places::open(&path).and_then(|file| reader.read(file)) else {
             damage.unreadable_files += 1;
             continue;
         };
@@ -116,8 +119,12 @@ fn share_out(files: &mut [OwnResponses], parts: &[Vec<Part>], names: &[String], 
     told.sort_unstable_by_key(|told| (told.part.message, told.file, told.part.request));
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
         let counts = counted(of_message, names);
-        for other in of_message {
-            if other.part.is_main && counts.iter().all(|(owner, _)| *owner != other.file) {
+        let owners: HashSet<u32> = match of_message {
+            [_] => HashSet::new(),
+            _ => counts.iter().map(|(owner, _)| *owner).collect(),
+        };
+        for other in of_message.iter().filter(|_| of_message.len() > 1) {
+            if other.part.is_main && !owners.contains(&other.file) {
                 files[other.file as usize].is_continuation = true;
             }
         }

@@ -84,11 +84,22 @@ fn a_task_is_one_execution_and_a_session_by_hand_another() {
     let usage: Value = serde_json::from_str(&usage.stdout).unwrap();
     assert_eq!(day["totals"]["usage"]["output"], usage["totals"]["output"], "nothing twice");
     assert_eq!(day["totals"]["usage"]["cache_read"], usage["totals"]["cache_read"]);
-    // The figures are the queue's own where no journal is left.
-    std::fs::remove_dir_all(lab.state_dir().join("projects")).unwrap();
-    let day = observed(&lab, &[]);
-    let task = day["executions"].as_array().unwrap().iter().find(|e| e["kind"] == "task").unwrap();
-    assert_eq!(task["usage"]["output"], result.tokens.output, "{day:#}");
+    // The figures are the queue's own where no journal can be read, and nothing comes twice.
+    let sums = &day["totals"]["usage"];
+    let damaged = |lab: &Lab| std::fs::write(&lab.journals()[0], "no journal\n").unwrap();
+    let gone = |lab: &Lab| std::fs::remove_file(&lab.journals()[0]).unwrap();
+    for (break_it, warnings) in [(&damaged as &dyn Fn(&Lab), 1), (&gone, 0)] {
+        break_it(&lab);
+        let day = observed(&lab, &[]);
+        let executions = day["executions"].as_array().unwrap();
+        let kinds: Vec<&Value> = executions.iter().map(|execution| &execution["kind"]).collect();
+        assert_eq!(kinds, ["task", "session"], "{day:#}");
+        assert_eq!(executions[0]["usage"]["output"], result.tokens.output, "{day:#}");
+        assert_eq!(executions[0]["sessions"], task["sessions"], "{day:#}");
+        assert_eq!(executions[1], *session);
+        assert_eq!(&day["totals"]["usage"], sums, "{day:#}");
+        assert_eq!(day["warnings"].as_array().unwrap().len(), warnings, "{day:#}");
+    }
 }
 
 #[test]
