@@ -1,15 +1,12 @@
 //! Which marks of the budgets of day and month a person has heard of, from whatever run:
 //! a night of the queue has many, and each finds most of the day's money spent.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::cycle::budget::{Mark, Scope};
-use crate::state_dir::{self, FILE_MODE};
+use crate::state_dir::{self, FILE_MODE, read_small_json};
 
 /// Larger than the file can become.
 const FILE_MAX_BYTES: u64 = 16 << 10;
@@ -58,22 +55,12 @@ pub fn is_news(state_dir: &Path, mark: &Mark) -> bool {
         return true;
     }
     let file = state_dir.join("budgets-told.json");
-    let mut heard = read(&file).unwrap_or_default();
+    let mut heard: Heard = read_small_json(&file, FILE_MAX_BYTES).unwrap_or_default();
     let is_news = heard.note(mark);
     if is_news && let Ok(text) = serde_json::to_vec(&heard) {
         let _ = state_dir::write_unsynced(&file, &text, FILE_MODE);
     }
     is_news
-}
-
-fn read(file: &PathBuf) -> Option<Heard> {
-    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let opened = File::options().read(true).custom_flags(plain).open(file).ok()?;
-    let meta = opened.metadata().ok()?;
-    if !meta.is_file() || meta.len() > FILE_MAX_BYTES {
-        return None;
-    }
-    serde_json::from_str(&std::io::read_to_string(opened).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -101,7 +88,8 @@ mod tests {
         assert!(is_news(Scope::Day, "2026-11-22", 50, 30.0));
         assert!(!is_news(Scope::Month, "2026-11", 50, 10.0));
         assert!(is_news(Scope::Task, "t", 50, 1.0) && is_news(Scope::Task, "t", 50, 1.0));
-        let heard = read(&dir.path().join("budgets-told.json")).unwrap();
+        let file = dir.path().join("budgets-told.json");
+        let heard: Heard = read_small_json(&file, FILE_MAX_BYTES).unwrap();
         assert_eq!(heard.told.len(), 2, "one for each scope: {heard:?}");
     }
 

@@ -93,15 +93,7 @@ impl Now {
     /// The file below `state_dir`; `None` where there is none of this format, or of these
     /// directories.
     pub fn read(state_dir: &Path, dirs: &[PathBuf]) -> Option<Self> {
-        let path = file(state_dir, dirs);
-        let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-        let opened = File::options().read(true).custom_flags(plain).open(path).ok()?;
-        let meta = opened.metadata().ok()?;
-        if !meta.is_file() || meta.len() > FILE_MAX_BYTES {
-            return None;
-        }
-        let text = std::io::read_to_string(opened).ok()?;
-        let now: Self = serde_json::from_str(&text).ok()?;
+        let now: Self = state_dir::read_small_json(&file(state_dir, dirs), FILE_MAX_BYTES)?;
         (now.format == FORMAT && now.dirs == names(dirs)).then_some(now)
     }
 
