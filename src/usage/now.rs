@@ -217,10 +217,12 @@ fn find(state_dir: &Path, dirs: &[PathBuf], is_detached: bool) -> Option<Now> {
         None if is_detached => return None,
         None => {}
     }
-    if let Some(fresh) = Now::read(state_dir, dirs).filter(|now| now.at_unix_ms >= asked) {
+    let at = Timestamp::now().unix_ms;
+    // Begun while this one waited. One from the future is of a clock that was wrong.
+    let is_fresh = |now: &Now| (asked..=at).contains(&now.at_unix_ms);
+    if let Some(fresh) = Now::read(state_dir, dirs).filter(is_fresh) {
         return Some(fresh);
     }
-    let at = Timestamp::now().unix_ms;
     if let Some(lock) = &lock {
         // Its time says when somebody began.
         let begun = Timestamps {
@@ -349,5 +351,22 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(find(&file, &of, false).is_some() && find(&file, &of, true).is_none());
+    }
+
+    #[test]
+    fn a_reading_from_the_future_is_read_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, of) = (place.path().join("state"), [place.path().join("c")]);
+        let before = Timestamp::now().unix_ms;
+        let spent =
+            Spent { day: Amount { cost_usd: 9.0, ..Amount::default() }, ..Spent::default() };
+        // The clock was a day ahead, once.
+        let ahead = Now::of(&of, before + 86_400_000, &TimeZone::system(), spent);
+        state_dir::prepare_root(&state).unwrap();
+        ahead.write(&state, &of).unwrap();
+        let found = find(&state, &of, false).unwrap();
+        assert_eq!(found.spent.day.cost_usd, 0.0);
+        assert!((before..before + 86_400_000).contains(&found.at_unix_ms), "{found:?}");
+        assert_eq!(Now::read(&state, &of), Some(found));
     }
 }
