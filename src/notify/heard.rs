@@ -9,7 +9,9 @@ use crate::cycle::budget::{Mark, Scope};
 use crate::state_dir::{self, FILE_MODE, read_small_json};
 
 /// Larger than the file can become.
-const FILE_MAX_BYTES: u64 = 16 << 10;
+const FILE_MAX_BYTES: u64 = 64 << 10;
+/// Budgets of one scope that are remembered: each project may have another one.
+const EACH_MAX: usize = 64;
 
 /// The highest mark that was told of a budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +22,7 @@ struct Told {
     percent: u16,
 }
 
-/// One for each scope.
+/// One for each budget of a scope, the newest last.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Heard {
     told: Vec<Told>,
@@ -36,11 +38,18 @@ impl Heard {
             budget_usd: mark.budget_usd,
             percent: mark.percent,
         };
-        let is_known = self.told.iter().any(|told| {
-            told.percent >= new.percent && Told { percent: new.percent, ..told.clone() } == new
-        });
+        let is_same = |told: &Told| Told { percent: new.percent, ..told.clone() } == new;
+        let is_known = self.told.iter().any(|told| is_same(told) && told.percent >= new.percent);
         if !is_known {
-            self.told.retain(|told| told.scope != new.scope);
+            // Nobody asks about a day or a month that is over.
+            let is_over = |told: &Told| told.scope == new.scope && told.period < new.period;
+            self.told.retain(|told| !is_same(told) && !is_over(told));
+            let of_scope = |told: &Told| told.scope == new.scope;
+            if self.told.iter().filter(|told| of_scope(told)).count() >= EACH_MAX
+                && let Some(oldest) = self.told.iter().position(of_scope)
+            {
+                self.told.remove(oldest);
+            }
             self.told.push(new);
         }
         !is_known
@@ -90,7 +99,28 @@ mod tests {
         assert!(is_news(Scope::Task, "t", 50, 1.0) && is_news(Scope::Task, "t", 50, 1.0));
         let file = dir.path().join("budgets-told.json");
         let heard: Heard = read_small_json(&file, FILE_MAX_BYTES).unwrap();
-        assert_eq!(heard.told.len(), 2, "one for each scope: {heard:?}");
+        assert_eq!(heard.told.len(), 2, "what is over is forgotten: {heard:?}");
+    }
+
+    #[test]
+    fn projects_with_budgets_of_their_own_do_not_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_news = |percent, usd| {
+            super::is_news(dir.path(), &mark(Scope::Day, "2026-11-21", percent, usd))
+        };
+        assert!(is_news(80, 10.0) && is_news(50, 20.05));
+        for _ in 0..2 {
+            assert!(!is_news(80, 10.0) && !is_news(50, 20.05));
+        }
+        assert!(is_news(100, 10.0) && !is_news(50, 20.05));
+        // It stays small, whatever is configured.
+        for n in 0..1_000 {
+            assert!(is_news(50, 100.0 + f64::from(n)));
+        }
+        let file = dir.path().join("budgets-told.json");
+        let heard: Heard = read_small_json(&file, FILE_MAX_BYTES).unwrap();
+        assert_eq!(heard.told.len(), EACH_MAX);
+        assert!(!is_news(50, 1_099.0), "the newest are kept");
     }
 
     #[test]
