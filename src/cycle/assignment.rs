@@ -44,6 +44,9 @@ pub struct Given {
     /// What earlier runs spent on it, dollars.
     #[serde(default)]
     pub spent_usd: f64,
+    /// The highest mark of `budget.task_usd`, as it is now, that they told; 0: none.
+    #[serde(default)]
+    pub told_percent: u16,
 }
 
 /// The run's totals at a moment.

@@ -149,6 +149,8 @@ impl Chain {
             verify: task.verify.clone().or_else(|| self.verify.clone()),
             budget_usd: task.budget_usd.map(|usd| (usd - task.spent_usd).max(0.0)),
             spent_usd: task.spent_usd,
+            // Whoever takes it knows the budget.
+            told_percent: 0,
         }
     }
 

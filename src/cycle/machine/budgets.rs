@@ -33,7 +33,8 @@ impl Machine {
     /// A task of the queue was given.
     pub(super) fn begin_budget(&mut self, given: &Given) {
         let spent = Money { usd: given.spent_usd, unpriced_usd: 0.0 };
-        self.budgets.begin_task(&self.params.budget, given.task_id.clone(), spent);
+        let task = (given.task_id.as_str(), given.attempt);
+        self.budgets.begin_task(&self.params.budget, task, spent, given.told_percent);
     }
 
     fn own(&self) -> Own {
