@@ -84,7 +84,7 @@ impl Money {
         }
     }
 
-    fn plus(self, other: Money) -> Money {
+    pub(super) fn plus(self, other: Money) -> Money {
         Money { usd: self.usd + other.usd, unpriced_usd: self.unpriced_usd + other.unpriced_usd }
     }
 }

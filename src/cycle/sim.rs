@@ -508,6 +508,7 @@ impl World {
                 verify: None,
                 budget_usd: self.rng.chance(10).then_some(0.5),
                 spent_usd: 0.0,
+                unpriced_usd: 0.0,
                 told_percent: 0,
             })
         });

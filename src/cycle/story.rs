@@ -95,6 +95,7 @@ pub(super) fn asked() -> Story {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Before {
     pub(super) spent_usd: f64,
+    pub(super) unpriced_usd: f64,
     pub(super) told_percent: u16,
 }
 
@@ -147,6 +148,7 @@ impl Story {
                 verify: None,
                 budget_usd: None,
                 spent_usd: before.spent_usd,
+                unpriced_usd: before.unpriced_usd,
                 told_percent: before.told_percent,
             })
         });

@@ -325,6 +325,7 @@ pub(crate) fn task() -> crate::cycle::assignment::Assignment {
         verify: Some("false".into()),
         budget_usd: None,
         spent_usd: 0.0,
+        unpriced_usd: 0.0,
         told_percent: 0,
     };
     let tokens =
