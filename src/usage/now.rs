@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::spent::{Amount, Spent};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
-use crate::models::Models;
+use crate::models::{self, Models};
 use crate::state_dir::{self, FILE_MODE};
 use crate::statusline;
 
@@ -63,11 +63,18 @@ pub struct Now {
 
 /// What all sessions have spent today and this month, from their transcripts below `dirs`
 /// and from the index below `state_dir`. What cannot be read is left out.
-pub fn refresh(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64, zone: &TimeZone) -> Spent {
-    // A table of one's own that is wrong was told of where the run began.
-    let _ = Models::use_own(|name| std::env::var_os(name));
+///
+/// # Errors
+/// Whose prices are in use cannot be told: what is counted keeps its price, so nothing is.
+pub fn refresh(
+    state_dir: &Path,
+    dirs: &[PathBuf],
+    now_unix_ms: i64,
+    zone: &TimeZone,
+) -> Result<Spent> {
+    models::use_own_beside(|name| std::env::var_os(name), state_dir, now_unix_ms)?;
     let (account, _) = super::account(Ok(state_dir.to_owned()), dirs, Models::in_force());
-    account.spent(now_unix_ms, zone)
+    Ok(account.spent(now_unix_ms, zone))
 }
 
 impl Now {
@@ -231,7 +238,7 @@ fn find(state_dir: &Path, dirs: &[PathBuf], is_detached: bool) -> Option<Now> {
         };
         let _ = futimens(lock, &begun);
     }
-    let spent = refresh(state_dir, dirs, at, &zone);
+    let spent = refresh(state_dir, dirs, at, &zone).ok()?;
     if is_writable {
         statusline::forget_old(state_dir, at);
     }
