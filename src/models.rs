@@ -5,20 +5,23 @@
 //! on the order in which responses are read, and turn into a float only to be
 //! shown.
 
+mod own;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+pub use own::{remember, use_own_beside};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 const TABLE: &str = include_str!("../config/models.toml");
 
-/// A person's own table.
-static OWN: OnceLock<Models> = OnceLock::new();
+/// A person's own table, and its file.
+static OWN: OnceLock<(Models, PathBuf)> = OnceLock::new();
 /// More is no table of prices.
 const OWN_MAX_BYTES: u64 = 1 << 20;
 
@@ -205,7 +208,7 @@ impl Models {
     /// The table in force: the person's own before the one that is built in, once
     /// [`Models::use_own`] was called.
     pub fn in_force() -> &'static Models {
-        OWN.get().unwrap_or_else(Models::builtin)
+        OWN.get().map_or_else(Models::builtin, |(models, _)| models)
     }
 
     /// Takes a person's own table into use, if there is one.
@@ -215,14 +218,23 @@ impl Models {
     /// `config/models.toml`.
     pub fn use_own(env: impl Fn(&str) -> Option<OsString>) -> crate::Result<()> {
         let Some((path, is_named)) = own_table(env) else { return Ok(()) };
+        if let Some(models) = Models::of_file(&path, is_named)? {
+            // The first one stands: prices do not change under a run.
+            let _ = OWN.set((models, path));
+        }
+        Ok(())
+    }
+
+    /// The table of that file; `None` where it is not there and need not be.
+    fn of_file(path: &Path, must_be: bool) -> crate::Result<Option<Models>> {
         let shown = path.display();
-        let text = std::fs::File::open(&path).and_then(|file| {
+        let text = std::fs::File::open(path).and_then(|file| {
             let mut text = String::new();
             file.take(OWN_MAX_BYTES).read_to_string(&mut text).map(|_| text)
         });
         let text = match text {
             Ok(text) => text,
-            Err(err) if err.kind() == io::ErrorKind::NotFound && !is_named => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !must_be => return Ok(None),
             Err(err) => {
                 return Err(Error::usage(format!("cannot read the prices in {shown}"))
                     .caused_by(err)
@@ -235,9 +247,7 @@ impl Models {
             Error::usage(format!("the prices in {shown} are wrong: {}", why.trim_end()))
                 .hint("its format is that of config/models.toml; nothing was started or counted")
         })?;
-        // The first one stands: prices do not change under a run.
-        let _ = OWN.set(models);
-        Ok(())
+        Ok(Some(models))
     }
 
     /// The table that is built in.

@@ -5,11 +5,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -291,6 +293,20 @@ impl ProjectState {
     }
 }
 
+/// The JSON of a small file of ours that can be made anew; `None` where there is none of
+/// this shape, where it is larger than `max_bytes`, or where it is no plain file: a pipe
+/// or a link that somebody put there is neither waited for nor followed.
+pub fn read_small_json<T: DeserializeOwned>(file: &Path, max_bytes: u64) -> Option<T> {
+    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(plain).open(file).ok()?;
+    let meta = opened.metadata().ok()?;
+    if !meta.is_file() || meta.len() > max_bytes {
+        return None;
+    }
+    // It may grow under the reader.
+    serde_json::from_str(&io::read_to_string(opened.take(max_bytes)).ok()?).ok()
+}
+
 /// The file that names the project and the format.
 const PROJECT_FILE: &str = "project.json";
 
@@ -475,5 +491,25 @@ mod tests {
         fs::create_dir_all(taken.join("x")).unwrap();
         assert_eq!(write_atomic(&taken, b"x", 0o600).unwrap_err().kind(), ErrorKind::State);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn only_a_small_plain_file_of_the_shape_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let read = |name: &str| read_small_json::<Vec<u8>>(&at(name), 8);
+        fs::write(at("fits"), "[1, 2 ]\n").unwrap();
+        assert_eq!(read("fits"), Some(vec![1, 2]));
+        fs::write(at("large"), "[1, 2  ]\n").unwrap();
+        fs::write(at("other"), "{}").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink(at("fits"), at("link")).unwrap();
+        // Whoever opens this as a plain file waits for a writer.
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, mode, 0)
+            .unwrap();
+        for odd in ["none", "large", "other", "folder", "link", "pipe"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
     }
 }

@@ -154,6 +154,7 @@ fn spell(task: &Task) -> Spell {
         tokens: TaskTokens { input: 10, output: 2_000, cache_write: 30_000, cache_read: 400_000 },
         cost_usd: 0.5,
         unpriced_tokens: 0,
+        unpriced_usd: 0.0,
         sessions: 1,
         actions: (0..50).map(|n| format!("Edit src/part-{n}.rs")).collect(),
         output: "All of it is ported and the tests pass. ".repeat(20),

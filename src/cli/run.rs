@@ -23,7 +23,7 @@ use crate::queue::{SqliteStore, Store as _};
 use crate::session::secrets::RedactingWriter;
 use crate::session::sweep;
 use crate::state_dir::{self, ProjectState};
-use crate::{control, doctor, show, signals};
+use crate::{control, doctor, models, show, signals};
 
 /// Shown below `longhaul run --help`.
 const EXIT_CODES: &str = "\
@@ -95,6 +95,7 @@ pub fn start(
 ) -> Result<u8> {
     let env = Env::of_process();
     let state = ProjectState::open(state_root, project)?;
+    models::remember(state_root);
     // First of all: a second run must do nothing but say so.
     let lock = ProjectLock::take(&state.dir().join("lock")).map_err(|d| d.into_error(project))?;
     let last = match errand.look_at(errand.last_run(state.dir())?, project, state_root)? {

@@ -41,9 +41,15 @@ pub struct Given {
     pub verify: Option<String>,
     /// What is left of the task's own budget, dollars.
     pub budget_usd: Option<f64>,
-    /// What earlier runs spent on it, dollars.
+    /// What earlier runs spent on it, dollars at known prices.
     #[serde(default)]
     pub spent_usd: f64,
+    /// What they spent besides on models without a price, at the dearest there is.
+    #[serde(default)]
+    pub unpriced_usd: f64,
+    /// The highest mark of `budget.task_usd`, as it is now, that they told; 0: none.
+    #[serde(default)]
+    pub told_percent: u16,
 }
 
 /// The run's totals at a moment.

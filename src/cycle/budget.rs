@@ -84,7 +84,7 @@ impl Money {
         }
     }
 
-    fn plus(self, other: Money) -> Money {
+    pub(super) fn plus(self, other: Money) -> Money {
         Money { usd: self.usd + other.usd, unpriced_usd: self.unpriced_usd + other.unpriced_usd }
     }
 }
@@ -141,6 +141,8 @@ pub struct Mark {
     pub scope: Scope,
     /// As in [`Standing`].
     pub period: Option<String>,
+    /// Which attempt at the task of the queue; 0: of none.
+    pub attempt: u32,
     /// The mark.
     pub percent: u16,
     /// Spent.
@@ -183,6 +185,8 @@ pub(super) struct Budgets {
     /// The newest reading, and what this run had spent when it came.
     reading: Option<(Reading, Money)>,
     told: Vec<(Scope, Option<String>, u16)>,
+    /// Which attempt at the task in hand.
+    attempt: u32,
 }
 
 /// The run's own part: what it spent in all, and on the task in hand.
@@ -201,12 +205,26 @@ impl Budgets {
         self.reading = reading.map(|reading| (reading, total));
     }
 
-    /// The task in hand begins with that spent: its earlier runs told of it.
-    pub(super) fn begin_task(&mut self, params: &BudgetParams, task: String, spent: Money) {
-        let (scope, period) = (Scope::Task, Some(task));
+    /// A task is taken in hand, of which earlier runs spent that, and told up to
+    /// `told_percent` of this very budget. Of what they should have told, the highest mark
+    /// is still due: a budget that was set or lowered since is news.
+    pub(super) fn begin_task(
+        &mut self,
+        params: &BudgetParams,
+        (task, attempt): (&str, u32),
+        spent: Money,
+        told_percent: u16,
+    ) {
+        self.attempt = attempt;
+        let (scope, period) = (Scope::Task, Some(task.to_owned()));
+        self.told.retain(|(of, whose, _)| (*of, whose) != (scope, &period));
         let budget_usd = params.of(scope);
-        let standing = Standing { scope, period, spent: Some(spent), budget_usd };
-        self.reach(params, standing);
+        let standing = Standing { scope, period: period.clone(), spent: Some(spent), budget_usd };
+        let reached: Vec<u16> = standing.reached(&params.warn_percent).collect();
+        let highest = reached.last().copied();
+        let is_known = |percent: &u16| *percent <= told_percent || Some(*percent) != highest;
+        let known = reached.into_iter().filter(is_known);
+        self.told.extend(known.map(|percent| (scope, period.clone(), percent)));
     }
 
     /// The configuration is another one: what was told of a budget that changed says
@@ -264,6 +282,7 @@ impl Budgets {
         let mark = |percent| Mark {
             scope: standing.scope,
             period: standing.period.clone(),
+            attempt: if standing.scope == Scope::Task { self.attempt } else { 0 },
             percent,
             spent,
             budget_usd,

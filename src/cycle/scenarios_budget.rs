@@ -2,11 +2,11 @@
 
 use super::action::{Action, Notice};
 use super::budget::Scope;
-use super::event::Event;
+use super::event::{Event, SessionReport};
 use super::params::Params;
 use super::record::Spend;
 use super::state::{Budget, Outcome};
-use super::story::{Story, queued, story_with, working_with};
+use super::story::{Before, Story, queued, story_with, working_with};
 
 fn budget(scope: Scope, usd: f64) -> impl FnOnce(&mut Params) {
     move |p| {
@@ -178,12 +178,50 @@ fn a_task_of_the_queue_is_counted_over_all_its_runs() {
     assert_eq!(told(&s), ["Task t1 50!"]);
     // The next task of the batch begins with nothing, although the run has spent five;
     // an earlier run of it was told of its six.
-    s.turn_ends().reads_done_twice().is_given_with(Some("t1"), Some("t2"), 6.0);
+    let before = Before { spent_usd: 6.0, told_percent: 50, ..Before::default() };
+    s.turn_ends().reads_done_twice().is_given_with(Some("t1"), Some("t2"), before);
     assert_eq!(spent_usd(&s, Scope::Task), Some(6.0));
     s.arrives(false).costs(6.0);
     assert_eq!(told(&s).len(), 1);
     s.costs(7.5);
     assert_eq!(told(&s)[1..], ["Task t2 80!"]);
+}
+
+#[test]
+fn a_budget_that_earlier_runs_of_the_task_did_not_know_is_told_once() {
+    for (told_percent, expected) in
+        [(0, &["Task t1 100!"][..]), (80, &["Task t1 100!"]), (100, &[])]
+    {
+        let mut s = story_with(|p| {
+            p.queue = true;
+            budget(Scope::Task, 10.0)(p);
+        });
+        let before = Before { spent_usd: 15.0, told_percent, ..Before::default() };
+        s.is_given_with(None, Some("t1"), before);
+        assert_eq!(told(&s), expected, "{told_percent} % was told");
+        s.reads_open().weighs(true);
+        s.report(SessionReport::Spawned { pid: 4711 }).costs(1.0);
+        assert_eq!(told(&s), expected, "and not again, nor what is below it");
+    }
+}
+
+#[test]
+fn a_task_without_a_price_goes_on_from_what_earlier_runs_spent_at_the_dearest() {
+    let mut s = story_with(|p| {
+        p.queue = true;
+        budget(Scope::Task, 10.0)(p);
+    });
+    s.is_given_with(
+        None,
+        Some("t1"),
+        Before { spent_usd: 1.0, unpriced_usd: 3.0, ..Before::default() },
+    );
+    let spent = s.m.standings(s.now())[0].spent.unwrap();
+    assert_eq!((spent.usd, spent.unpriced_usd, told(&s).len()), (4.0, 3.0, 0));
+    s.reads_open().weighs(true).report(SessionReport::Spawned { pid: 4711 });
+    let spend = Spend { unpriced_ceiling_usd: 4.5, responses: 1, ..Spend::default() };
+    s.report(SessionReport::Spent { spend });
+    assert_eq!(told(&s), ["Task t1 50", "Task t1 80!"]);
 }
 
 #[test]
@@ -202,7 +240,7 @@ fn tokens_without_a_price_count_at_the_dearest_and_this_is_told() {
     let mut s = working_with(budget(Scope::Task, 10.0));
     let spend =
         Spend { cost_usd: 2.0, unpriced_ceiling_usd: 3.5, responses: 1, ..Spend::default() };
-    s.report(super::event::SessionReport::Spent { spend });
+    s.report(SessionReport::Spent { spend });
     let Some(Action::Tell(Notice::Budget(mark))) =
         s.all.iter().find(|action| matches!(action, Action::Tell(Notice::Budget(_))))
     else {

@@ -508,6 +508,8 @@ impl World {
                 verify: None,
                 budget_usd: self.rng.chance(10).then_some(0.5),
                 spent_usd: 0.0,
+                unpriced_usd: 0.0,
+                told_percent: 0,
             })
         });
         self.answer(3, Event::TaskGiven { after, task, trouble: None });

@@ -91,6 +91,14 @@ pub(super) fn asked() -> Story {
     working().and(|s| s.is_full().arrives(false))
 }
 
+/// What earlier runs did for a task of the queue.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Before {
+    pub(super) spent_usd: f64,
+    pub(super) unpriced_usd: f64,
+    pub(super) told_percent: u16,
+}
+
 // The given and when.
 impl Story {
     pub(super) fn and(mut self, lead: impl for<'a> FnOnce(&'a mut Self) -> &'a mut Self) -> Self {
@@ -118,7 +126,7 @@ impl Story {
 
     /// The queue answers.
     pub(super) fn is_given(&mut self, after: Option<&str>, id: Option<&str>) -> &mut Self {
-        self.is_given_with(after, id, 0.0)
+        self.is_given_with(after, id, Before::default())
     }
 
     /// The same, of a task that earlier runs spent on.
@@ -126,7 +134,7 @@ impl Story {
         &mut self,
         after: Option<&str>,
         id: Option<&str>,
-        spent_usd: f64,
+        before: Before,
     ) -> &mut Self {
         let task = id.map(|id| {
             Box::new(Given {
@@ -139,7 +147,9 @@ impl Story {
                 continue_prompt: format!("go on with {id}"),
                 verify: None,
                 budget_usd: None,
-                spent_usd,
+                spent_usd: before.spent_usd,
+                unpriced_usd: before.unpriced_usd,
+                told_percent: before.told_percent,
             })
         });
         self.event(Event::TaskGiven { after: after.map(str::to_owned), task, trouble: None })

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::cycle::assignment::Assignment;
+use crate::cycle::assignment::{Assignment, Given};
+use crate::cycle::budget::Scope;
 use crate::cycle::event::{Event, SessionReport, TaskReading, TaskSays};
 use crate::cycle::{Action, Notice, Snapshot};
 use crate::devdocs::handoff::{self, Brief};
@@ -175,12 +176,21 @@ impl Driver {
             None => Taken::None,
         };
         let (task, trouble) = match taken {
-            Taken::Task(task) => (Some(task), None),
+            Taken::Task(task) => (Some(self.with_told(task)), None),
             Taken::None => (None, None),
             Taken::Trouble(why) => (None, Some(why)),
         };
         self.queue.push_back(Event::TaskGiven { after, task, trouble });
         Ok(())
+    }
+
+    /// With what earlier runs told a person of its budget.
+    fn with_told(&self, mut task: Box<Given>) -> Box<Given> {
+        let budget_usd = self.setup.config.budget.of(Scope::Task);
+        if let (Some(root), Some(usd)) = (self.setup.state_root(), budget_usd) {
+            task.told_percent = heard::of_task(root, &task.task_id, task.attempt, usd);
+        }
+        task
     }
 
     /// Books what became of a task. A store that is held by somebody, or fails, is tried

@@ -178,6 +178,7 @@ impl Lab {
                 tokens: TaskTokens { input: 1, output: 2, cache_write: 3, cache_read: 4 },
                 cost_usd: 0.25,
                 unpriced_tokens: 0,
+                unpriced_usd: 0.0,
                 sessions: 2,
                 actions: vec!["Bash: make".into()],
                 output: "All \u{1b}[1mdone".into(),

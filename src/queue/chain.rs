@@ -107,7 +107,10 @@ impl Chain {
         let is_first_claim = task.started_unix_ms == Some(task.updated_unix_ms);
         let is_new = task.attempt == 1 && is_first_claim;
         match section::put(&self.project, &self.task_file, &section, is_new, is_over) {
-            Ok(()) => Ok(Taken::Task(Box::new(self.given(&task)))),
+            Ok(()) => {
+                let unpriced_usd = store.unpriced_usd(&task.id)?;
+                Ok(Taken::Task(Box::new(self.given(&task, unpriced_usd))))
+            }
             Err(why) => Ok(Taken::Trouble(why)),
         }
     }
@@ -137,7 +140,8 @@ impl Chain {
         Ok(all.into_iter().find(|task| task.run_id == Some(self.run_id)))
     }
 
-    fn given(&self, task: &Task) -> Given {
+    fn given(&self, task: &Task, unpriced_usd: f64) -> Given {
+        let spent_usd = task.spent_usd + unpriced_usd;
         Given {
             task_id: task.id.to_string(),
             attempt: task.attempt,
@@ -147,8 +151,11 @@ impl Chain {
             prompt: prompt(task, &self.task_file),
             continue_prompt: continue_prompt(task, &self.task_file),
             verify: task.verify.clone().or_else(|| self.verify.clone()),
-            budget_usd: task.budget_usd.map(|usd| (usd - task.spent_usd).max(0.0)),
+            budget_usd: task.budget_usd.map(|usd| (usd - spent_usd).max(0.0)),
             spent_usd: task.spent_usd,
+            unpriced_usd,
+            // Whoever takes it knows the budget.
+            told_percent: 0,
         }
     }
 
@@ -239,6 +246,7 @@ pub fn spell(run_id: Uuid, task: &Assignment, output: &str) -> Result<Option<Spe
         },
         cost_usd: text::to_micros(task.added.cost_usd),
         unpriced_tokens: task.added.unpriced_tokens,
+        unpriced_usd: text::to_micros(task.added.unpriced_ceiling_usd),
         sessions: task.sessions,
         actions: actions(task),
         output: clipped(output),

@@ -660,6 +660,16 @@ impl Store for Model {
         Ok(since.fold(0.0, |sum, spell| sum + spell.cost_usd))
     }
 
+    fn unpriced_usd(&mut self, id: &TaskId) -> Result<f64> {
+        let task = &self.tasks[self.known(id)?].task;
+        let is_over = self
+            .results
+            .iter()
+            .any(|stored| (&stored.result.task_id, stored.result.attempt) == (id, task.attempt));
+        let of = |spell: &&Spell| !is_over && (&spell.task_id, spell.attempt) == (id, task.attempt);
+        Ok(self.spells.iter().filter(of).fold(0.0, |sum, spell| sum + spell.unpriced_usd))
+    }
+
     fn taken(&mut self) -> Result<Vec<Taken>> {
         let spells = self.spells.iter().map(|spell| Taken {
             from_unix_ms: spell.started_unix_ms,

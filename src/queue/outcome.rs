@@ -130,6 +130,7 @@ mod tests {
             tokens: TaskTokens { input: 1, output: 2, cache_write: 3, cache_read: 4 },
             cost_usd: 0.5,
             unpriced_tokens: 7,
+            unpriced_usd: 0.0,
             sessions: n,
             actions: (0..600).map(|at| format!("{n}/{at}")).collect(),
             output: if n == 2 { " ".into() } else { "the words".into() },

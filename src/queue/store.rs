@@ -159,6 +159,10 @@ pub trait Store: Send {
     /// Dollars that all results and spells that ended since then cost.
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;
 
+    /// Dollars, at the dearest price, that the tokens without one cost which earlier runs
+    /// of this attempt at the task used; nothing, once the attempt has its result.
+    fn unpriced_usd(&mut self, id: &TaskId) -> Result<f64>;
+
     /// When each run took up each task, in that order; tasks in progress with them.
     fn taken(&mut self) -> Result<Vec<Taken>>;
 
@@ -294,6 +298,9 @@ pub struct Spell {
     pub cost_usd: f64,
     /// Tokens of models without a known price.
     pub unpriced_tokens: u64,
+    /// What those cost at the dearest price, dollars.
+    #[serde(default)]
+    pub unpriced_usd: f64,
     /// Sessions that worked on it.
     pub sessions: u32,
     /// What they did.

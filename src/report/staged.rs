@@ -325,6 +325,8 @@ pub(crate) fn task() -> crate::cycle::assignment::Assignment {
         verify: Some("false".into()),
         budget_usd: None,
         spent_usd: 0.0,
+        unpriced_usd: 0.0,
+        told_percent: 0,
     };
     let tokens =
         Tokens { input: 1, output: 2, cache_write_5m: 3, cache_write_1h: 4, cache_read: 5 };

@@ -459,6 +459,7 @@ mod tests {
             Notice::Budget(Mark {
                 scope: Scope::Day,
                 period: Some("2026-11-21".into()),
+                attempt: 0,
                 percent: 80,
                 spent: Money { usd: 8.1, unpriced_usd: 0.25 },
                 budget_usd: 10.0,

@@ -5,16 +5,15 @@
 //! nothing can be remembered, it is the session's cost over its whole life. Each line
 //! leaves what it saw in a file of a few hundred bytes for the next.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::input::Session;
 use crate::clock;
-use crate::state_dir::{self, FILE_MODE};
+use crate::state_dir::{self, FILE_MODE, read_small_json};
 
 /// What "lately" is.
 const WINDOW_MS: i64 = 600_000;
@@ -72,7 +71,8 @@ impl Memory {
     /// That of the session; nothing, where it has no name for a file.
     pub(super) fn of(state_dir: &Path, session: &Session) -> Self {
         let file = session.session_id.as_deref().and_then(|id| file(state_dir, id));
-        let before = file.as_deref().and_then(read);
+        let before: Option<Seen> =
+            file.as_deref().and_then(|file| read_small_json(file, FILE_MAX_BYTES));
         Self { file, seen: before.clone().unwrap_or_default(), before }
     }
 
@@ -138,16 +138,6 @@ fn file(state_dir: &Path, session_id: &str) -> Option<PathBuf> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let fits = (1..=64).contains(&session_id.len()) && session_id.chars().all(is_plain);
     fits.then(|| folder(state_dir).join(format!("{session_id}.json")))
-}
-
-fn read(file: &Path) -> Option<Seen> {
-    let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let opened = File::options().read(true).custom_flags(plain).open(file).ok()?;
-    let meta = opened.metadata().ok()?;
-    if !meta.is_file() || meta.len() > FILE_MAX_BYTES {
-        return None;
-    }
-    serde_json::from_str(&std::io::read_to_string(opened).ok()?).ok()
 }
 
 fn write(file: &Path, seen: &Seen) {

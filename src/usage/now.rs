@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::spent::{Amount, Spent};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
-use crate::models::Models;
+use crate::models::{self, Models};
 use crate::state_dir::{self, FILE_MODE};
 use crate::statusline;
 
@@ -63,11 +63,18 @@ pub struct Now {
 
 /// What all sessions have spent today and this month, from their transcripts below `dirs`
 /// and from the index below `state_dir`. What cannot be read is left out.
-pub fn refresh(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64, zone: &TimeZone) -> Spent {
-    // A table of one's own that is wrong was told of where the run began.
-    let _ = Models::use_own(|name| std::env::var_os(name));
+///
+/// # Errors
+/// Whose prices are in use cannot be told: what is counted keeps its price, so nothing is.
+pub fn refresh(
+    state_dir: &Path,
+    dirs: &[PathBuf],
+    now_unix_ms: i64,
+    zone: &TimeZone,
+) -> Result<Spent> {
+    models::use_own_beside(|name| std::env::var_os(name), state_dir, now_unix_ms)?;
     let (account, _) = super::account(Ok(state_dir.to_owned()), dirs, Models::in_force());
-    account.spent(now_unix_ms, zone)
+    Ok(account.spent(now_unix_ms, zone))
 }
 
 impl Now {
@@ -93,15 +100,7 @@ impl Now {
     /// The file below `state_dir`; `None` where there is none of this format, or of these
     /// directories.
     pub fn read(state_dir: &Path, dirs: &[PathBuf]) -> Option<Self> {
-        let path = file(state_dir, dirs);
-        let plain = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-        let opened = File::options().read(true).custom_flags(plain).open(path).ok()?;
-        let meta = opened.metadata().ok()?;
-        if !meta.is_file() || meta.len() > FILE_MAX_BYTES {
-            return None;
-        }
-        let text = std::io::read_to_string(opened).ok()?;
-        let now: Self = serde_json::from_str(&text).ok()?;
+        let now: Self = state_dir::read_small_json(&file(state_dir, dirs), FILE_MAX_BYTES)?;
         (now.format == FORMAT && now.dirs == names(dirs)).then_some(now)
     }
 
@@ -157,20 +156,15 @@ pub fn attended(state_dir: &Path, dirs: &[PathBuf]) -> Vec<OsString> {
     [SPENT_COMMAND.into(), state_dir.into()].into_iter().chain(dirs).collect()
 }
 
-/// Has the file made anew by a process that nobody waits for, unless one is at it or was
-/// begun a moment ago.
+/// Has the file made anew by a process that nobody waits for, unless one was begun a
+/// moment ago.
 pub fn begin_refresh(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64) {
-    let begun = fs::symlink_metadata(lock_file(state_dir, dirs)).map(|meta| {
-        use std::os::unix::fs::MetadataExt;
-        clock::file_unix_ms(meta.mtime(), meta.mtime_nsec())
-    });
-    let is_young = |begun: i64| (0..BEGIN_AGAIN_MS).contains(&now_unix_ms.saturating_sub(begun));
-    if begun.is_ok_and(is_young) {
+    if !may_begin(state_dir, dirs, now_unix_ms) {
         return;
     }
     let mut args = attended(state_dir, dirs);
     args.insert(1, DETACHED.into());
-    // One that cannot be started is tried again by the next status line.
+    // One that cannot be started is tried again by a later status line.
     let _ = Command::new("/proc/self/exe")
         .args(args)
         // A project is not kept from being unmounted.
@@ -179,6 +173,29 @@ pub fn begin_refresh(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
+}
+
+/// Was none begun a moment ago? That one is begun now is noted before it starts: it may
+/// find another at work, fail, or be ended by its limit, and lines are drawn many times a
+/// second. Where it cannot be noted, what it finds could not be kept either.
+fn may_begin(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64) -> bool {
+    let begun = fs::symlink_metadata(lock_file(state_dir, dirs)).map(|meta| {
+        use std::os::unix::fs::MetadataExt;
+        clock::file_unix_ms(meta.mtime(), meta.mtime_nsec())
+    });
+    let is_young = |begun: i64| (0..BEGIN_AGAIN_MS).contains(&now_unix_ms.saturating_sub(begun));
+    !begun.is_ok_and(is_young)
+        && state_dir::prepare_root(state_dir).is_ok()
+        && lock(state_dir, dirs).is_some_and(|lock| note_beginning(&lock))
+}
+
+/// The lock's time says when somebody began.
+fn note_beginning(lock: &File) -> bool {
+    let now = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    futimens(lock, &now).is_ok()
 }
 
 /// Runs `__spent …` with the arguments after the subcommand: reads, writes the file, and
@@ -196,16 +213,25 @@ pub fn spent_main(args: impl Iterator<Item = OsString>) -> ExitCode {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     }
     let _ = rustix::process::nice(NICENESS);
-    let (done, end) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(find(&state_dir, &dirs, is_detached));
-    });
-    let Ok(Some(now)) = end.recv_timeout(SPENT_LIMIT) else { return ExitCode::FAILURE };
+    let found = within(SPENT_LIMIT, move || find(&state_dir, &dirs, is_detached));
+    let Some(now) = found else { return ExitCode::FAILURE };
     if !is_detached && let Ok(line) = serde_json::to_string(&now) {
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), "{line}");
     }
     ExitCode::SUCCESS
+}
+
+/// What comes of it in that time: a part of the truth would pass for all of it.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
+    let (done, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = done.send(work());
+    });
+    end.recv_timeout(limit).ok().flatten()
 }
 
 fn find(state_dir: &Path, dirs: &[PathBuf], is_detached: bool) -> Option<Now> {
@@ -225,19 +251,16 @@ fn find(state_dir: &Path, dirs: &[PathBuf], is_detached: bool) -> Option<Now> {
         None if is_detached => return None,
         None => {}
     }
-    if let Some(fresh) = Now::read(state_dir, dirs).filter(|now| now.at_unix_ms >= asked) {
+    let at = Timestamp::now().unix_ms;
+    // Begun while this one waited. One from the future is of a clock that was wrong.
+    let is_fresh = |now: &Now| (asked..=at).contains(&now.at_unix_ms);
+    if let Some(fresh) = Now::read(state_dir, dirs).filter(is_fresh) {
         return Some(fresh);
     }
-    let at = Timestamp::now().unix_ms;
     if let Some(lock) = &lock {
-        // Its time says when somebody began.
-        let begun = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-        };
-        let _ = futimens(lock, &begun);
+        note_beginning(lock);
     }
-    let spent = refresh(state_dir, dirs, at, &zone);
+    let spent = refresh(state_dir, dirs, at, &zone).ok()?;
     if is_writable {
         statusline::forget_old(state_dir, at);
     }
@@ -357,5 +380,49 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(find(&file, &of, false).is_some() && find(&file, &of, true).is_none());
+    }
+
+    #[test]
+    fn a_reading_from_the_future_is_read_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, of) = (place.path().join("state"), [place.path().join("c")]);
+        let before = Timestamp::now().unix_ms;
+        let spent =
+            Spent { day: Amount { cost_usd: 9.0, ..Amount::default() }, ..Spent::default() };
+        // The clock was a day ahead, once.
+        let ahead = Now::of(&of, before + 86_400_000, &TimeZone::system(), spent);
+        state_dir::prepare_root(&state).unwrap();
+        ahead.write(&state, &of).unwrap();
+        let found = find(&state, &of, false).unwrap();
+        assert_eq!(found.spent.day.cost_usd, 0.0);
+        assert!((before..before + 86_400_000).contains(&found.at_unix_ms), "{found:?}");
+        assert_eq!(Now::read(&state, &of), Some(found));
+    }
+
+    #[test]
+    fn one_is_begun_at_a_time_whatever_becomes_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, of) = (place.path().join("state"), dirs(&["/c"]));
+        let may_begin = |state: &Path| super::may_begin(state, &of, Timestamp::now().unix_ms);
+        assert!(may_begin(&state));
+        // It did not come so far as to begin: another is not tried with each line.
+        assert!(!may_begin(&state));
+        // Nor while one reads that began long ago.
+        let held = lock(&state, &of).unwrap();
+        held.lock().unwrap();
+        held.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(may_begin(&state) && !may_begin(&state));
+        // Where nothing can be kept, there is nothing to be found.
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(!may_begin(&file));
+    }
+
+    #[test]
+    fn what_takes_too_long_says_nothing() {
+        let (_keep, never) = mpsc::channel::<u8>();
+        assert_eq!(within(Duration::ZERO, move || never.recv().ok()), None);
+        assert_eq!(within(SPENT_LIMIT, || Some(7)), Some(7));
+        assert_eq!(within(SPENT_LIMIT, || None::<u8>), None);
     }
 }

@@ -158,6 +158,66 @@ fn a_persons_own_prices_hold_for_what_comes_and_for_all_when_told_so() {
     assert_eq!(named.status.code(), Some(64));
 }
 
+/// A table of one's own, saved a while ago: a dollar for each token that goes in.
+fn own_table(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let table = "[[model]]\nid = \"claude-opus-5-5\"\n[[model.price]]\ninput = 1000000.0\n\
+                 output = 0.0\ncache_write_5m = 0.0\ncache_write_1h = 0.0\ncache_read = 0.0\n";
+    fs::write(path, table).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
+}
+
+/// The process beside a status line, which an editor started.
+fn beside(place: &Place) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    command.arg("__spent").arg(place.state());
+    for dir in [".claude", ".config/claude"] {
+        command.arg(place.home().join(dir));
+    }
+    command.env_clear().env("HOME", place.home()).output().unwrap()
+}
+
+#[test]
+fn prices_that_a_shell_names_hold_for_a_status_line_that_an_editor_starts() {
+    let place = Place::new();
+    let own = place.0.path().join("shell.toml");
+    own_table(&own);
+    let shell = || {
+        let mut command = place.command(&["--json"]);
+        told(command.env("LONGHAUL_MODELS", &own).output().unwrap()).0
+    };
+    place.append("a.jsonl", "m1", 0);
+    assert_eq!(shell()["totals"]["cost_usd"], 10.0);
+    // Whoever counts it first gives it its price.
+    place.append("a.jsonl", "m2", 0);
+    assert!(beside(&place).status.success());
+    assert_eq!(shell()["totals"]["cost_usd"], 20.0);
+    // In a shell that names none any more.
+    assert_eq!(place.said(&[]).0["totals"]["cost_usd"], 20.0);
+    place.append("a.jsonl", "m3", 0);
+    assert!(beside(&place).status.success());
+    assert_eq!(shell()["totals"]["cost_usd"], 20.00004);
+}
+
+#[test]
+fn a_table_that_is_half_saved_prices_nothing_for_good() {
+    let place = Place::new();
+    let own = place.home().join(".config/longhaul/models.toml");
+    own_table(&own);
+    let whole = fs::read_to_string(&own).unwrap();
+    place.append("a.jsonl", "m1", 0);
+    for torn in [&whole[..whole.len() / 2], ""] {
+        fs::write(&own, torn).unwrap();
+        let said = beside(&place);
+        assert_eq!((said.status.code(), said.stdout.len()), (Some(1), 0), "{torn:?}");
+        assert!(!place.state().join("usage-now.json").exists());
+    }
+    own_table(&own);
+    assert!(beside(&place).status.success());
+    assert_eq!(place.said(&[]).0["totals"]["cost_usd"], 10.0);
+}
+
 #[test]
 fn a_watch_tells_again_what_has_changed_and_ends_with_its_reader() {
     use std::io::{BufRead, BufReader};

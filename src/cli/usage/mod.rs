@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::print::{complain, print};
 use crate::error::{Error, Result};
-use crate::models::Models;
+use crate::models::{self, Models};
 use crate::text;
 use crate::usage::{self, Account, Index, Only, Owners, Repriced, Seen, View, dirs_of_environment};
 use crate::{show, state_dir};
@@ -75,6 +75,9 @@ pub fn run(args: &UsageArgs) -> Result<()> {
         return Err(Error::usage(format!("--since {since} is after --until {until}")));
     }
     let asked = Asked::of(args)?;
+    if let Ok(root) = state_root().and_then(|root| state_dir::prepare_root(&root)) {
+        models::remember(&root);
+    }
     if args.reprice {
         let mut index = Index::open(&state_root()?, &asked.dirs)?;
         let Repriced { before_usd, after_usd } = index.reprice(Models::in_force())?;

@@ -32,8 +32,9 @@ impl Machine {
 
     /// A task of the queue was given.
     pub(super) fn begin_budget(&mut self, given: &Given) {
-        let spent = Money { usd: given.spent_usd, unpriced_usd: 0.0 };
-        self.budgets.begin_task(&self.params.budget, given.task_id.clone(), spent);
+        let spent = before(given);
+        let task = (given.task_id.as_str(), given.attempt);
+        self.budgets.begin_task(&self.params.budget, task, spent, given.told_percent);
     }
 
     fn own(&self) -> Own {
@@ -41,8 +42,7 @@ impl Machine {
         let total = money(&totals);
         let task = match self.assignment() {
             Some(task) => {
-                let mut spent = money(&task.added(&totals));
-                spent.usd += task.given.spent_usd;
+                let spent = before(&task.given).plus(money(&task.added(&totals)));
                 Some((Some(task.given.task_id.clone()), spent))
             }
             None if self.params.queue => None,
@@ -59,6 +59,11 @@ impl Machine {
             self.noted.push(noted);
         }
     }
+}
+
+/// What earlier runs of the task spent.
+fn before(given: &Given) -> Money {
+    Money { usd: given.spent_usd + given.unpriced_usd, unpriced_usd: given.unpriced_usd }
 }
 
 fn money(totals: &Totals) -> Money {

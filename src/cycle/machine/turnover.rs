@@ -164,6 +164,7 @@ impl Machine {
         self.begin_budget(&given);
         self.assignments.push(Assignment::new(given, now, mark));
         self.announce_task();
+        self.tell_budgets(now);
         self.judged_at = now;
         self.nudges_in_a_row = 0;
         self.no_progress_in_a_row = 0;

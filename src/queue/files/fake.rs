@@ -334,6 +334,10 @@ impl Store for Fake {
         Ok(0.0)
     }
 
+    fn unpriced_usd(&mut self, _: &TaskId) -> Result<f64> {
+        Ok(0.0)
+    }
+
     fn taken(&mut self) -> Result<Vec<Taken>> {
         Ok(Vec::new())
     }

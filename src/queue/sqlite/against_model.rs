@@ -217,6 +217,7 @@ fn spell(task: &Task, now: i64, end: SpellEnd, cost_quarters: u8) -> Spell {
         tokens: TaskTokens { input: n, output: 1, cache_write: 2, cache_read: 3 },
         cost_usd: f64::from(cost_quarters) / 4.0,
         unpriced_tokens: n,
+        unpriced_usd: f64::from(cost_quarters) / 8.0,
         sessions: 1,
         actions: vec![format!("Edit at {now}")],
         output: if n == 0 { String::new() } else { format!("said at {now}") },
@@ -344,6 +345,7 @@ fn seen(store: &mut dyn Store, now: i64) -> Vec<String> {
         let id = TaskId::parse(&format!("t{}", n % IDS as i64)).unwrap();
         seen.push(shown(store.task(&id)));
         seen.push(shown(store.result(&id)));
+        seen.push(shown(store.unpriced_usd(&id)));
     }
     seen
 }

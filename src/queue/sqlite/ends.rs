@@ -95,6 +95,13 @@ fn spells_of(db: &Connection, seq: i64, attempt: u32) -> Outcome<Vec<Spell>> {
     Ok(spells)
 }
 
+/// See [`crate::queue::Store::unpriced_usd`].
+pub(super) fn unpriced_usd(db: &Connection, id: &TaskId) -> Outcome<f64> {
+    let task = rows::known(db, id)?.task;
+    let spells = spells_of(db, task.seq.cast_signed(), task.attempt)?;
+    Ok(spells.iter().fold(0.0, |sum, spell| sum + spell.unpriced_usd))
+}
+
 /// Blocks those queued tasks that wait for `culprit`, and those that wait for them.
 fn block_dependents(db: &Connection, now_unix_ms: i64, culprit: i64) -> Outcome<()> {
     let sql = "SELECT t.seq FROM dependencies d CROSS JOIN tasks t ON t.seq = d.task
@@ -277,8 +284,10 @@ pub(super) fn settle(
 /// Writes a spell down; false if it was before.
 fn book(db: &Connection, seq: i64, spell: &Spell) -> Outcome<bool> {
     let mut spell = spell.clone();
-    if !spell.cost_usd.is_finite() {
-        spell.cost_usd = 0.0;
+    for usd in [&mut spell.cost_usd, &mut spell.unpriced_usd] {
+        if !usd.is_finite() {
+            *usd = 0.0;
+        }
     }
     let count = db.execute(
         "INSERT INTO spells (task, attempt, run, started_unix_ms, ended_unix_ms, cost_usd, body)

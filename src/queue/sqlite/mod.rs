@@ -279,6 +279,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn unpriced_usd(&mut self, id: &TaskId) -> Result<f64> {
+        self.read(|tx| ends::unpriced_usd(tx, id))
+    }
+
     fn taken(&mut self) -> Result<Vec<Taken>> {
         self.read(|tx| lists::taken(tx))
     }

@@ -46,6 +46,7 @@ fn spell(task: &Task) -> Spell {
         tokens: TaskTokens::default(),
         cost_usd: 0.0,
         unpriced_tokens: 0,
+        unpriced_usd: 0.0,
         sessions: 1,
         actions: Vec::new(),
         output: String::new(),

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::SqliteStore;
+use crate::clock::Timestamp;
+use crate::cycle::assignment::{Assignment, End, Totals};
+use crate::queue::chain::{self, Chain, Taken};
 use crate::queue::refusal::{Code, QueueError};
 use crate::queue::store::{Change, Filter, ResultFilter, Spell, SpellEnd, Store};
 use crate::queue::task::{
@@ -51,6 +54,7 @@ fn spell(task: &Task, end: SpellEnd) -> Spell {
         tokens: TaskTokens { input: 1, output: 2, cache_write: 3, cache_read: 4 },
         cost_usd: 0.25,
         unpriced_tokens: 0,
+        unpriced_usd: 0.0,
         sessions: 1,
         actions: vec!["Edit a".into()],
         output: "said".into(),
@@ -417,6 +421,41 @@ fn a_run_that_takes_a_task_up_again_is_booked_again() {
     assert_eq!((result.cost_usd, result.sessions, result.runs.len()), (0.5, 2, 1));
     assert_eq!(store.settle(6, &second).unwrap(), Some(result));
     assert_eq!(store.spent_since(0).unwrap(), 0.5);
+}
+
+#[test]
+fn what_has_no_price_counts_in_the_next_run_of_the_task_too() {
+    let Place { root, _keep } = place();
+    let project = _keep.path().join("project");
+    fs::create_dir(&project).unwrap();
+    let mut store = SqliteStore::open(&root).unwrap();
+    let draft = NewTask { project: project.clone(), budget_usd: Some(10.0), ..task("a") };
+    store.add(1, vec![draft]).unwrap();
+    let stopped = SpellEnd::Released { why: "stopped".into() };
+    let a = store.claim(1, Uuid::from_u128(1), &[], None).unwrap().unwrap();
+    let first = Spell { unpriced_usd: 4.0, ..spell(&a, stopped) };
+    assert_eq!(store.settle(2, &first).unwrap(), None);
+    let run = Uuid::from_u128(2);
+    let a = store.claim(3, run, &[], None).unwrap().unwrap();
+    assert_eq!((a.spent_usd, store.unpriced_usd(&a.id).unwrap()), (0.25, 4.0));
+    let chain = Chain::new(Box::new(store), run, &project, Path::new("TASKS.md"), None, 100.0);
+    let now = Timestamp { unix_ms: 4, boot_ms: 4 };
+    let Taken::Task(given) = chain.take(now, None, 0.0).unwrap() else { panic!("not given") };
+    assert_eq!(
+        (given.spent_usd, given.unpriced_usd, given.budget_usd),
+        (0.25, 4.0, Some(5.75)),
+        "and in what is left of its own budget"
+    );
+    // This run's part, as it is booked.
+    let mut assignment = Assignment::new(*given, now, Totals::default());
+    assignment.added = Totals { cost_usd: 0.5, unpriced_ceiling_usd: 1.5, ..Totals::default() };
+    (assignment.end, assignment.ended_at) = (Some(End::Done), Some(now));
+    let booked = chain::spell(run, &assignment, "").unwrap().unwrap();
+    assert_eq!((booked.cost_usd, booked.unpriced_usd), (0.5, 1.5));
+    // What an older longhaul booked tells nothing of it.
+    let mut old = serde_json::to_value(&booked).unwrap();
+    old.as_object_mut().unwrap().remove("unpriced_usd");
+    assert_eq!(serde_json::from_value::<Spell>(old).unwrap().unpriced_usd, 0.0);
 }
 
 #[test]

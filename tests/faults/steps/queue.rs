@@ -61,6 +61,7 @@ fn settle(store: &mut SqliteStore, now: i64, end: SpellEnd) -> longhaul::queue::
         tokens: TaskTokens::default(),
         cost_usd: 0.5,
         unpriced_tokens: 0,
+        unpriced_usd: 0.0,
         sessions: 1,
         actions: Vec::new(),
         output: String::new(),
