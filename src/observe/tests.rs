@@ -220,6 +220,20 @@ fn a_claim_against_the_last_check_or_without_any_change_is_false() {
     ] {
         assert_eq!(told(&ends(&calls, words)), None, "{words}");
     }
+    // The status of a pipe is that of its last command.
+    let piped = |output| bash("cargo test 2>&1 | tail -3", output, false);
+    let (failed, passed) = (
+        piped("test result: FAILED. 3 passed; 1 failed"),
+        piped("test result: ok. 4 passed; 0 failed"),
+    );
+    let (severity, against) =
+        told(&ends(&[edit("a.rs"), failed.clone()], "The work is done.")).unwrap();
+    assert_eq!(severity, Severity::High);
+    assert!(against.starts_with("check: the last one, `cargo test`"), "{against}");
+    assert_eq!(told(&ends(&[edit("a.rs"), failed.clone(), passed], "All done.")), None);
+    // What is no check may speak of failures.
+    let log = bash("cat night.log", "test result: FAILED. 3 passed; 1 failed", false);
+    assert_eq!(told(&ends(&[edit("a.rs"), log], "All done.")), None);
     // A change that was refused is none.
     let refused = (edit("a.rs").0, edit("a.rs").1, "no such text".to_owned(), true);
     assert!(told(&ends(&[refused], "Fixed it.")).is_some());
