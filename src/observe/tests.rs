@@ -72,15 +72,15 @@ fn what_counts_as_input_is_configured() {
 }
 
 #[test]
-fn the_ratio_is_odd_above_its_threshold_and_from_enough_input_on() {
+fn the_ratio_is_odd_above_its_threshold_however_little_it_is() {
     for (tokens, is_odd) in [
         (Tokens(0, 1_500, 0, 100), false),
         (Tokens(0, 1_501, 0, 100), true),
-        (Tokens(0, 999, 0, 1), false),
-        (Tokens(0, 1_000, 0, 1), true),
+        (Tokens(0, 15, 0, 1), false),
+        (Tokens(0, 16, 0, 1), true),
         (Tokens(0, 100, 90_000, 100), false),
-        (Tokens(0, 1_000, 0, 0), true),
-        (Tokens(0, 999, 0, 0), false),
+        (Tokens(0, 1, 0, 0), true),
+        (Tokens(0, 0, 0, 0), false),
     ] {
         let tree = of_tokens(tokens);
         let day = day(&tree);
@@ -91,6 +91,14 @@ fn the_ratio_is_odd_above_its_threshold_and_from_enough_input_on() {
             assert_eq!(anomaly.value.is_none(), tokens.3 == 0, "{anomaly:#?}");
             assert!(anomaly.evidence[1].contains("s1.jsonl"), "{anomaly:#?}");
         }
+    }
+    for (tokens, is_odd) in [(999, false), (1_000, true)] {
+        let day = day_with(
+            &of_tokens(Tokens(0, tokens, 0, 1)),
+            None,
+            &["observe.ratio_from_tokens=1_000"],
+        );
+        assert_eq!(of_kind(&day, AnomalyKind::InputOutputRatio).len(), usize::from(is_odd));
     }
 }
 
