@@ -201,11 +201,7 @@ fn many_tokens(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         kind: AnomalyKind::ManyTokens,
         severity: Severity::Low,
         execution: execution.id.clone(),
-        message: format!(
-            "{} tokens, {}",
-            text::grouped(execution.tokens),
-            text::usd(execution.cost_usd.0)
-        ),
+        message: format!("{} tokens, {}", text::grouped(execution.tokens), execution.cost_words()),
         threshold: Some(config.tokens as f64),
         value: Some(execution.tokens as f64),
         unit: "tokens",
@@ -494,6 +490,10 @@ mod tests {
             Evidence { changes: Some(1), claims_changes: true, ..blank() },
             Evidence { changes: Some(0), claims_changes: false, ..blank() },
         ] {
+            assert_eq!(claimed(evidence.clone()), None, "{evidence:#?}");
+        }
+    }
+
     #[test]
     fn a_ratio_is_told_with_the_digits_that_show_it_to_be_odd() {
         for (ratio, threshold, told) in [
@@ -505,10 +505,6 @@ mod tests {
             (200.3, 200.0, "200.3"),
         ] {
             assert_eq!(times(ratio, threshold), told);
-        }
-    }
-
-            assert_eq!(claimed(evidence.clone()), None, "{evidence:#?}");
         }
     }
 

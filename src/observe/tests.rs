@@ -103,6 +103,35 @@ fn the_ratio_is_odd_above_its_threshold_however_little_it_is() {
 }
 
 #[test]
+fn what_has_no_price_is_never_told_as_nothing() {
+    let told = |models: &[&'static str]| {
+        let tree = Tree::new();
+        let mut rows = Rows::new("s1").prompt(0, "What is in there?");
+        for (model, at_s) in models.iter().zip(100..) {
+            rows = rows.model(model).says(at_s, Tokens(0, 11_000, 0, 100), "A parser.");
+        }
+        tree.write("s1.jsonl", &rows.rows);
+        let day = day(&tree);
+        let json = serde_json::to_value(&day).unwrap();
+        let costs = (json["executions"][0]["cost_usd"].clone(), day.totals.unpriced_tokens);
+        (day.human(&TimeZone::UTC), day.markdown(&TimeZone::UTC), costs)
+    };
+    let (human, markdown, costs) = told(&["some-model"]);
+    assert_eq!(costs, (serde_json::json!(0.0), 11_100));
+    for text in [&human, &markdown] {
+        assert!(text.contains("11,100 tokens, unpriced"), "{text}");
+        assert!(!text.contains("$0.00"), "{text}");
+    }
+    let (human, markdown, costs) = told(&["claude-opus-5-5", "some-model"]);
+    assert_eq!(costs.1, 11_100);
+    for text in [&human, &markdown] {
+        assert!(text.contains(" + unpriced") && text.contains("22,200 tokens, $"), "{text}");
+    }
+    let (human, _, _) = told(&["claude-opus-5-5"]);
+    assert!(!human.contains("unpriced"), "{human}");
+}
+
+#[test]
 fn tokens_are_many_above_their_threshold() {
     for (tokens, is_odd) in [
         (Tokens(0, 9_000, 50_000, 999), false),
