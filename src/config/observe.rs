@@ -50,7 +50,7 @@ pub struct Observe {
     pub input: InputKind,
     /// Input over output, above which an execution is odd.
     pub ratio: f64,
-    /// Executions with less input than this have no ratio worth telling, tokens.
+    /// Executions with less input than this have no ratio worth telling, tokens; 0: all have.
     pub ratio_from_tokens: u64,
     /// Input and output, above which an execution is odd, tokens.
     pub tokens: u64,
@@ -91,7 +91,7 @@ pub(super) fn observe(settings: &Settings) -> Result<Observe> {
     Ok(Observe {
         input: kinds.into_iter().find(|kind| kind.as_str() == word).unwrap_or(kinds[0]),
         ratio: settings.read("observe.ratio").positive(RATIO_MAX)?,
-        ratio_from_tokens: tokens("observe.ratio_from_tokens")?,
+        ratio_from_tokens: settings.read("observe.ratio_from_tokens").whole(0, TOKENS_MAX)?,
         tokens: tokens("observe.tokens")?,
         duplicate_within_ms: settings.read("observe.duplicate_within").span_ms()?,
         quick_ms: settings.read("observe.quick").span_ms()?,

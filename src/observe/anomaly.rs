@@ -59,6 +59,9 @@ pub enum Severity {
     Low,
 }
 
+/// So many digits behind the point tell any two ratios of whole tokens apart.
+const RATIO_DIGITS: usize = 12;
+
 impl Severity {
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -123,17 +126,22 @@ fn ratio(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         return None;
     }
     let message = match execution.ratio {
-        Some(ratio) => format!("{} of input for each token of output", times(ratio)),
+        Some(ratio) => {
+            format!("{} tokens of input for each token of output", times(ratio, config.ratio))
+        }
         None => format!("{} tokens of input and no output", text::grouped(input)),
+    };
+    let floor = match config.ratio_from_tokens {
+        0 => String::new(),
+        tokens => format!(", from {} input tokens on", text::grouped(tokens)),
     };
     let evidence = vec![
         format!(
-            "input {} ({}), output {}; compared: input > {} x output, from {} input tokens on",
+            "input {} ({}), output {}; compared: input > {} x output{floor}",
             text::grouped(input),
             input_words(execution, config),
             text::grouped(output),
             config.ratio,
-            text::grouped(config.ratio_from_tokens)
         ),
         where_it_is(execution),
     ];
@@ -150,10 +158,15 @@ fn ratio(execution: &Execution, config: &Observe) -> Option<Anomaly> {
     })
 }
 
-fn times(ratio: f64) -> String {
-    match ratio < 100.0 {
-        true => format!("{ratio:.1} tokens"),
-        false => format!("{} tokens", text::grouped(ratio.round() as u64)),
+/// With as many digits as it takes to see that it is above `threshold`.
+fn times(ratio: f64, threshold: f64) -> String {
+    let is_seen = |digits: &usize| {
+        format!("{ratio:.digits$}").parse::<f64>().is_ok_and(|told| told > threshold)
+    };
+    let fewest = if ratio < 100.0 { 1 } else { 0 };
+    match (fewest..=RATIO_DIGITS).find(is_seen).unwrap_or(RATIO_DIGITS) {
+        0 => text::grouped(ratio.round() as u64),
+        digits => format!("{ratio:.digits$}"),
     }
 }
 
@@ -190,11 +203,7 @@ fn many_tokens(execution: &Execution, config: &Observe) -> Option<Anomaly> {
         kind: AnomalyKind::ManyTokens,
         severity: Severity::Low,
         execution: execution.id.clone(),
-        message: format!(
-            "{} tokens, {}",
-            text::grouped(execution.tokens),
-            text::usd(execution.cost_usd.0)
-        ),
+        message: format!("{} tokens, {}", text::grouped(execution.tokens), execution.cost_words()),
         threshold: Some(config.tokens as f64),
         value: Some(execution.tokens as f64),
         unit: "tokens",
@@ -501,6 +510,20 @@ mod tests {
             Evidence { changes: Some(0), claims_changes: false, ..blank() },
         ] {
             assert_eq!(claimed(evidence.clone()), None, "{evidence:#?}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_told_with_the_digits_that_show_it_to_be_odd() {
+        for (ratio, threshold, told) in [
+            (15.01, 15.0, "15.01"),
+            (15.000_2, 15.0, "15.0002"),
+            (15.2, 15.0, "15.2"),
+            (99.96, 15.0, "100.0"),
+            (1_234.4, 15.0, "1,234"),
+            (200.3, 200.0, "200.3"),
+        ] {
+            assert_eq!(times(ratio, threshold), told);
         }
     }
 

@@ -19,8 +19,20 @@ const DONE: &[&str] = &[
     "all tasks are done",
     "all tests pass",
     "all tests are passing",
+    "completed all",
     "everything is done",
     "everything works",
+    "finished all",
+    "i completed",
+    "i finished",
+    "i have completed",
+    "i have finished",
+    "i've completed",
+    "i've finished",
+    "is fixed",
+    "is now fixed",
+    "are fixed",
+    "are now fixed",
     "is complete",
     "is completed",
     "is done",
@@ -57,6 +69,11 @@ const CHANGED: &[&str] = &[
     "updated",
     "wrote",
 ];
+/// Sentences that are a claim as a whole.
+const WHOLE: &[&str] =
+    &["all finished", "all set", "complete", "completed", "done", "finished", "task finished"];
+/// What a sentence ends with that says of something that it was mended.
+const MENDED: &[&str] = &["is fixed", "is now fixed", "are fixed", "are now fixed"];
 /// Where one of these stands, something is left open.
 const OPEN: &[&str] = &[
     "?",
@@ -89,21 +106,31 @@ const OPEN: &[&str] = &[
     "would ",
 ];
 
+/// Of those, what a word before it can deny: "none of the todos remain".
+const DENIABLE: &[&str] =
+    &["fail", "incomplete", "is left", "next step", "remain", "todo", "to do", "unfinished"];
+/// What denies.
+const NOT: &[&str] = &["0", "no", "none", "nothing", "without", "zero"];
+/// It does so for as many words.
+const NOT_WORDS: usize = 4;
+
 /// The claim in the last words of a turn.
 pub(crate) fn claim(text: &str) -> Option<Claim> {
-    let lower = text.to_lowercase();
-    if OPEN.iter().any(|open| lower.contains(open)) {
+    if leaves_open(&text.to_lowercase()) {
         return None;
     }
     let sentences = text.split(['\n', '!']).flat_map(|line| line.split(". "));
     let mut found: Option<Claim> = None;
     for sentence in sentences.map(|sentence| sentence.trim().trim_end_matches('.')) {
         let lower = sentence.to_lowercase();
-        let is_done = lower == "done"
+        let is_done = WHOLE.contains(&lower.as_str())
+            || lower.starts_with("completed the ")
+            || lower.starts_with("finished the ")
             || lower.starts_with("done:")
             || lower.starts_with("done,")
             || DONE.iter().any(|done| lower.contains(done));
-        let of_change = CHANGED.iter().any(|word| says(&lower, word));
+        let of_change = CHANGED.iter().any(|word| says(&lower, word))
+            || MENDED.iter().any(|end| lower.ends_with(end));
         if (is_done || of_change) && !sentence.is_empty() {
             let words: String = sentence.chars().take(WORDS_CHARS).collect();
             match &mut found {
@@ -113,6 +140,25 @@ pub(crate) fn claim(text: &str) -> Option<Claim> {
         }
     }
     found
+}
+
+/// Does it admit that something is open?
+fn leaves_open(lower: &str) -> bool {
+    OPEN.iter().any(|open| {
+        lower
+            .match_indices(open)
+            .any(|(at, _)| !(DENIABLE.contains(open) && is_denied(&lower[..at])))
+    })
+}
+
+/// Do the words before something deny it, in the same clause?
+fn is_denied(before: &str) -> bool {
+    let clause = before.rsplit(['.', ',', ';', ':', '!', '?', '\n', '(', '—']).next().unwrap_or("");
+    let mut words = clause.split_whitespace().rev().take(NOT_WORDS);
+    words
+        .by_ref()
+        .take_while(|word| !matches!(*word, "and" | "but"))
+        .any(|word| NOT.contains(&word))
 }
 
 /// "I've fixed", "Fixed the", "was fixed": done by the session, as it says.
@@ -130,13 +176,24 @@ mod tests {
     #[test]
     fn claims_are_what_leaves_nothing_open() {
         let of = |text: &str| claim(text).map(|claim| claim.of_change);
-        for text in
-            ["Done.", "All tasks are done.", "The port is complete", "Ok!\nEverything works."]
-        {
+        for text in [
+            "Done.",
+            "All tasks are done.",
+            "The port is complete",
+            "Ok!\nEverything works.",
+            "I have completed the task.",
+            "Completed all tasks.",
+            "Completed the port.",
+            "Finished.",
+            "All tests pass now. Note: none of the todos remain.",
+            "All tests pass: 12 passed, 0 failed. Nothing is left.",
+            "The work is done and no tests fail.",
+        ] {
             assert_eq!(of(text), Some(false), "{text}");
         }
         for text in [
             "I've fixed the parser. All tests pass.",
+            "The bug is fixed.",
             "Fixed the bug in a.rs",
             "Done.\n\nI added a test",
         ] {
@@ -150,6 +207,11 @@ mod tests {
             "Shall I go on? The first part is done.",
             "The tests could not be run. Everything is done otherwise.",
             "The abandoned parser",
+            "Done: no progress, two tests still fail.",
+            "All done. Nothing works and some tests fail.",
+            "All done. 10 failed.",
+            "Finished. Some todos remain.",
+            "Once the task has ended, look at it.",
         ] {
             assert_eq!(of(text), None, "{text}");
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::config::InputKind;
 use crate::models::TokenCounts;
 use crate::report::Moment;
-use crate::text::Usd;
+use crate::text::{self, Usd};
 
 /// Tokens by kind, cache writes of both lives together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -204,11 +204,26 @@ impl Execution {
         }
     }
 
+    /// What it cost, for people: what has no price is never told as nothing.
+    pub(super) fn cost_words(&self) -> String {
+        cost_words(self.cost_usd.0, self.unpriced_tokens, &self.usage, self.kind == Kind::Session)
+    }
+
     /// Sets the sums that follow from usage.
     pub fn count(&mut self, kind: InputKind) {
         self.input = self.usage.counted_input(kind);
         self.tokens = self.input.saturating_add(self.usage.output);
         self.ratio = ratio(self.input, self.usage.output);
+    }
+}
+
+/// `$1.50`, `$1.50 + unpriced`, `unpriced`. Of what a run did, `$1.50` may be the CLI's own
+/// bill, which has a guess for models without a price in it: nothing comes on top.
+pub(super) fn cost_words(usd: f64, unpriced: u64, used: &Used, is_list_price: bool) -> String {
+    let all = used.counted_input(InputKind::All).saturating_add(used.output);
+    match is_list_price && unpriced > 0 && usd > 0.0 {
+        true => format!("{} + unpriced", text::usd(usd)),
+        false => crate::report::words::cost(usd, unpriced, all),
     }
 }
 

@@ -502,7 +502,7 @@ fn evidence_of(threads: &[&&Thread], in_time: impl Fn(Option<i64>) -> bool) -> E
                     let check = Check {
                         command: call.what.as_deref().unwrap_or(&call.tool).to_owned(),
                         at: step.unix_ms.map(|unix_ms| Moment { unix_ms }),
-                        failed: output.is_error,
+                        failed: output.is_error || output.tells_failure,
                     };
                     if last_check.as_ref().is_none_or(|(t, b, _)| (*t, *b) <= (at, call.block)) {
                         last_check = Some((at, call.block, check));

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::anomaly::{Anomaly, AnomalyKind};
 use super::day::Day;
-use super::execution::{Execution, Kind};
+use super::execution::{self, Execution, Kind};
 use crate::advice::{Advice, Basis};
 use crate::config::InputKind;
 use crate::text::{self, Side};
@@ -52,7 +52,7 @@ impl Day {
         let totals = &self.totals;
         let unpriced = match totals.unpriced_tokens {
             0 => String::new(),
-            n => format!(", and {} tokens of models without a price", text::grouped(n)),
+            n => format!(" ({} tokens of models without a known list price)", text::grouped(n)),
         };
         let read = match self.input {
             InputKind::All => "of the input read from the cache",
@@ -65,8 +65,16 @@ impl Day {
             self.input.as_str(),
             text::grouped(totals.usage.output),
             text::grouped(totals.usage.cache_read),
-            text::usd(totals.cost_usd.0)
+            self.cost_words()
         )
+    }
+
+    /// What all of it cost.
+    pub(super) fn cost_words(&self) -> String {
+        let is_list_price = self.executions.iter().all(|of| of.kind == Kind::Session);
+        let totals = &self.totals;
+        let (usd, unpriced) = (totals.cost_usd.0, totals.unpriced_tokens);
+        execution::cost_words(usd, unpriced, &totals.usage, is_list_price)
     }
 
     fn findings(&self) -> Vec<String> {
@@ -199,7 +207,12 @@ pub(super) fn at_stake(advice: &Advice) -> String {
         Basis::Measured => "measured",
         Basis::Estimated => "estimated",
     };
-    format!("{}, {} tokens ({basis}):", text::usd(advice.cost_usd), text::grouped(advice.tokens))
+    let tokens = format!("{} tokens ({basis}):", text::grouped(advice.tokens));
+    match advice.cost_usd > 0.0 {
+        true => format!("{}, {tokens}", text::usd(advice.cost_usd)),
+        // Models without a price have no dollars, and are not for nothing.
+        false => tokens,
+    }
 }
 
 /// A kind of anomaly in words.
@@ -231,7 +244,7 @@ fn row(execution: &Execution, date: &str, zone: &TimeZone) -> [String; 8] {
         text::clip(&name, NAME_COLUMNS).into_owned(),
         text::tokens(execution.tokens),
         execution.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
-        text::usd(execution.cost_usd.0),
+        execution.cost_words(),
         execution.outcome.clone().unwrap_or_else(|| "-".to_owned()),
         match execution.kind {
             Kind::Task | Kind::Session => text::clip(&title, NAME_COLUMNS).into_owned(),

@@ -48,7 +48,7 @@ impl Day {
         line(&format!("Input tokens ({})", self.input.as_str()), text::grouped(totals.input));
         line("Output tokens", text::grouped(totals.usage.output));
         line("Tokens read from the cache", text::grouped(totals.usage.cache_read));
-        line("Cost at list prices", text::usd(totals.cost_usd.0));
+        line("Cost at list prices", self.cost_words());
         if totals.unpriced_tokens > 0 {
             line("Tokens of models without a price", text::grouped(totals.unpriced_tokens));
         }
@@ -114,7 +114,7 @@ impl Day {
                 cell(&execution.title),
                 text::grouped(execution.tokens),
                 execution.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}:1")),
-                text::usd(execution.cost_usd.0),
+                execution.cost_words(),
                 cell(execution.outcome.as_deref().unwrap_or("-")),
             );
         }

@@ -3,7 +3,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `journals` | what runs of longhaul tell |
-//! | `reading` | what transcripts tell; `thread` is one of them, `raw` the fields of its rows, `shell` what a command does |
+//! | `reading` | what transcripts tell; `thread` is one of them, `raw` the fields of its rows, `shell` what a command does, `checks` which of them test something, `verdict` whether their output says that they failed |
 //! | `gather` | the executions of all that, none of them twice; pure |
 //! | `execution` | what an execution is |
 //! | `claims` | do the last words of a session claim that work is done? pure |
@@ -12,6 +12,7 @@
 //! | `human`, `markdown` | that for people |
 
 mod anomaly;
+mod checks;
 mod claims;
 mod day;
 mod execution;
@@ -27,6 +28,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;
+mod verdict;
 
 pub use anomaly::{Anomaly, AnomalyKind, Severity};
 pub(crate) use day::Watched;

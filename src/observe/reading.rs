@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::raw::{RawBlock, RawInput, RawMessage, RawRow};
 use super::shell;
 use super::thread::{Call, Effect, Output, Prompt, Step, Thread, Words};
+use super::verdict;
 use crate::models::Models;
 use crate::text;
 use crate::transcript::json::{array, is_true, number, object, string};
@@ -381,6 +382,7 @@ fn user(message: &RawMessage<'_>, gathered: &mut Gathered) -> bool {
             chars: said.chars().count() as u64,
             hash: hash_of(&said),
             is_error: is_true(part.is_error),
+            tells_failure: verdict::tells_failure(&said),
             ..Output::default()
         };
         gathered.put_output(hash_of(&id), output);

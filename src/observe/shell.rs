@@ -1,6 +1,7 @@
 //! What a shell command does to files, told by its words. Pure, and no shell: what is not
 //! plain is taken for something that may change files.
 
+use super::checks;
 use super::thread::Effect;
 
 /// Programs that only look.
@@ -128,51 +129,13 @@ const GIT_CHANGES: &[&str] = &[
     "stash",
     "switch",
 ];
-/// First words of commands that test or check something.
-const CHECKS: &[&str] = &[
-    "bun test",
-    "cargo bench",
-    "cargo build",
-    "cargo check",
-    "cargo clippy",
-    "cargo nextest",
-    "cargo test",
-    "ctest",
-    "deno test",
-    "dotnet test",
-    "eslint",
-    "go build",
-    "go test",
-    "go vet",
-    "gradle test",
-    "jest",
-    "just test",
-    "make check",
-    "make test",
-    "mvn test",
-    "mypy",
-    "npm run build",
-    "npm run lint",
-    "npm run test",
-    "npm test",
-    "phpunit",
-    "pnpm test",
-    "pytest",
-    "python -m pytest",
-    "python -m unittest",
-    "python3 -m pytest",
-    "python3 -m unittest",
-    "rake test",
-    "rspec",
-    "ruff",
-    "tox",
-    "tsc",
-    "uv run pytest",
-    "vitest",
-    "yarn test",
-];
 /// What stands before a command and is not it.
-const BEFORE: &[&str] = &["command", "exec", "nice", "nohup", "sudo", "time", "timeout"];
+const BEFORE: &[&str] = &[
+    "!", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "sudo", "then",
+    "time", "timeout", "until", "while",
+];
+/// Programs that run the command that is one of their words.
+const SHELLS: &[&str] = &["bash", "dash", "sh", "zsh"];
 
 /// What `command` does; files that `is_note` knows are books that are kept.
 pub(crate) fn effect(command: &str, is_note: impl Fn(&str) -> bool) -> Effect {
@@ -181,22 +144,44 @@ pub(crate) fn effect(command: &str, is_note: impl Fn(&str) -> bool) -> Effect {
 
 /// Does it run tests or checks?
 pub(crate) fn is_check(command: &str) -> bool {
-    parts(command).any(|part| {
-        let words = plain_words(part).collect::<Vec<_>>().join(" ");
-        let begins = |check: &str| {
-            words.strip_prefix(check).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        };
-        CHECKS.iter().any(|check| begins(check))
-    })
+    parts(command).any(is_check_part)
 }
 
-/// Its first words, for people: the program and, where it has one, the subcommand.
+fn is_check_part(part: &str) -> bool {
+    match inner(part) {
+        Some(command) => is_check(command),
+        None => checks::is_check(&plain_words(part).collect::<Vec<_>>()),
+    }
+}
+
+/// The command that a shell is given as a word: that of `bash -lc "cargo test"`.
+fn inner(part: &str) -> Option<&str> {
+    let mut words = plain_words(part);
+    let program = words.next()?;
+    if !SHELLS.contains(&checks::name(program)) {
+        return None;
+    }
+    let flag = words.find(|word| !word.starts_with('-') || word.ends_with('c'))?;
+    if !flag.starts_with('-') || flag.starts_with("--") {
+        return None;
+    }
+    let from = part.find(&format!(" {flag} "))? + flag.len() + 2;
+    let command = part[from..].trim_start();
+    let quote = command.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    command[1..].split(quote).next()
+}
+
+/// Its first words, for people: the program and, where it has one, the subcommand. Of
+/// several commands the one that checks something, if one does.
 pub(crate) fn head(command: &str) -> String {
-    let mut words = parts(command)
-        .map(|part| plain_words(part).collect::<Vec<_>>())
-        .find(|words| words.first().is_some_and(|word| *word != "cd"))
-        .unwrap_or_default()
-        .into_iter();
+    let is_told = |part: &&str| plain_words(part).next().is_some_and(|word| word != "cd");
+    let part = parts(command).find(|part| is_check_part(part));
+    let part = part.or_else(|| parts(command).find(is_told)).unwrap_or_default();
+    if let Some(command) = inner(part) {
+        return head(command);
+    }
+    let words: Vec<&str> = plain_words(part).collect();
+    let mut words = checks::unwrapped(&words).iter().copied();
     let program = words.next().unwrap_or("a command");
     let program = program.rsplit('/').next().unwrap_or(program);
     let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
@@ -236,10 +221,11 @@ fn parts(command: &str) -> impl Iterator<Item = &str> {
     found.into_iter().map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// The words from the program on: without variables and wrappers.
+/// The words from the program on: without variables and wrappers and their options.
 fn plain_words(part: &str) -> impl Iterator<Item = &str> {
     let is_before = |word: &&str| {
         BEFORE.contains(word)
+            || word.starts_with('-')
             || word.starts_with(|c: char| c.is_ascii_digit())
             || word.split_once('=').is_some_and(|(name, _)| {
                 !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -249,6 +235,12 @@ fn plain_words(part: &str) -> impl Iterator<Item = &str> {
 }
 
 fn effect_of_part(part: &str, is_note: &impl Fn(&str) -> bool) -> Effect {
+    if let Some(command) = inner(part) {
+        return parts(command)
+            .map(|part| effect_of_part(part, is_note))
+            .max()
+            .unwrap_or(Effect::Looks);
+    }
     let words: Vec<&str> = plain_words(part).collect();
     let Some(program) = words.first().map(|word| word.rsplit('/').next().unwrap_or(word)) else {
         return Effect::Looks;
@@ -363,6 +355,7 @@ mod tests {
         }
         for changes in [
             "echo x > a.txt",
+            "bash -c 'cargo test; sed -i s/a/b/ a.rs'",
             "cat <<EOF >> a.txt",
             "cd /p && sed -i s/a/b/ a.rs",
             "git commit -qm x",
@@ -401,12 +394,22 @@ mod tests {
 
     #[test]
     fn checks_are_known_wherever_they_stand_in_a_line() {
-        for check in
-            ["cargo test --lib", "cd x && RUST_LOG=1 cargo nextest run", "pytest -q | tail"]
-        {
+        for check in [
+            "cargo test --lib",
+            "cd x && RUST_LOG=1 cargo nextest run",
+            "pytest -q | tail",
+            "bash -lc \"cd x && cargo test 2>&1 | tail\"",
+            "if ! timeout -k 5 60 npx jest; then echo no; fi",
+            "source .venv/bin/activate; env A=1 pytest || true",
+        ] {
             assert!(is_check(check), "{check}");
         }
-        for other in ["cargo tests", "echo cargo test", "git commit -m 'cargo test'"] {
+        for other in [
+            "cargo tests",
+            "echo cargo test",
+            "git commit -m 'cargo test'",
+            "bash -c 'echo pytest'",
+        ] {
             assert!(!is_check(other), "{other}");
         }
     }
@@ -417,6 +420,8 @@ mod tests {
             ("cd /p && cargo test -q 2>&1 | tail", "cargo test"),
             ("/usr/bin/find . -name x", "find"),
             ("FOO=1 npm --silent run", "npm"),
+            ("source a; bash -lc 'npx jest'", "jest"),
+            ("uv run pytest -q", "pytest"),
             ("", "a command"),
         ] {
             assert_eq!(head(command), name, "{command}");

@@ -72,15 +72,15 @@ fn what_counts_as_input_is_configured() {
 }
 
 #[test]
-fn the_ratio_is_odd_above_its_threshold_and_from_enough_input_on() {
+fn the_ratio_is_odd_above_its_threshold_however_little_it_is() {
     for (tokens, is_odd) in [
         (Tokens(0, 1_500, 0, 100), false),
         (Tokens(0, 1_501, 0, 100), true),
-        (Tokens(0, 999, 0, 1), false),
-        (Tokens(0, 1_000, 0, 1), true),
+        (Tokens(0, 15, 0, 1), false),
+        (Tokens(0, 16, 0, 1), true),
         (Tokens(0, 100, 90_000, 100), false),
-        (Tokens(0, 1_000, 0, 0), true),
-        (Tokens(0, 999, 0, 0), false),
+        (Tokens(0, 1, 0, 0), true),
+        (Tokens(0, 0, 0, 0), false),
     ] {
         let tree = of_tokens(tokens);
         let day = day(&tree);
@@ -92,6 +92,43 @@ fn the_ratio_is_odd_above_its_threshold_and_from_enough_input_on() {
             assert!(anomaly.evidence[1].contains("s1.jsonl"), "{anomaly:#?}");
         }
     }
+    for (tokens, is_odd) in [(999, false), (1_000, true)] {
+        let day = day_with(
+            &of_tokens(Tokens(0, tokens, 0, 1)),
+            None,
+            &["observe.ratio_from_tokens=1_000"],
+        );
+        assert_eq!(of_kind(&day, AnomalyKind::InputOutputRatio).len(), usize::from(is_odd));
+    }
+}
+
+#[test]
+fn what_has_no_price_is_never_told_as_nothing() {
+    let told = |models: &[&'static str]| {
+        let tree = Tree::new();
+        let mut rows = Rows::new("s1").prompt(0, "What is in there?");
+        for (model, at_s) in models.iter().zip(100..) {
+            rows = rows.model(model).says(at_s, Tokens(0, 11_000, 0, 100), "A parser.");
+        }
+        tree.write("s1.jsonl", &rows.rows);
+        let day = day(&tree);
+        let json = serde_json::to_value(&day).unwrap();
+        let costs = (json["executions"][0]["cost_usd"].clone(), day.totals.unpriced_tokens);
+        (day.human(&TimeZone::UTC), day.markdown(&TimeZone::UTC), costs)
+    };
+    let (human, markdown, costs) = told(&["some-model"]);
+    assert_eq!(costs, (serde_json::json!(0.0), 11_100));
+    for text in [&human, &markdown] {
+        assert!(text.contains("11,100 tokens, unpriced"), "{text}");
+        assert!(!text.contains("$0.00"), "{text}");
+    }
+    let (human, markdown, costs) = told(&["claude-opus-5-5", "some-model"]);
+    assert_eq!(costs.1, 11_100);
+    for text in [&human, &markdown] {
+        assert!(text.contains(" + unpriced") && text.contains("22,200 tokens, $"), "{text}");
+    }
+    let (human, _, _) = told(&["claude-opus-5-5"]);
+    assert!(!human.contains("unpriced"), "{human}");
 }
 
 #[test]
@@ -220,6 +257,20 @@ fn a_claim_against_the_last_check_or_without_any_change_is_false() {
     ] {
         assert_eq!(told(&ends(&calls, words)), None, "{words}");
     }
+    // The status of a pipe is that of its last command.
+    let piped = |output| bash("cargo test 2>&1 | tail -3", output, false);
+    let (failed, passed) = (
+        piped("test result: FAILED. 3 passed; 1 failed"),
+        piped("test result: ok. 4 passed; 0 failed"),
+    );
+    let (severity, against) =
+        told(&ends(&[edit("a.rs"), failed.clone()], "The work is done.")).unwrap();
+    assert_eq!(severity, Severity::High);
+    assert!(against.starts_with("check: the last one, `cargo test`"), "{against}");
+    assert_eq!(told(&ends(&[edit("a.rs"), failed.clone(), passed], "All done.")), None);
+    // What is no check may speak of failures.
+    let log = bash("cat night.log", "test result: FAILED. 3 passed; 1 failed", false);
+    assert_eq!(told(&ends(&[edit("a.rs"), log], "All done.")), None);
     // A change that was refused is none.
     let refused = (edit("a.rs").0, edit("a.rs").1, "no such text".to_owned(), true);
     assert!(told(&ends(&[refused], "Fixed it.")).is_some());

@@ -131,6 +131,8 @@ pub(crate) struct Output {
     pub tokens: u64,
     /// Usage told that, and not the number of characters.
     pub is_measured: bool,
+    /// It says that tests or checks failed, whatever the exit status was.
+    pub tells_failure: bool,
 }
 
 /// Something that a session was told.

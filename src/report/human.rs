@@ -276,11 +276,16 @@ impl Report {
                 text::usd(gap.abs())
             ));
         }
-        if self.totals.unpriced_tokens > 0 {
+        let (guessed, left_out) = self.unpriced_tokens();
+        if guessed > 0 {
             words.push_str(&format!(
-                "; {} tokens have no known price",
-                text::grouped(self.totals.unpriced_tokens)
+                "; the CLI's count has a guess of its own in it for {} tokens of models without a known \
+                 list price",
+                text::grouped(guessed)
             ));
+        }
+        if left_out > 0 {
+            words.push_str(&format!("; {} tokens have no known price", text::grouped(left_out)));
         }
         words
     }
@@ -316,7 +321,10 @@ impl Report {
         if self.cycles.iter().any(is_computed) {
             page.line("~ computed from the transcript; the CLI left no bill");
         }
-        if self.cycles.iter().any(|c| c.unpriced_tokens > 0) {
+        if self.cycles.iter().any(CycleReport::has_guess) {
+            page.line("? with a guess of the CLI for tokens of models without a known list price");
+        }
+        if self.cycles.iter().any(|c| is_computed(c) && c.unpriced_tokens > 0) {
             page.line("+ and tokens of models without a known price on top");
         }
     }
@@ -342,7 +350,10 @@ impl Report {
                 let more = if c.unpriced_tokens > 0 { "+" } else { "" };
                 format!("~{}{more}", text::usd(c.cost_usd.0))
             }
-            Some(CostSource::CostState | CostSource::Statusline) => text::usd(c.cost_usd.0),
+            Some(CostSource::CostState | CostSource::Statusline) => {
+                let guess = if c.has_guess() { "?" } else { "" };
+                format!("{}{guess}", text::usd(c.cost_usd.0))
+            }
             None => "-".into(),
         };
         [

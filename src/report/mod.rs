@@ -384,13 +384,30 @@ impl Report {
             0 => text.to_owned(),
             _ => format!("cycle {cycle}: {text}"),
         }));
-        if self.totals.unpriced_tokens > 0 {
+        let (guessed, left_out) = self.unpriced_tokens();
+        if guessed > 0 {
+            found.push(format!(
+                "{} tokens are of models without a known price; the CLI's count has a guess of its \
+                 own in it for them",
+                text::grouped(guessed)
+            ));
+        }
+        if left_out > 0 {
             found.push(format!(
                 "{} tokens are of models without a known price; the computed cost leaves them out",
-                text::grouped(self.totals.unpriced_tokens)
+                text::grouped(left_out)
             ));
         }
         found
+    }
+
+    /// Tokens of models without a price: those for which the CLI's bill, which is the cost,
+    /// has a guess of its own in it, and those that no cost has in it.
+    fn unpriced_tokens(&self) -> (u64, u64) {
+        self.cycles.iter().fold((0, 0), |(guessed, left_out): (u64, u64), c| match c.has_guess() {
+            true => (guessed.saturating_add(c.unpriced_tokens), left_out),
+            false => (guessed, left_out.saturating_add(c.unpriced_tokens)),
+        })
     }
 }
 
@@ -470,6 +487,11 @@ impl Totals {
 }
 
 impl CycleReport {
+    /// Is its cost the CLI's closing bill, with a guess in it for models without a known price?
+    fn has_guess(&self) -> bool {
+        self.unpriced_tokens > 0 && self.cost_source == Some(CostSource::CostState)
+    }
+
     fn of(c: &CycleRecord) -> Self {
         let peak = c.gauge.tokens.map(|_| c.gauge.peak_tokens);
         let peak_percent = peak.zip(c.window).map(|(tokens, (window, source))| {

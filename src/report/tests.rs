@@ -213,6 +213,51 @@ fn the_first_line_says_how_it_ended_and_what_to_do() {
 }
 
 #[test]
+fn a_closing_bill_has_the_cli_s_guess_for_models_without_a_price_in_it() {
+    let mut stage = Stage::new(staged::params());
+    let spend = crate::cycle::record::Spend {
+        tokens: Tokens { input: 5_000, ..Tokens::default() },
+        unpriced_tokens: 5_000,
+        responses: 2,
+        ..crate::cycle::record::Spend::default()
+    };
+    stage
+        .begin(2, 12)
+        .session(4_000, 200_000, 18_000)
+        .report(crate::cycle::SessionReport::Spent { spend });
+    let computed = human(&stage, around());
+    assert!(computed.contains("+ and tokens of models without a known price"), "{computed}");
+    stage.bill(0.21, crate::cycle::record::CostSource::CostState);
+    let billed = human(&stage, around());
+    let plain = billed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        plain.contains(
+            "$0.21 by the CLI's own count; our own count from the transcripts of cycle 1 is $0.21 \
+             less; the CLI's count has a guess of its own in it for 5,000 tokens of models \
+             without a known list price"
+        ),
+        "{billed}"
+    );
+    assert!(billed.contains("$0.21?"), "{billed}");
+    for wrong in ["on top", "no known price", "leaves them out"] {
+        assert!(!billed.contains(wrong), "{billed}");
+    }
+}
+
+#[test]
+fn a_cost_without_a_known_price_is_never_nothing() {
+    for (usd, unpriced, words) in [
+        (1.5, 0, "$1.50"),
+        (0.0, 0, "$0.00"),
+        (0.0, 40, "unpriced"),
+        (1.5, 40, "$1.50, partly unpriced"),
+        (1.5, 100, "$1.50, a guess of the CLI"),
+    ] {
+        assert_eq!(words::cost(usd, unpriced, 100), words);
+    }
+}
+
+#[test]
 fn the_json_has_the_promised_fields() {
     let report = value(&staged::good_night(), around());
     for field in ["run_id", "outcome", "exit_code", "started_at", "ended_at", "cycles"] {

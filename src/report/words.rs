@@ -108,6 +108,18 @@ pub fn cost_origin(origin: Option<CostOrigin>) -> &'static str {
     }
 }
 
+/// What an execution or a task cost: never only "$0.00" where `unpriced_tokens` of its
+/// `tokens` are of models without a known list price. A sum that stands there although all
+/// of them are, is the CLI's guess.
+pub fn cost(usd: f64, unpriced_tokens: u64, tokens: u64) -> String {
+    match unpriced_tokens {
+        0 => text::usd(usd),
+        _ if usd <= 0.0 => "unpriced".to_owned(),
+        n if n >= tokens => format!("{}, a guess of the CLI", text::usd(usd)),
+        _ => format!("{}, partly unpriced", text::usd(usd)),
+    }
+}
+
 /// How a hand-over went, in one or two words.
 pub fn checkpoint(status: &CheckpointStatus) -> &'static str {
     match status {

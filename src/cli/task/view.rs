@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::clock::rfc3339;
 use crate::queue::{Task, TaskResult};
+use crate::report;
 use crate::text::{self, Side, clip, pad, safe, width};
 
 /// A task as commands print it in JSON.
@@ -193,7 +194,7 @@ fn result_details(out: &mut String, result: &TaskResult) {
             text::grouped(tokens.cache_read)
         ),
     );
-    line("cost", &text::usd(result.cost_usd));
+    line("cost", &cost(result));
     let took = std::time::Duration::try_from_secs_f64(result.execution_time_seconds)
         .map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     line("took", &text::span(took));
@@ -217,6 +218,18 @@ fn result_details(out: &mut String, result: &TaskResult) {
     }
     if !result.output.trim().is_empty() {
         line("output", &result.output);
+    }
+}
+
+/// With what is to be said of tokens of models without a known list price.
+fn cost(result: &TaskResult) -> String {
+    let used = &result.tokens;
+    let parts = [used.input, used.output, used.cache_write, used.cache_read];
+    let tokens = parts.into_iter().fold(0, u64::saturating_add);
+    let words = report::words::cost(result.cost_usd, result.unpriced_tokens, tokens);
+    match result.unpriced_tokens {
+        0 => words,
+        n => format!("{words} ({} tokens of models without a known list price)", text::grouped(n)),
     }
 }
 
