@@ -690,10 +690,10 @@ fn order(task_id: &str, unix_ms: i64, figures: &[u64]) -> Order {
 #[test]
 fn a_run_records_what_is_new_of_its_session() {
     let lab = Lab::new();
-    lab.tracker_at(NOW).feed(order("one", NOW, &[10, 1])).unwrap();
-    lab.tracker_at(NOW).feed(order("two", NOW + 1, &[10, 1])).unwrap();
+    lab.tracker_at(NOW).feed(order("one", NOW, &[10, 1]), None).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 1, &[10, 1]), None).unwrap();
     assert_eq!(lab.tasks().len(), 1, "nothing is new");
-    lab.tracker_at(NOW).feed(order("two", NOW + 2, &[15, 1, 4])).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 2, &[15, 1, 4]), None).unwrap();
     assert_eq!(lab.recorded(), (20 * 11, 20 * 7, 20 * 11));
     let log: Value =
         serde_json::from_str(&lab.read("tasks/usage-2025-11-28-1500-two.json")).unwrap();
@@ -791,20 +791,20 @@ proptest! {
                     figures[at] += by;
                     let order = order("task", now, &figures);
                     // Blocked or not: it is kept.
-                    let _ = lab.tracker_at(now).feed(order.clone());
+                    let _ = lab.tracker_at(now).feed(order.clone(), None);
                     last = Some(order);
                 }
                 Step::Lose(at, by) => figures[at] += by,
                 Step::Again => {
                     if let Some(order) = last.clone() {
-                        let _ = lab.tracker_at(now).feed(order);
+                        let _ = lab.tracker_at(now).feed(order, None);
                     }
                 }
                 Step::Block(want) => block(want, &mut is_blocked),
             }
         }
         block(false, &mut is_blocked);
-        lab.tracker_at(now + 1).feed(order("end", now + 1, &figures)).unwrap();
+        lab.tracker_at(now + 1).feed(order("end", now + 1, &figures), None).unwrap();
         let all: u64 = figures.iter().sum();
         prop_assert_eq!(lab.recorded(), (all * 11, all * 7, all * 11));
         prop_assert_eq!(lab.pending(), 0);
