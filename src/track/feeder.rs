@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::feed::Order;
 use super::tracker::Tracker;
 use crate::devdocs::read;
-use crate::session::sweep::RUN_VARIABLE;
+use crate::session::sweep::{Own, RUN_VARIABLE};
 use crate::text;
 
 /// The hidden subcommand that takes one order.
@@ -160,6 +160,7 @@ async fn hand_over(errand: &[u8], run_id: &str) -> std::io::Result<std::process:
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
+    let _own = Own::of(child.id());
     if let Some(mut input) = child.stdin.take() {
         // One that dies does not read; its status says so.
         let _ = input.write_all(errand).await;
@@ -187,7 +188,7 @@ fn record(errand: Errand) -> crate::Result<()> {
     if order.summary.is_none() {
         order.summary = Some(summary(&place, order.source.cycle));
     }
-    Tracker::in_state(&place.state, &place.project, &place.folder)?.feed(order, kept)
+    Tracker::in_state(&place.state, &place.project, &place.folder)?.feed_kept(order, kept)
 }
 
 /// What a cycle was about, as the task file says it now.
@@ -256,7 +257,7 @@ mod tests {
         // Killed between two sessions; no order of either comes again.
         drop(feeder);
         let tracker = Tracker::in_state(&state, &project, Path::new("token-usage")).unwrap();
-        tracker.feed(order("third", 100), None).unwrap();
+        tracker.feed(order("third", 100)).unwrap();
         let tasks = std::fs::read_dir(project.join("token-usage/tasks")).unwrap();
         let logs: Vec<String> =
             tasks.map(|log| std::fs::read_to_string(log.unwrap().path()).unwrap()).collect();

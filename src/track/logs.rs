@@ -46,7 +46,7 @@ impl Limit {
             let mib = self.bytes >> 20;
             return Err(io::Error::other(format!("the task logs have more than {mib} MiB")));
         }
-        if Timestamp::now().ms_since(self.began) > self.limit_ms {
+        if Timestamp::now().ms_since(self.began) >= self.limit_ms {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "reading the task logs takes too long",

@@ -76,8 +76,12 @@ impl Spool {
 
     /// Lets all others that wait go before it.
     pub(super) fn put_last(&self, name: &str, now_unix_ms: i64) {
+        // Those of one call stay in order.
+        let fields: Vec<&str> = name.rsplitn(3, '-').take(2).collect();
+        let tail: Vec<&str> = fields.into_iter().rev().collect();
+        let new = format!("{now_unix_ms:015}-{}", tail.join("-"));
         let dir = self.0.join("pending");
-        if let Err(err) = fs::rename(dir.join(name), dir.join(name_at(now_unix_ms))) {
+        if let Err(err) = fs::rename(dir.join(name), dir.join(new)) {
             tracing::warn!(%err, "a pending record of usage cannot be put last");
         }
     }

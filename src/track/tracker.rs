@@ -166,8 +166,6 @@ impl Tracker {
     /// One that has no time for summaries.
     #[cfg(test)]
     pub(super) fn in_a_hurry(mut self) -> Self {
-        // Not even the first file is read at once.
-        self.now.unix_ms += 1;
         self.summaries_ms = 0;
         self
     }
@@ -195,12 +193,19 @@ impl Tracker {
         }
     }
 
-    /// Records what is new of a session. `kept` is the name under which
-    /// [`Tracker::keep`] keeps the order.
+    /// Records what is new of a session.
     ///
     /// # Errors
     /// As [`Tracker::take`].
-    pub fn feed(&self, order: Order, kept: Option<String>) -> Result<()> {
+    pub fn feed(&self, order: Order) -> Result<()> {
+        self.feed_kept(order, None)
+    }
+
+    /// The same; `kept` is the name under which [`Tracker::keep`] keeps the order.
+    ///
+    /// # Errors
+    /// As [`Tracker::take`].
+    pub fn feed_kept(&self, order: Order, kept: Option<String>) -> Result<()> {
         let session_id = order.source.session_id.clone();
         let pending = Pending::of(order);
         let name = match kept {
@@ -225,7 +230,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Keeps an order until it is recorded, by [`Tracker::feed`] with the name that is
+    /// Keeps an order until it is recorded, by [`Tracker::feed_kept`] with the name that is
     /// given, or by whatever is recorded next. Waits for no lock.
     ///
     /// # Errors
@@ -358,7 +363,10 @@ impl Tracker {
             format!("the model {model} has no known price; its cost is recorded as null")
         });
         let moved = (moved > 0).then(|| {
-            format!("{moved} tokens are recorded already, under another agent or model, and are not recorded again")
+            format!(
+                "{moved} tokens are recorded already, under another agent or model, and are not \
+                 recorded again"
+            )
         });
         let notes = notes.chain(moved).collect();
         Ok(Some(Pending { notes, what: What::New(log, order.parts.clone()), ..pending }))
