@@ -92,7 +92,8 @@ pub fn run(args: &ServeArgs) -> Result<u8> {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        // One for a review of usage, one for a log, and the queue is never without.
+        .max_blocking_threads(4)
         .build()
         .map_err(|e| Error::internal("cannot start the event loop").caused_by(e))?;
     let code = runtime.block_on(serve(args, &project, &config, &root));

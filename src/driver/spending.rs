@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::clock::Timestamp;
 use crate::cycle::Event;
 use crate::cycle::budget::{Money, Reading};
-use crate::session::sweep::RUN_VARIABLE;
+use crate::session::sweep::{Own, RUN_VARIABLE};
 use crate::usage::Amount;
 use crate::usage::now::{self, Now, SPENT_LIMIT};
 
@@ -113,6 +113,7 @@ async fn ask(args: Vec<OsString>, run_id: String) -> Result<Now, String> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|err| err.to_string())?;
+    let _own = Own::of(child.id());
     let said = child.stdout.take().ok_or("it has no output")?;
     let answer = async {
         let mut line = String::new();

@@ -64,7 +64,8 @@ impl Driver {
             KeeperEvent::Swept { killed, survivors } => self.session_is_gone(killed, survivors),
             KeeperEvent::Lost { message } => {
                 tracing::error!(message, "the keeper was lost");
-                // What it held is adopted by us now, or carries the run's mark.
+                // What it held is adopted by us now, or carries the run's mark; our own
+                // bookkeepers are left out.
                 let swept = crate::session::sweep::clear_lost(&self.machine.run_id().to_string());
                 self.session_is_gone(swept.killed, swept.survivors);
             }

@@ -130,7 +130,7 @@ enum ActionWord {
         (status = 404, description = "No task has that id", body = ErrorAnswer),
         (status = 409, description = "Does not fit what there is: id, state, dependencies, batch, project", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 503, description = "The queue cannot be worked off now, or usage cannot be written now, and is kept", body = ErrorAnswer),
+        (status = 503, description = "The queue cannot be worked off now, or usage not be recorded (`not_written`: it is kept; `busy`: nothing was done)", body = ErrorAnswer),
     )
 )]
 pub(super) async fn execute_task(

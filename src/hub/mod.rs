@@ -154,6 +154,7 @@ struct Inner {
     token: Token,
     settings: Settings,
     books: OnceLock<usage::Books>,
+    desks: usage::Desks,
 }
 
 /// The store, and where it is shown besides.
@@ -179,7 +180,8 @@ impl Hub {
         settings: Settings,
     ) -> Self {
         let store = Arc::new(Mutex::new(Queue { store, mirror: None }));
-        Self(Arc::new(Inner { store, runner, token, settings, books: OnceLock::new() }))
+        let (books, desks) = (OnceLock::new(), usage::Desks::default());
+        Self(Arc::new(Inner { store, runner, token, settings, books, desks }))
     }
 
     /// From now on `mirror` is called after each change that came through the hub, before

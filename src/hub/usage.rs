@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::Hub;
@@ -15,7 +17,10 @@ use super::calls::TrackParams;
 use super::gate::MayChange;
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Code, Refusal, TaskId, draft};
-use crate::track::{self, Input, Refused};
+use crate::track::{self, Input, Mode, Refused};
+
+/// How long a log waits for those before it.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Records usage. Called on a thread for blocking work.
 pub trait Bookkeeper: Send + Sync {
@@ -119,7 +124,7 @@ pub(super) struct RecommendationView {
         (status = 200, description = "Recorded, or reviewed", body = TrackAnswer),
         (status = 409, description = "The project is no folder, or tracks nothing", body = ErrorAnswer),
         (status = 415, description = "The body is not declared as JSON", body = ErrorAnswer),
-        (status = 503, description = "It cannot be written now, and is kept", body = ErrorAnswer),
+        (status = 503, description = "It cannot be written now, and is kept (`not_written`); or others are at it, and nothing was done (`busy`)", body = ErrorAnswer),
     ),
 )]
 pub(super) async fn track(State(hub): State<Hub>, _: MayChange, Json(body): Json) -> Outcome {
@@ -148,10 +153,51 @@ pub(super) async fn take(hub: &Hub, mut params: Value) -> Outcome {
         return Err(parsed.map_or_else(refused, |_| idle));
     };
     let own = hub.settings().default_project.clone();
-    let work = move || record(books.as_ref(), &own, project, parsed);
+    let permit = hub.0.desks.permit(&parsed).await?;
+    let work = move || {
+        // Whoever asked may be gone long before it is done.
+        let _permit = permit;
+        record(books.as_ref(), &own, project, parsed)
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => Answer::ok(&answer?),
         Err(err) => Err(Failure::internal(format!("the tracker's thread failed: {err}"))),
+    }
+}
+
+/// How many requests are at work at a time: one review, which reads much, and besides
+/// one log, which must not wait for it. More would take the threads that the queue needs.
+pub(super) struct Desks {
+    review: Arc<Semaphore>,
+    log: Arc<Semaphore>,
+}
+
+impl Default for Desks {
+    fn default() -> Self {
+        Self { review: Arc::new(Semaphore::new(1)), log: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Desks {
+    /// A review goes at once or not at all; a log waits a little for its turn.
+    async fn permit(
+        &self,
+        parsed: &Result<Input, Refused>,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let busy = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
+        let mode = parsed.as_ref().map(|input| input.mode);
+        if let Ok(Mode::ReviewPeriod { .. }) = mode {
+            let permit = Arc::clone(&self.review).try_acquire_owned();
+            return permit
+                .map_err(|_| busy("another review is being made: ask again when it is done"));
+        }
+        let turn = Arc::clone(&self.log).acquire_owned();
+        match tokio::time::timeout(LOG_PATIENCE, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => {
+                Err(busy("others are recording: nothing was recorded, tell it again"))
+            }
+        }
     }
 }
 

@@ -161,11 +161,12 @@ fn damage_words(damage: &Damage) -> Vec<String> {
     found
 }
 
-/// Files that are kept for the next session.
+/// Files that are kept for the next session, and the records of usage: no work.
 fn notes(config: &Config) -> Notes {
     let handoff = PathBuf::from("dev-docs/handoff.md");
     let files = config.checkpoint.files.iter().cloned();
     Notes::new(files.chain([config.task.file.clone(), handoff]))
+        .and_below(config.track.folder.clone())
 }
 
 fn zone_name(zone: &TimeZone) -> String {
@@ -251,4 +252,24 @@ fn totals(executions: &[Execution], anomalies: &[Anomaly]) -> Totals {
         *totals.anomalies.entry(anomaly.kind.as_str()).or_default() += 1;
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_and_the_records_of_usage_are_no_work() {
+        let mut config = Config::defaults();
+        let told = notes(&config);
+        for path in ["token-usage/usage-2026-11-21.md", "./token-usage/tasks/a.json"] {
+            assert!(told.has(path) && told.has(&format!("/home/x/p/{path}")), "{path}");
+        }
+        assert!(told.has("/home/x/p/dev-docs/handoff.md"));
+        for path in ["src/token-usage.rs", "my-token-usage/a.rs", "/p/src/lib.rs", "token-usage"] {
+            assert!(!told.has(path), "{path}");
+        }
+        config.track.folder = None;
+        assert!(!notes(&config).has("token-usage/usage-2026-11-21.md"));
+    }
 }

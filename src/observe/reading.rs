@@ -76,21 +76,34 @@ pub(crate) struct Threads {
 
 /// Files of a project that are kept for the next session and are no work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Notes(Vec<String>);
+pub struct Notes {
+    files: Vec<String>,
+    /// With a slash at the end.
+    folders: Vec<String>,
+}
 
 impl Notes {
     /// These, relative to a project.
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(files.into_iter().map(|file| file.to_string_lossy().into_owned()).collect())
+        let files = files.into_iter().map(|file| file.to_string_lossy().into_owned());
+        Self { files: files.collect(), folders: Vec::new() }
+    }
+
+    /// And whatever is below these folders, relative to a project.
+    pub fn and_below(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        let folders = folders.into_iter().map(|folder| format!("{}/", folder.to_string_lossy()));
+        self.folders.extend(folders);
+        self
     }
 
     /// Is it one of them, wherever the project is?
     pub(crate) fn has(&self, path: &str) -> bool {
         let path = path.trim_start_matches("./");
-        self.0.iter().any(|note| {
-            path.strip_suffix(note.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
-        })
+        let is_whole = |before: &str| before.is_empty() || before.ends_with('/');
+        self.files.iter().any(|note| path.strip_suffix(note.as_str()).is_some_and(is_whole))
+            || self.folders.iter().any(|folder| {
+                path.match_indices(folder.as_str()).any(|(at, _)| is_whole(&path[..at]))
+            })
     }
 }
 

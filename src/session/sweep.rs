@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -357,8 +358,41 @@ pub fn clear_run(run_id: &str) -> Swept {
     clear_lost(run_id)
 }
 
+/// Processes that this one started for itself and that are no session's.
+static OWN: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+
+/// Marks a child that this process started for its own books, for as long as it is
+/// waited for. It may have the run's mark and a session (`setsid`) of its own, and yet
+/// it is nothing that a lost keeper left.
+#[derive(Debug)]
+pub struct Own(Option<Process>);
+
+impl Own {
+    /// The child with this id, which must not have been waited for.
+    pub fn of(pid: Option<u32>) -> Self {
+        let process = pid.and_then(Process::read);
+        own().extend(process);
+        Self(process)
+    }
+
+    fn holds(process: &Process) -> bool {
+        own().iter().any(|own| (own.pid, own.start_ticks) == (process.pid, process.start_ticks))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        own().retain(|other| Some(*other) != self.0);
+    }
+}
+
+fn own() -> MutexGuard<'static, Vec<Process>> {
+    // A list of numbers is sound whatever its holder did.
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// As [`clear_run`], at once: for a keeper that is known to be gone. What else
-/// this process runs for the person ends with it.
+/// this process runs for the person ends with it, but for [`Own`].
 pub fn clear_lost(run_id: &str) -> Swept {
     let mut find = || {
         let mut found = marked(KEEPER_VARIABLE, run_id);
@@ -369,6 +403,7 @@ pub fn clear_lost(run_id: &str) -> Swept {
                 found.push(process);
             }
         }
+        found.retain(|process| !Own::holds(process));
         found
     };
     // A keeper that did not go by itself must not go on with what it has.
@@ -401,8 +436,8 @@ fn is_keeper(pid: u32) -> bool {
 
 /// What a lost keeper left to this process, marked or not, and the zombies
 /// among it, if this process is the reaper of orphans. Everything below a
-/// keeper is in another session than this process, and nothing that this
-/// process starts itself is.
+/// keeper is in another session than this process; of what this process starts
+/// itself, only [`Own`] and couriers of notifications are.
 fn adopted() -> Vec<Process> {
     let is_reaper = matches!(rustix::process::child_subreaper(), Ok(Some(_)));
     // Not by `getsid`: its answer may be 0, which is no process id.
@@ -532,6 +567,27 @@ mod tests {
         assert_eq!(descent(deepest, deep.id()), Descent::Below);
         drop(deep.stdin.take());
         deep.wait().unwrap();
+    }
+
+    #[test]
+    fn what_this_process_started_for_its_books_is_not_taken_for_what_a_keeper_left() {
+        let run_id = uuid::Uuid::new_v4().to_string();
+        let start = || {
+            let mut command = std::process::Command::new("setsid");
+            command.args(["sleep", "600"]).env(RUN_VARIABLE, &run_id).spawn().unwrap()
+        };
+        let (mut books, mut left) = (start(), start());
+        // A child has its mark from `exec` on.
+        while marked(RUN_VARIABLE, &run_id).len() < 2 {
+            std::thread::yield_now();
+        }
+        let own = Own::of(Some(books.id()));
+        assert_eq!(clear_lost(&run_id), Swept { killed: 1, survivors: 0 });
+        assert!(!left.wait().unwrap().success());
+        assert!(books.try_wait().unwrap().is_none(), "it goes on");
+        drop(own);
+        assert_eq!(clear_lost(&run_id), Swept { killed: 1, survivors: 0 });
+        books.wait().unwrap();
     }
 
     #[test]

@@ -108,22 +108,33 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
+/// The day of a log that was told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Day {
+    /// With the log.
+    Known(DayTotal),
+    /// The log is written; why the day is not known stands in the errors.
+    Unknown,
+    /// The log waits.
+    Waits,
+}
+
 impl Recorded {
-    pub(super) fn of(log: &TaskLog, day: Option<DayTotal>, wants_summary: bool) -> Self {
+    pub(super) fn of(log: &TaskLog, day: Day, wants_summary: bool) -> Self {
         Self {
             status: "recorded",
             task_id: log.task_id.clone(),
             summary: wants_summary.then(|| summary(log, day)),
             total_tokens: log.totals.total_tokens,
             estimated_cost: log.totals.estimated_cost,
-            pending: false,
+            pending: matches!(day, Day::Waits),
             reconciled: 0,
         }
     }
 }
 
 /// One sentence about the log and one about its day.
-fn summary(log: &TaskLog, day: Option<DayTotal>) -> String {
+fn summary(log: &TaskLog, day: Day) -> String {
     let sum = Sum::of(log);
     let task = log.task_id.as_deref().unwrap_or("The task");
     let mut agents: Vec<(&String, &u64)> = log.totals.by_agent.iter().collect();
@@ -139,13 +150,14 @@ fn summary(log: &TaskLog, day: Option<DayTotal>) -> String {
         sum.cost.said()
     );
     match day {
-        Some(DayTotal { tasks, sum }) => format!(
+        Day::Known(DayTotal { tasks, sum }) => format!(
             "{first} The day so far: {}, {} tokens, {}.",
             text::count(tasks, "task", "tasks"),
             sum.total.grouped(),
             sum.cost.said()
         ),
-        None => format!("{first} It is written with the next call: others were recording."),
+        Day::Unknown => format!("{first} The summary of the day could not be made."),
+        Day::Waits => format!("{first} It is written with the next call: others were recording."),
     }
 }
 

@@ -9,9 +9,52 @@ use super::folder::Folder;
 use super::names;
 use super::record::TaskLog;
 use super::review::{Figures, Last};
+use crate::clock::Timestamp;
 
 /// Task logs that are read; of more, the newest.
 const MAX_LOGS: usize = 200_000;
+/// Of one day, all together.
+const MAX_DAY_BYTES: u64 = 64 << 20;
+/// Of the days of a review, all together.
+const MAX_PERIOD_BYTES: u64 = 256 << 20;
+/// What reading them may take, milliseconds.
+const MAX_PERIOD_MS: u64 = 60_000;
+
+/// What reading the logs of some days may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) began: Timestamp,
+    pub(super) limit_ms: u64,
+    /// Of all logs together.
+    pub(super) bytes: u64,
+}
+
+impl Limit {
+    /// For the summary of a day.
+    pub(super) fn of_days(began: Timestamp, limit_ms: u64) -> Self {
+        Self { began, limit_ms, bytes: MAX_DAY_BYTES }
+    }
+
+    /// For a review.
+    pub(super) fn of_period() -> Self {
+        let began = Timestamp::now();
+        Self { began, limit_ms: MAX_PERIOD_MS, bytes: MAX_PERIOD_BYTES }
+    }
+
+    fn check(&self, read_bytes: u64) -> io::Result<()> {
+        if read_bytes > self.bytes {
+            let mib = self.bytes >> 20;
+            return Err(io::Error::other(format!("the task logs have more than {mib} MiB")));
+        }
+        if Timestamp::now().ms_since(self.began) >= self.limit_ms {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "reading the task logs takes too long",
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// A text in the folder itself; `None`: there is none.
 pub(super) fn read_text(folder: &Folder, name: &str) -> io::Result<Option<String>> {
@@ -19,24 +62,32 @@ pub(super) fn read_text(folder: &Folder, name: &str) -> io::Result<Option<String
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The logs of a day.
-pub(super) fn read_day(folder: &Folder, day: Date) -> io::Result<Day> {
-    read_period(folder, day, day)
-}
-
 /// The logs of these days, the oldest first.
-pub(super) fn read_period(folder: &Folder, since: Date, until: Date) -> io::Result<Day> {
+///
+/// # Errors
+/// The folder cannot be read, or not within `limit`: half of a day is no day.
+pub(super) fn read_period(
+    folder: &Folder,
+    since: Date,
+    until: Date,
+    limit: Limit,
+) -> io::Result<Day> {
     let mut names = folder.task_files(|day| (since..=until).contains(&day))?;
     let surplus = names.len().saturating_sub(MAX_LOGS);
     names.drain(..surplus);
     let mut day = Day::default();
     let Some(reader) = folder.reader(names::TASKS)? else { return Ok(day) };
+    let mut read_bytes = 0_u64;
     for name in names {
+        limit.check(read_bytes)?;
         match reader.read(&name) {
-            Ok(Some(bytes)) => match TaskLog::from_bytes(&bytes) {
-                Some(log) => day.logs.push(log),
-                None => day.unreadable.push(name),
-            },
+            Ok(Some(bytes)) => {
+                read_bytes = read_bytes.saturating_add(bytes.len() as u64);
+                match TaskLog::from_bytes(&bytes) {
+                    Some(log) => day.logs.push(log),
+                    None => day.unreadable.push(name),
+                }
+            }
             Ok(None) => {}
             Err(_) => day.unreadable.push(name),
         }

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::feed::Parts;
+use super::feed::{Known, Parts};
 use super::tracker::Pending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state_dir;
@@ -50,8 +50,11 @@ impl Spool {
         names_in(&self.0.join("pending"))
     }
 
-    /// What waits under a name; `None` if it cannot be read.
-    pub(super) fn load(&self, name: &str) -> Option<Pending> {
+    /// What waits under a name; `None` if nothing does any more.
+    ///
+    /// # Errors
+    /// It cannot be read, now or ever: [`Unread`] says which.
+    pub(super) fn load(&self, name: &str) -> std::result::Result<Option<Pending>, Unread> {
         read(&self.0.join("pending").join(name))
     }
 
@@ -67,9 +70,20 @@ impl Spool {
             )
             .hint("the errors file in the project's usage folder says why they wait"));
         }
-        // In the order in which they came.
-        let name = format!("{now_unix_ms:015}-{}.json", uuid::Uuid::new_v4().simple());
+        let name = name_at(now_unix_ms);
         self.save(&name, pending).map(|()| name)
+    }
+
+    /// Lets all others that wait go before it.
+    pub(super) fn put_last(&self, name: &str, now_unix_ms: i64) {
+        // Those of one call stay in order.
+        let fields: Vec<&str> = name.rsplitn(3, '-').take(2).collect();
+        let tail: Vec<&str> = fields.into_iter().rev().collect();
+        let new = format!("{now_unix_ms:015}-{}", tail.join("-"));
+        let dir = self.0.join("pending");
+        if let Err(err) = fs::rename(dir.join(name), dir.join(new)) {
+            tracing::warn!(%err, "a pending record of usage cannot be put last");
+        }
     }
 
     /// Writes what waits under a name.
@@ -81,7 +95,7 @@ impl Spool {
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join("pending").join(name);
         match fs::remove_file(&path) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io(ErrorKind::State, format!("cannot remove {}", path.display()), err))
             }
             _ => Ok(()),
@@ -98,25 +112,43 @@ impl Spool {
     }
 
     /// What of a session is recorded, or waits to be.
-    pub(super) fn recorded(&self, session_id: &str) -> Parts {
-        let mut parts: Parts = read(&self.session_file(session_id)).unwrap_or_default();
+    ///
+    /// # Errors
+    /// It is not known: what cannot be read is not nothing.
+    pub(super) fn recorded(&self, session_id: &str) -> Result<Known> {
+        let mut known = self.noted(session_id)?;
         for name in self.names() {
-            let pending = self.load(&name);
+            let pending = match self.load(&name) {
+                Ok(pending) => pending,
+                // It will be put aside; whose it was nobody can tell any more.
+                Err(Unread::Damaged(_)) => continue,
+                Err(Unread::Failed(err)) => return Err(unread(&name, err)),
+            };
             if let Some((id, waiting)) = pending.as_ref().and_then(Pending::of_session)
                 && id == session_id
             {
-                parts.raise(waiting);
+                known.learn(waiting);
             }
         }
-        parts
+        Ok(known)
+    }
+
+    fn noted(&self, session_id: &str) -> Result<Known> {
+        let path = self.session_file(session_id);
+        match read(&path) {
+            Ok(known) => Ok(known.unwrap_or_default()),
+            Err(Unread::Failed(err) | Unread::Damaged(err)) => {
+                Err(unread(&path.display().to_string(), err)
+                    .hint("what the session used waits until it can be, or is removed"))
+            }
+        }
     }
 
     /// So much of the session is recorded.
     pub(super) fn note(&self, session_id: &str, parts: &Parts) -> Result<()> {
-        let path = self.session_file(session_id);
-        let mut all: Parts = read(&path).unwrap_or_default();
-        all.raise(parts);
-        write(&path, &all)?;
+        let mut all = self.noted(session_id)?;
+        all.learn(parts);
+        write(&self.session_file(session_id), &all)?;
         self.forget_old();
         Ok(())
     }
@@ -150,6 +182,11 @@ impl Spool {
     }
 }
 
+/// In the order in which they came.
+fn name_at(now_unix_ms: i64) -> String {
+    format!("{now_unix_ms:015}-{}.json", uuid::Uuid::new_v4().simple())
+}
+
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().filter_map(std::result::Result::ok);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -159,14 +196,40 @@ fn names_in(dir: &Path) -> Vec<String> {
     names
 }
 
-fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Option<T> {
+/// Why a file that is there says nothing.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The disk fails: another time it may be read.
+    Failed(io::Error),
+    /// It holds something else, or far too much, and will for ever.
+    Damaged(io::Error),
+}
+
+fn unread(what: &str, err: io::Error) -> Error {
+    Error::io(ErrorKind::State, format!("cannot read what is recorded in {what}"), err)
+}
+
+/// `None`: there is no such file.
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> std::result::Result<Option<T>, Unread> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(Unread::Failed(err)),
+    };
     let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Unread::Failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let large = format!("it has more than {MAX_BYTES} bytes");
+        return Err(Unread::Damaged(io::Error::other(large)));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|err| Unread::Damaged(err.into()))
 }
 
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let bytes = serde_json::to_vec(value)
         .map_err(|err| Error::internal("a record of usage cannot be written").caused_by(err))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::internal("a record of usage is too large to be kept"));
+    }
     state_dir::write_atomic(path, &bytes, state_dir::FILE_MODE)
 }

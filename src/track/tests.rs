@@ -82,10 +82,14 @@ impl Lab {
         names
     }
 
-    fn pending(&self) -> usize {
+    /// The tracker's own folder.
+    fn state(&self) -> PathBuf {
         let projects = fs::read_dir(self.dir.path().join("state/projects")).unwrap();
-        let project = projects.map(|entry| entry.unwrap().path()).next().unwrap();
-        fs::read_dir(project.join("track/pending")).unwrap().count()
+        projects.map(|entry| entry.unwrap().path()).next().unwrap().join("track")
+    }
+
+    fn pending(&self) -> usize {
+        fs::read_dir(self.state().join("pending")).unwrap().count()
     }
 
     /// All tokens of all logs: input and output, read from the cache, micro-dollars.
@@ -556,22 +560,107 @@ fn what_cannot_be_written_is_kept_and_recorded_once_with_the_next() {
 }
 
 #[test]
-fn one_that_can_never_be_written_keeps_no_other() {
+fn those_that_cannot_be_recorded_for_long_keep_no_other() {
     let lab = Lab::new();
     lab.take(&with(seed(), json!({"task_id": "first"})));
-    // The summary of another day cannot be written.
-    fs::create_dir_all(lab.path("usage-2025-11-27.md/x")).unwrap();
-    let poison = with(seed(), json!({"timestamp": "2025-11-27T10:00:00Z"}));
-    lab.take_at(NOW, &poison).unwrap_err();
+    let session = lab.state().join("sessions/bad.json");
+    fs::write(&session, "damaged").unwrap();
+    for n in 0..6 {
+        let mut poison = order("poison", NOW + n, &[10 + n.unsigned_abs()]);
+        poison.source.session_id = "bad".into();
+        let error = lab.tracker_at(NOW + n).feed(poison).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State);
+    }
     let held = crate::lock::ProjectLock::take(&lab.tracker_at(NOW).lock_file()).unwrap();
-    lab.take(&with(seed(), json!({"task_id": "waits"})));
+    lab.take_at(NOW + 10, &with(seed(), json!({"task_id": "waits"}))).unwrap();
     drop(held);
-    let said = lab.take(&with(seed(), json!({"task_id": "last"})));
-    assert_eq!((&said["reconciled"], lab.pending()), (&json!(1), 1));
-    fs::remove_dir_all(lab.path("usage-2025-11-27.md")).unwrap();
-    lab.take(&with(seed(), json!({"task_id": "very last"})));
+    lab.take_at(NOW + 20, &with(seed(), json!({"task_id": "x"}))).unwrap();
+    assert_eq!((lab.tasks().len(), lab.pending()), (2, 7));
+    let said = lab.take_at(NOW + 30, &with(seed(), json!({"task_id": "y"}))).unwrap();
+    assert_eq!((&said["reconciled"], lab.pending()), (&json!(1), 6));
+    assert!(lab.tasks().iter().any(|name| name.contains("waits")));
+    fs::remove_file(session).unwrap();
+    lab.take_at(NOW + 40, &with(seed(), json!({"task_id": "z"}))).unwrap();
     assert_eq!(lab.pending(), 0);
-    assert_eq!(lab.tasks().iter().filter(|name| name.contains("11-27")).count(), 1);
+    let poison: Vec<String> =
+        lab.tasks().into_iter().filter(|name| name.contains("poison")).collect();
+    let total: u64 = poison
+        .iter()
+        .map(|name| {
+            let log: Value = serde_json::from_str(&lab.read(&format!("tasks/{name}"))).unwrap();
+            log["totals"]["total_tokens"].as_u64().unwrap()
+        })
+        .sum();
+    assert_eq!(total, 15 * 11, "{poison:?}");
+}
+
+#[test]
+fn what_cannot_be_read_of_a_session_is_not_nothing() {
+    let lab = Lab::new();
+    lab.tracker_at(NOW).feed(order("one", NOW, &[10])).unwrap();
+    let session = lab.state().join("sessions/session.json");
+    let good = fs::read(&session).unwrap();
+    let too_large = fs::File::create(&session).unwrap();
+    too_large.set_len(17 << 20).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 1, &[15])).unwrap_err();
+    fs::write(&session, &good[..good.len() / 2]).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 2, &[16])).unwrap_err();
+    fs::remove_file(&session).unwrap();
+    fs::create_dir(&session).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 3, &[17])).unwrap_err();
+    assert_eq!((lab.recorded().0, lab.pending()), (10 * 11, 3));
+    fs::remove_dir(&session).unwrap();
+    fs::write(&session, good).unwrap();
+    lab.tracker_at(NOW).feed(order("two", NOW + 4, &[17])).unwrap();
+    assert_eq!((lab.recorded().0, lab.pending()), (17 * 11, 0));
+}
+
+#[test]
+fn neither_errors_nor_summary_hinder_a_record() {
+    let lab = Lab::new();
+    for name in ["errors-2025-11-28.md", "usage-2025-11-28.md"] {
+        fs::create_dir_all(lab.path(name).join("x")).unwrap();
+    }
+    let mut partial = seed();
+    partial["entries"][0]["estimated_cost"] = Value::Null;
+    let said = lab.take(&partial);
+    assert_eq!((&said["status"], said.get("pending")), (&json!("recorded"), None), "{said}");
+    lab.tracker_at(NOW).feed(order("run", NOW, &[10])).unwrap();
+    assert_eq!((lab.tasks().len(), lab.pending()), (2, 0));
+    for name in ["errors-2025-11-28.md", "usage-2025-11-28.md"] {
+        fs::remove_dir_all(lab.path(name)).unwrap();
+    }
+    let errors = fs::File::create(lab.path("errors-2025-11-28.md")).unwrap();
+    errors.set_len(9 << 20).unwrap();
+    lab.take(&with(partial, json!({"task_id": "after"})));
+    let day = lab.read("usage-2025-11-28.md");
+    assert!(day.contains("| build-lead | opus | 50000 | 16000 | 66000 |"), "{day}");
+    assert_eq!(lab.pending(), 0);
+}
+
+#[test]
+fn a_day_that_takes_too_long_to_read_holds_up_no_record() {
+    let lab = Lab::new();
+    lab.take(&seed());
+    let day = lab.read("usage-2025-11-28.md");
+    let request = with(seed(), json!({"task_id": "second"}));
+    let input = parse(request.to_string().as_bytes()).unwrap();
+    let tracker = lab.tracker_at(NOW).in_a_hurry();
+    let said = serde_json::to_value(tracker.take(&input, |_, _| Advised::default()).unwrap());
+    let said = said.unwrap();
+    assert!(said["summary"].as_str().unwrap().ends_with("could not be made."), "{said}");
+    assert_eq!((lab.tasks().len(), lab.pending()), (2, 0));
+    assert_eq!(lab.read("usage-2025-11-28.md"), day);
+    assert!(lab.read("errors-2025-11-28.md").contains("takes too long"));
+    let folder = super::folder::Folder::open(&lab.project(), Path::new("token-usage")).unwrap();
+    let read = |bytes| {
+        let limit =
+            super::logs::Limit { began: crate::clock::Timestamp::now(), limit_ms: u64::MAX, bytes };
+        let day = super::names::day_of(NOW);
+        super::logs::read_period(&folder, day, day, limit)
+    };
+    assert_eq!(read(1 << 20).unwrap().logs.len(), 2);
+    assert!(read(100).unwrap_err().to_string().contains("MiB"));
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! Records what comes, in order: what waits first, then what is new; the task log, the
-//! summary of its day, and what there is to say of errors.
+//! Records what comes, in order: what is new first, then what waits; of each the task log,
+//! then the summary of its day and what there is to say of errors. The log is what counts:
+//! whatever hinders the others is noted where it can be, and made good by the next log.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,17 +10,17 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, Recorded, Report};
+use super::answer::{Answer, Day as DayTold, Recorded, Report};
 use super::daily::Day;
 use super::errors::{self, Kind, Line, Status};
 use super::feed::{Order, Parts};
 use super::folder::Folder;
 use super::input::{Input, Mode};
-use super::logs::{last_review, read_day, read_period, read_text};
+use super::logs::{Limit, last_review, read_period, read_text};
 use super::names;
 use super::record::TaskLog;
 use super::review::{self, Period};
-use super::spool::Spool;
+use super::spool::{Spool, Unread};
 use crate::advice::Advised;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_RECONCILED: usize = 200;
 /// What they may take of a call, milliseconds; the rest waits for the next.
 const RECONCILE_MS: u64 = 1_000;
-/// So many of them may fail in one call.
+/// So many of them may fail in one call; then all others go before them.
 const MAX_FAILURES: u32 = 5;
+/// What the summaries of days may take of a call, milliseconds.
+const SUMMARIES_MS: u64 = 5_000;
 /// The rules of the agent that gives out work, in projects that have one.
 const LEAD: &str = "build-lead.md";
 /// The tracker's folder below the state of a project.
@@ -50,6 +54,7 @@ pub struct Tracker {
     now: Timestamp,
     models: &'static Models,
     patience: Duration,
+    summaries_ms: u64,
 }
 
 /// A record that waits to be written.
@@ -76,6 +81,11 @@ enum What {
 }
 
 impl Pending {
+    fn of(order: Order) -> Self {
+        let unix_ms = order.unix_ms;
+        Self { what: What::Order(order), unix_ms, notes: Vec::new(), why: None }
+    }
+
     /// What of which session is recorded with it.
     pub(super) fn of_session(&self) -> Option<(&str, &Parts)> {
         match &self.what {
@@ -83,6 +93,13 @@ impl Pending {
                 log.source.as_ref().map(|source| (source.session_id.as_str(), parts))
             }
             What::Log(_) | What::Order(_) => None,
+        }
+    }
+
+    fn log(&self) -> Option<&TaskLog> {
+        match &self.what {
+            What::Log(log) | What::New(log, _) => Some(log),
+            What::Order(_) => None,
         }
     }
 
@@ -104,11 +121,11 @@ impl Pending {
     }
 }
 
-/// A record that was written.
-struct Written {
+/// A record whose task log is written.
+struct Placed {
+    pending: Pending,
     /// The name of the task log, without its ending.
     stem: String,
-    day: Day,
 }
 
 impl Tracker {
@@ -134,6 +151,7 @@ impl Tracker {
             now: Timestamp::now(),
             models: Models::in_force(),
             patience: PATIENCE,
+            summaries_ms: SUMMARIES_MS,
         })
     }
 
@@ -142,6 +160,13 @@ impl Tracker {
     pub(super) fn at(mut self, unix_ms: i64) -> Self {
         self.now.unix_ms = unix_ms;
         self.patience = Duration::from_millis(300);
+        self
+    }
+
+    /// One that has no time for summaries.
+    #[cfg(test)]
+    pub(super) fn in_a_hurry(mut self) -> Self {
+        self.summaries_ms = 0;
         self
     }
 
@@ -173,9 +198,45 @@ impl Tracker {
     /// # Errors
     /// As [`Tracker::take`].
     pub fn feed(&self, order: Order) -> Result<()> {
-        let unix_ms = order.unix_ms;
-        let what = What::Order(order);
-        self.put(Pending { what, unix_ms, notes: Vec::new(), why: None }).map(drop)
+        self.feed_kept(order, None)
+    }
+
+    /// The same; `kept` is the name under which [`Tracker::keep`] keeps the order.
+    ///
+    /// # Errors
+    /// As [`Tracker::take`].
+    pub fn feed_kept(&self, order: Order, kept: Option<String>) -> Result<()> {
+        let session_id = order.source.session_id.clone();
+        let pending = Pending::of(order);
+        let name = match kept {
+            Some(name) => name,
+            None => self.spool.keep(self.now.unix_ms, &pending)?,
+        };
+        let _lock = match self.lock() {
+            Ok(lock) => lock,
+            Err(Denied::Held(_)) => return Ok(()),
+            Err(Denied::Io(err)) => return Err(lock_failed(err)),
+        };
+        if let Some(Pending { what: What::Order(_), .. }) = self.load(&name)? {
+            // What it is about may be known better by now.
+            self.spool.save(&name, &pending)?;
+        }
+        self.settle_session(&session_id, &name)?;
+        // Gone: nothing was new, or others have recorded it.
+        if let Some(pending) = self.load(&name)? {
+            self.write(pending, Some(&name))?;
+        }
+        self.reconcile();
+        Ok(())
+    }
+
+    /// Keeps an order until it is recorded, by [`Tracker::feed_kept`] with the name that is
+    /// given, or by whatever is recorded next. Waits for no lock.
+    ///
+    /// # Errors
+    /// The state cannot be written, or too much waits already.
+    pub fn keep(&self, order: Order) -> Result<String> {
+        self.spool.keep(self.now.unix_ms, &Pending::of(order))
     }
 
     /// Notes in the errors of today that a request could not be understood.
@@ -196,49 +257,49 @@ impl Tracker {
             why: None,
             what: What::Log(log.clone()),
         };
-        let (written, reconciled) = self.put(pending)?;
-        let day = written.as_ref().map(|written| written.day.total());
+        let (day, reconciled) = self.put(pending)?;
         let mut recorded = Recorded::of(&log, day, wants_summary);
-        recorded.pending = written.is_none();
         recorded.reconciled = reconciled;
         Ok(recorded)
     }
 
-    /// Records, after what waited; or puts it by. Gives what was written, and how many
-    /// that waited are recorded now.
-    fn put(&self, mut pending: Pending) -> Result<(Option<Written>, u64)> {
+    /// Records a log and then what waited, or puts the log by. Gives how many that waited
+    /// are recorded now.
+    fn put(&self, mut pending: Pending) -> Result<(DayTold, u64)> {
         let _lock = match self.lock() {
             Ok(lock) => lock,
             Err(Denied::Held(_)) => {
                 let waited = self.patience.as_secs();
                 pending.why = Some(format!("skipped: others were recording for {waited} s"));
                 self.spool.keep(self.now.unix_ms, &pending)?;
-                return Ok((None, 0));
+                return Ok((DayTold::Waits, 0));
             }
-            Err(Denied::Io(err)) => {
-                return Err(Error::io(ErrorKind::State, "cannot use the tracker's lock", err));
-            }
+            Err(Denied::Io(err)) => return Err(lock_failed(err)),
         };
-        let reconciled = self.reconcile();
-        let Some(pending) = self.settled(pending) else { return Ok((None, reconciled)) };
-        // Of a session's record it must be known what it holds, whatever happens.
-        let name = match pending.of_session() {
-            Some(_) => Some(self.spool.keep(self.now.unix_ms, &pending)?),
-            None => None,
+        let day = self.write(pending, None)?;
+        Ok((day.map_or(DayTold::Unknown, |day| DayTold::Known(day.total())), self.reconcile()))
+    }
+
+    /// Writes what is kept under `name`, if it is, and puts it by if that fails.
+    fn write(&self, pending: Pending, name: Option<&str>) -> Result<Option<Day>> {
+        let (folder, placed) = match self.folder().and_then(|folder| {
+            let stem = self.write_log(&folder, &pending)?;
+            Ok((folder, stem))
+        }) {
+            Ok((folder, stem)) => (folder, Placed { pending, stem }),
+            Err(err) => return Err(self.put_by(pending, name, err)),
         };
-        match self.write(&pending) {
-            Ok(written) => {
-                if let Some(name) = name {
-                    self.end(&name, &pending)?;
-                }
-                Ok((Some(written), reconciled))
-            }
-            Err(err) => Err(self.put_by(pending, name, err)),
+        let day = names::day_of(placed.pending.unix_ms);
+        let limit = Limit::of_days(Timestamp::now(), self.summaries_ms);
+        let summed = self.sum_up(&folder, day, std::slice::from_ref(&placed), limit);
+        if let Some(name) = name {
+            self.end(name, &placed.pending)?;
         }
+        Ok(summed)
     }
 
     /// Keeps what could not be written.
-    fn put_by(&self, mut pending: Pending, name: Option<String>, err: io::Error) -> Error {
+    fn put_by(&self, mut pending: Pending, name: Option<&str>, err: io::Error) -> Error {
         let why = format!("cannot be written: {err}");
         let line = Line::new(Kind::Failure, Status::Pending, &pending.stem(), &why);
         let day = names::day_of(pending.unix_ms);
@@ -249,7 +310,7 @@ impl Tracker {
         }
         pending.why = Some(why);
         let kept = match name {
-            Some(name) => self.spool.save(&name, &pending),
+            Some(name) => self.spool.save(name, &pending),
             None => self.spool.keep(self.now.unix_ms, &pending).map(drop),
         };
         let shown = self.project.join(&self.folder);
@@ -263,63 +324,112 @@ impl Tracker {
         }
     }
 
+    fn load(&self, name: &str) -> Result<Option<Pending>> {
+        self.spool.load(name).map_err(|unread| {
+            let (Unread::Failed(err) | Unread::Damaged(err)) = unread;
+            Error::io(ErrorKind::State, format!("cannot read the pending record {name}"), err)
+        })
+    }
+
+    /// Compares the orders of a session up to `last` with what is recorded, in the order
+    /// in which they came: what was used for which task must not depend on when it is
+    /// written.
+    fn settle_session(&self, session_id: &str, last: &str) -> Result<()> {
+        for name in self.spool.names().iter().take_while(|name| name.as_str() <= last) {
+            // One that cannot be read is the next reconciliation's.
+            let Ok(Some(pending)) = self.spool.load(name) else { continue };
+            match &pending.what {
+                What::Order(order) if order.source.session_id == session_id => {}
+                _ => continue,
+            }
+            match self.settled(pending)? {
+                // From here on it is known what it holds.
+                Some(pending) => self.spool.save(name, &pending)?,
+                None => self.spool.remove(name)?,
+            }
+        }
+        Ok(())
+    }
+
     /// What of an order is new; `None` if nothing is.
-    fn settled(&self, pending: Pending) -> Option<Pending> {
-        let What::Order(order) = &pending.what else { return Some(pending) };
-        let recorded = self.spool.recorded(&order.source.session_id);
-        let log = order.log(&recorded, usage::agent_type)?.rounded();
+    fn settled(&self, pending: Pending) -> Result<Option<Pending>> {
+        let What::Order(order) = &pending.what else { return Ok(Some(pending)) };
+        let recorded = self.spool.recorded(&order.source.session_id)?;
+        let Some((log, moved)) = order.log(&recorded, usage::agent_type) else { return Ok(None) };
+        let log = log.rounded();
         let unpriced = log.entries.iter().flatten().filter(|entry| entry.estimated_cost.is_none());
         let notes = unpriced.map(|entry| {
             let model = entry.model.as_deref().unwrap_or_default();
             format!("the model {model} has no known price; its cost is recorded as null")
         });
-        let notes = notes.collect();
-        Some(Pending { notes, what: What::New(log, order.parts.clone()), ..pending })
+        let moved = (moved > 0).then(|| {
+            format!(
+                "{moved} tokens are recorded already, under another agent or model, and are not \
+                 recorded again"
+            )
+        });
+        let notes = notes.chain(moved).collect();
+        Ok(Some(Pending { notes, what: What::New(log, order.parts.clone()), ..pending }))
     }
 
     /// Records what waits, the oldest first, as far as it can be.
     fn reconcile(&self) -> u64 {
+        let names = self.spool.names();
+        let Ok(folder) = self.folder() else { return 0 };
+        let mut days: BTreeMap<Date, (Vec<String>, Vec<Placed>)> = BTreeMap::new();
         let (mut count, mut failures) = (0, 0);
         let began = Timestamp::now();
-        for name in self.spool.names().into_iter().take(MAX_RECONCILED) {
+        for name in names.into_iter().take(MAX_RECONCILED) {
             let is_late = Timestamp::now().ms_since(began) > RECONCILE_MS;
-            // One that never can be written must not keep the others.
             if is_late || failures == MAX_FAILURES {
                 break;
             }
-            let Some(pending) = self.spool.load(&name) else {
-                self.spool.put_aside(&name);
-                continue;
-            };
-            let done = match self.settled(pending.rounded()) {
-                None => self.spool.remove(&name).map_err(io::Error::other),
-                Some(pending) => self.take_up(&name, &pending),
-            };
-            match done {
-                Ok(()) => count += 1,
+            match self.take_up(&folder, &name) {
+                Ok(None) => count += 1,
+                Ok(Some(placed)) => {
+                    let day = days.entry(names::day_of(placed.pending.unix_ms)).or_default();
+                    day.0.push(name);
+                    day.1.push(placed);
+                }
                 Err(err) => {
                     tracing::debug!(%err, "what waits to be recorded waits on");
+                    // One that never can be written must not keep the others.
+                    self.spool.put_last(&name, self.now.unix_ms);
                     failures += 1;
+                }
+            }
+        }
+        let limit = Limit::of_days(Timestamp::now(), self.summaries_ms);
+        for (day, (names, placed)) in days {
+            self.sum_up(&folder, day, &placed, limit);
+            for (name, placed) in names.iter().zip(&placed) {
+                match self.end(name, &placed.pending) {
+                    Ok(()) => count += 1,
+                    Err(err) => tracing::warn!(%err, "what is recorded waits on"),
                 }
             }
         }
         count
     }
 
-    fn take_up(&self, name: &str, pending: &Pending) -> io::Result<()> {
+    /// Writes the task log of what waits; `None` if nothing of it was new.
+    fn take_up(&self, folder: &Folder, name: &str) -> io::Result<Option<Placed>> {
+        let pending = match self.spool.load(name) {
+            Ok(Some(pending)) => pending,
+            Ok(None) => return Ok(None),
+            Err(Unread::Failed(err)) => return Err(err),
+            Err(Unread::Damaged(_)) => {
+                self.spool.put_aside(name);
+                return Ok(None);
+            }
+        };
+        let Some(pending) = self.settled(pending.rounded()).map_err(io::Error::other)? else {
+            return self.spool.remove(name).map(|()| None).map_err(io::Error::other);
+        };
         // From here on it is known what it holds.
-        self.spool.save(name, pending).map_err(io::Error::other)?;
-        let written = self.write(pending)?;
-        let folder = self.folder()?;
-        let (day, stem) = (names::day_of(pending.unix_ms), pending.stem());
-        if let Some(why) = &pending.why {
-            let failed = Line::new(Kind::Failure, Status::Pending, &stem, why);
-            let how = format!("recorded as tasks/{}.json at {}", written.stem, self.now.rfc3339());
-            let recovered = Line::new(Kind::Recovery, Status::Noted, &stem, &how);
-            self.note(&folder, day, &[failed, recovered])?;
-            self.resolve(&folder, day, &stem, Status::Pending)?;
-        }
-        self.end(name, pending).map_err(io::Error::other)
+        self.spool.save(name, &pending).map_err(io::Error::other)?;
+        let stem = self.write_log(folder, &pending)?;
+        Ok(Some(Placed { pending, stem }))
     }
 
     /// It is recorded.
@@ -330,49 +440,76 @@ impl Tracker {
         self.spool.remove(name)
     }
 
-    /// Writes the task log, the summary of its day, and what is noted. Once more, it
-    /// changes nothing.
-    fn write(&self, pending: &Pending) -> io::Result<Written> {
-        let (What::Log(log) | What::New(log, _)) = &pending.what else {
-            return Err(io::Error::other("it was not compared with what is recorded"));
-        };
-        let folder = self.folder()?;
-        let day = names::day_of(pending.unix_ms);
-        let stem = self.write_log(&folder, &pending.stem(), day, log)?;
-        let logs = read_day(&folder, day)?;
-        let summary = logs.render(day);
+    /// Makes the summary of a day that has these logs now, and notes what there is to say
+    /// of them. Once more, it changes nothing. `None`: the day could not be read.
+    fn sum_up(&self, folder: &Folder, day: Date, placed: &[Placed], limit: Limit) -> Option<Day> {
+        let mut lines: Vec<Line> = Vec::new();
+        for Placed { pending, stem } in placed {
+            let missing = pending.notes.iter();
+            lines.extend(missing.map(|n| Line::new(Kind::MissingData, Status::Open, stem, n)));
+            if let Some(why) = &pending.why {
+                let about = pending.stem();
+                lines.push(Line::new(Kind::Failure, Status::Pending, &about, why));
+                let how = format!("recorded as tasks/{stem}.json at {}", self.now.rfc3339());
+                lines.push(Line::new(Kind::Recovery, Status::Noted, &about, &how));
+            }
+        }
+        let logs = read_period(folder, day, day, limit);
+        if let Ok(logs) = &logs {
+            for Placed { pending, stem } in placed {
+                let unusual = pending.log().map(|log| logs.anomalies_of(log)).unwrap_or_default();
+                let unusual = unusual.iter();
+                lines.extend(unusual.map(|w| Line::new(Kind::Anomaly, Status::Noted, stem, w)));
+            }
+        }
         let name = names::summary(day);
-        if folder.read("", &name).ok().flatten().as_deref() != Some(summary.as_bytes()) {
-            folder.write("", &name, summary.as_bytes())?;
+        let made = logs.as_ref().map_err(ToString::to_string).and_then(|logs| {
+            let summary = logs.render(day);
+            if folder.read("", &name).ok().flatten().as_deref() == Some(summary.as_bytes()) {
+                return Ok(());
+            }
+            folder.write("", &name, summary.as_bytes()).map_err(|err| err.to_string())
+        });
+        if let Err(why) = made {
+            tracing::warn!(why, "the summary of a day is not made");
+            let what = format!("the summary of the day is not made: {why}");
+            lines.push(Line::new(Kind::Failure, Status::Noted, &name, &what));
         }
-        let missing = pending
-            .notes
-            .iter()
-            .map(|note| Line::new(Kind::MissingData, Status::Open, &stem, note));
-        let unusual = logs.anomalies_of(log);
-        let unusual =
-            unusual.iter().map(|what| Line::new(Kind::Anomaly, Status::Noted, &stem, what));
-        let lines: Vec<Line> = missing.chain(unusual).collect();
-        if !lines.is_empty() {
-            self.note(&folder, day, &lines)?;
+        if let Err(err) = self.note_all(folder, day, &lines, placed) {
+            tracing::warn!(%err, "what there is to say of records of usage is not noted");
         }
-        Ok(Written { stem, day: logs })
+        logs.ok()
     }
 
-    /// Gives the name under which it stands, without its ending.
-    fn write_log(
+    fn note_all(
         &self,
         folder: &Folder,
-        stem: &str,
         day: Date,
-        log: &TaskLog,
-    ) -> io::Result<String> {
+        lines: &[Line],
+        placed: &[Placed],
+    ) -> io::Result<()> {
+        if !lines.is_empty() {
+            self.note(folder, day, lines)?;
+        }
+        for placed in placed.iter().filter(|placed| placed.pending.why.is_some()) {
+            self.resolve(folder, day, &placed.pending.stem(), Status::Pending)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the name under which it stands, without its ending. Once more, it changes
+    /// nothing.
+    fn write_log(&self, folder: &Folder, pending: &Pending) -> io::Result<String> {
+        let Some(log) = pending.log() else {
+            return Err(io::Error::other("it was not compared with what is recorded"));
+        };
+        let (stem, day) = (pending.stem(), names::day_of(pending.unix_ms));
         let suffix = match log.unix_ms() {
             Some(_) => log.print(),
             // Nobody can tell whether it is the same as another.
             None => uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
         };
-        let stems = [stem.to_owned(), format!("{stem}-{suffix}")];
+        let stems = [stem.clone(), format!("{stem}-{suffix}")];
         for stem in &stems {
             let name = format!("{stem}.json");
             let there = folder.read(names::TASKS, &name).ok().flatten();
@@ -382,7 +519,9 @@ impl Tracker {
             }
             if log.completes(&there) {
                 folder.write(names::TASKS, &name, &log.to_bytes())?;
-                self.resolve(folder, day, stem, Status::Open)?;
+                if let Err(err) = self.resolve(folder, day, stem, Status::Open) {
+                    tracing::warn!(%err, "that missing data came is not noted");
+                }
                 return Ok(stem.clone());
             }
         }
@@ -429,8 +568,9 @@ impl Tracker {
             Error::new(ErrorKind::Disk, format!("{what} below {}", shown.display())).caused_by(err)
         };
         let folder = self.folder().map_err(|err| cannot("usage cannot be read", err))?;
-        let logs = read_period(&folder, since, until);
-        let logs = logs.map_err(|err| cannot("usage cannot be read", err))?;
+        let logs = read_period(&folder, since, until, Limit::of_period()).map_err(|err| {
+            cannot("usage cannot be read", err).hint("a review of fewer days reads less")
+        })?;
         let advised = advised(since, until);
         let last = last_review(&folder, until);
         let review = review::of(period, &logs, &advised, last.as_ref(), self.rules());
@@ -477,4 +617,8 @@ impl Tracker {
             }
         }
     }
+}
+
+fn lock_failed(err: io::Error) -> Error {
+    Error::io(ErrorKind::State, "cannot use the tracker's lock", err)
 }
