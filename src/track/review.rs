@@ -75,17 +75,14 @@ pub struct Last {
 
 impl Figures {
     /// What a review on `today` compares with, where the newest review there is, of `day`,
-    /// said this.
-    pub(super) fn into_last(self, day: Date, today: Date) -> Last {
-        match self.compared_with {
-            Some(last) if day == today => *last,
-            _ => Last {
-                day: day.to_string(),
-                days: self.days,
-                measures: self.measures,
-                advice: self.advice,
-            },
+    /// said this. One that is made again on its day compares with what it compared with
+    /// before: with nothing, if it was the first.
+    pub(super) fn into_last(self, day: Date, today: Date) -> Option<Last> {
+        if day == today {
+            return self.compared_with.map(|last| *last);
         }
+        let Self { days, measures, advice, .. } = self;
+        Some(Last { day: day.to_string(), days, measures, advice })
     }
 }
 
@@ -125,9 +122,15 @@ pub(super) fn of(
     out.push_str(&numbered(&advice.iter().map(recommendation).collect::<Vec<_>>()));
     out.push_str("\n## Proposed Changes\n\n");
     out.push_str(&changes(&advice, rules));
-    if let Some(last) = last {
-        out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
-        out.push_str(&paid::compare(last, &measures));
+    match last {
+        Some(last) => {
+            let now = is_used(logs, advised).then_some(&measures[..]);
+            out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
+            out.push_str(&paid::compare(last, now));
+        }
+        None => out.push_str(
+            "\n## Since the Last Review\n\nThere is no earlier review to compare with.\n",
+        ),
     }
     let figures = Figures {
         days,
@@ -136,6 +139,13 @@ pub(super) fn of(
         compared_with: last.cloned().map(Box::new),
     };
     Review { markdown: out, advice, figures }
+}
+
+/// Was anything used in the period, by the logs or by the transcripts?
+fn is_used(logs: &Day, advised: &Advised) -> bool {
+    logs.total().sum.total.tokens > 0
+        || !advised.advice.is_empty()
+        || advised.measures.iter().any(|measure| measure.value > 0.0)
 }
 
 fn overview(logs: &Day, since: Date, until: Date) -> String {

@@ -280,8 +280,16 @@ Add to CLAUDE.md:
 
 > # not a heading
 > Read dev-docs/tasks.md first.
+
+## Since the Last Review
+
+There is no earlier review to compare with.
 "
     );
+    // The first one, made again on its day, has nothing to compare with either.
+    let first = lab.read("reports/usage-review-2025-11-28.md");
+    review(NOW + 60_000, 12_000.0);
+    assert_eq!(lab.read("reports/usage-review-2025-11-28.md"), first);
     review(NOW + 7 * DAY_MS, 7_100.0);
     let compared = "\n## Since the Review of 2025-11-28\n\n- handoff: 12,000 tokens per cycle then, \
                     7,100 now: paid, about 40,833 tokens / $0.82 in 7 days.\n";
@@ -336,6 +344,35 @@ fn light_work_of_dear_models_and_many_agents_are_found_with_their_figures() {
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
+}
+
+#[test]
+fn advice_that_was_followed_has_paid() {
+    let lab = Lab::new();
+    let of_model = |at: i64, model: &str| {
+        lab.ask(
+            at,
+            &json!({"mode": "log_only", "task_id": format!("t-{model}"), "entries": [{
+                "agent": "main", "model": model, "input_tokens": 5_000, "output_tokens": 500,
+                "total_tokens": 5_500, "estimated_cost": 0.04}]}),
+            Advised::default(),
+        )
+        .unwrap();
+        let request = json!({"mode": "review_period", "days": 7});
+        lab.ask(at, &request, Advised::default()).unwrap()
+    };
+    of_model(NOW, "sonnet");
+    of_model(NOW + 8 * DAY_MS, "haiku");
+    let text = lab.read("reports/usage-review-2025-12-06.md");
+    let paid = "- cheaper_model:sonnet: 5,500 tokens of light work per task then, 0 now: paid, none \
+                of it is left, about 5,500 tokens";
+    assert!(text.contains(paid), "{text}");
+    // Nothing was used in the week after: that says nothing.
+    of_model(NOW, "sonnet");
+    let request = json!({"mode": "review_period", "days": 3, "timestamp": "2025-12-03T00:00:00Z"});
+    lab.take(&request);
+    let text = lab.read("reports/usage-review-2025-12-03.md");
+    assert!(text.contains("then, nothing was used now; it cannot be told"), "{text}");
 }
 
 #[test]
@@ -841,7 +878,7 @@ proptest! {
             let period = super::review::Period { since: until, until, days: 1 };
             let advised = Advised::default();
             let review = super::review::of(period, &logs, &advised, None, "CLAUDE.md").markdown;
-            prop_assert_eq!(review.matches("\n## ").count(), 4, "{}", review);
+            prop_assert_eq!(review.matches("\n## ").count(), 5, "{}", review);
         }
     }
 }
