@@ -133,17 +133,17 @@ fn summary(log: &TaskLog, day: Option<DayTotal>) -> String {
         format!(", most of them by {} ({})", text::safe(name), text::grouped(**tokens))
     });
     let first = format!(
-        "{} used {} tokens, {}{most}.",
+        "{} used {}, {}{most}.",
         text::safe(task),
-        sum.total.grouped(),
-        sum.cost.said()
+        sum.tokens_in_words(),
+        sum.cost.in_words()
     );
     match day {
         Some(DayTotal { tasks, sum }) => format!(
-            "{first} The day so far: {}, {} tokens, {}.",
+            "{first} The day so far: {}, {}, {}.",
             text::count(tasks, "task", "tasks"),
-            sum.total.grouped(),
-            sum.cost.said()
+            sum.tokens_in_words(),
+            sum.cost.in_words()
         ),
         None => format!("{first} It is written with the next call: others were recording."),
     }

@@ -156,6 +156,31 @@ fn the_seeds_example_gives_the_seeds_files() {
 }
 
 #[test]
+fn a_sentence_says_what_is_known_and_no_more() {
+    for (entries, words) in [
+        (json!([]), "p used an unknown number of tokens, at an unknown cost."),
+        (Value::Null, "p used an unknown number of tokens, at an unknown cost."),
+        (
+            json!([{"input_tokens": 100}]),
+            "p used 100 input tokens (output unknown), at an unknown cost.",
+        ),
+        (
+            json!([{"input_tokens": 1, "output_tokens": 2, "estimated_cost": 0.5}, {"agent": "a"}]),
+            "p used at least 3 tokens, at least $0.50",
+        ),
+    ] {
+        let lab = Lab::new();
+        let request = json!({"mode": "log_and_summarize", "task_id": "p", "entries": entries});
+        // As some programs write it.
+        let bytes = [b"\xef\xbb\xbf", request.to_string().as_bytes()].concat();
+        let input = parse(&bytes).unwrap();
+        let said = lab.tracker_at(NOW).take(&input, |_, _| Advised::default()).unwrap();
+        let said = serde_json::to_value(said).unwrap();
+        assert!(said["summary"].as_str().unwrap().starts_with(words), "{said:#}");
+    }
+}
+
+#[test]
 fn the_summary_of_a_day_is_the_seeds_template() {
     let lab = Lab::new();
     let entry = |agent: &str, model: &str, input: u64, output: u64, cost: f64| {
