@@ -118,7 +118,11 @@ mod tests {
         - unit: 12,000 tokens per cycle then, measured otherwise now; it cannot be told whether it paid.
         ");
         let idle = compare(&last, None);
-        assert_eq!(idle.matches("then, nothing was used now; it cannot be told").count(), 5, "{idle}");
+        assert_eq!(
+            idle.matches("then, nothing was used now; it cannot be told").count(),
+            5,
+            "{idle}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::findings;
 use super::paid;
 use super::sums::{self, Sum, name_of, ranked};
 use crate::advice::{Advice, Advised, Basis, Measure};
+use crate::models::Models;
 use crate::text;
 
 /// Agents that are named.
@@ -22,6 +23,11 @@ const MAX_EVIDENCE: usize = 3;
 const EVIDENCE_COLUMNS: usize = 120;
 /// Recommendations in a review: the most at stake.
 const MAX_ADVICE: usize = 20;
+
+/// Said below more than one recommendation.
+const OVERLAP: &str = "
+They overlap: the same tokens can stand in several of them, so what is at stake is not their sum.
+";
 
 /// The days of a review.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +101,7 @@ pub(super) fn of(
     last: Option<&Last>,
     rules: &str,
 ) -> Review {
-    let own = findings::of(logs);
+    let own = findings::of(logs, advised, Models::in_force());
     let mut advice: Vec<Advice> = own.advised.advice.clone();
     advice.extend(advised.advice.iter().cloned());
     advice.sort_by(|a, b| {
@@ -120,6 +126,9 @@ pub(super) fn of(
     out.push_str(&numbered(&found));
     out.push_str("\n## Recommendations\n\n");
     out.push_str(&numbered(&advice.iter().map(recommendation).collect::<Vec<_>>()));
+    if advice.len() > 1 {
+        out.push_str(OVERLAP);
+    }
     out.push_str("\n## Proposed Changes\n\n");
     out.push_str(&changes(&advice, rules));
     match last {
@@ -234,13 +243,16 @@ fn finding_of(advice: &Advice) -> String {
 
 /// What to do, and what is at stake.
 fn recommendation(advice: &Advice) -> String {
+    let what = sums::plain(instruction(advice));
+    if advice.tokens == 0 && advice.cost_usd == 0.0 {
+        return format!("{what} What is at stake cannot be told.");
+    }
     let basis = match advice.basis {
         Basis::Measured => "measured",
         Basis::Estimated => "estimated",
     };
     format!(
-        "{} At stake: {} tokens, {} ({basis}).",
-        sums::plain(instruction(advice)),
+        "{what} At stake: {} tokens, {} ({basis}).",
         text::grouped(advice.tokens),
         text::usd(advice.cost_usd)
     )
