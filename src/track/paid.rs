@@ -43,6 +43,9 @@ fn line(advice: &Advice, last: &Last, now: Option<&[Measure]>) -> String {
     let share = 1.0 - now.max(0.0) / then.value;
     let none_left = if now <= 0.0 { "none of it is left, " } else { "" };
     let tokens = (advice.tokens as f64 * share).round() as u64;
+    if advice.tokens == 0 && advice.cost_usd == 0.0 {
+        return format!("{figures}: paid, {none_left}how much cannot be told.");
+    }
     let days = text::count(u64::from(last.days), "day", "days");
     format!(
         "{figures}: paid, {none_left}about {} tokens / {} in {days}.",
@@ -138,6 +141,15 @@ mod tests {
         assert_eq!(compare(&last, Some(&[now.clone()])), line);
         let swapped = Last { measures: vec![now], ..last };
         assert_eq!(compare(&swapped, Some(&[then])), line);
+    }
+
+    #[test]
+    fn what_nobody_measured_has_no_sum_that_it_paid() {
+        let nothing = Advice { tokens: 0, cost_usd: 0.0, ..advice("x") };
+        let (day, measures) = ("2025-11-21".into(), vec![measure("x", 30.0)]);
+        let last = Last { day, days: 7, measures, advice: vec![nothing] };
+        let line = "- x: 30 tokens per cycle then, 15 now: paid, how much cannot be told.\n";
+        assert_eq!(compare(&last, Some(&[measure("x", 15.0)])), line);
     }
 
     #[test]
