@@ -8,8 +8,9 @@ use super::{Advised, Basis, Topic};
 use crate::observe::thread::Thread;
 use crate::text;
 
-/// Files whose figures are kept for the next look.
-const MEASURES_MAX: usize = 20;
+/// Files whose figures are kept for the next look: far more than are advised on, since one
+/// that is missing there counts as not read again.
+const MEASURES_MAX: usize = 200;
 
 /// Who had read it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,6 +18,8 @@ use crate::report::{Report, Surroundings};
 use crate::runs::RunFolder;
 use crate::state_dir::{self, ProjectState};
 use crate::transcript::SessionTranscript;
+use crate::usage::dirs_of_environment;
+use crate::usage::now::Now;
 use crate::{lock, text};
 
 /// Which project, and for whom.
@@ -67,7 +69,11 @@ pub fn status(args: &AskArgs) -> Result<u8> {
     }
     let told = last_run(&project, &state)?;
     let snapshot = Snapshot::of(&told.machine);
-    let view = StatusView::of(&snapshot, told.machine.last_event_at());
+    let mut view = StatusView::of(&snapshot, told.machine.last_event_at());
+    let root = state_dir::locate(|name| std::env::var_os(name))?;
+    let read = Now::read(&root, &dirs_of_environment());
+    let (budgets, is_now) = view.budgets.renewed(read.as_ref(), now.unix_ms);
+    view.budgets = budgets;
     if args.json {
         let line = text::json(&view, false)
             .map_err(|e| Error::internal("cannot write the status").caused_by(e))?;
@@ -80,9 +86,12 @@ pub fn status(args: &AskArgs) -> Result<u8> {
         }
         None => "it was cut off; `longhaul run` takes it up again".into(),
     };
+    let when = if is_now { "Budgets" } else { "Budgets when it ended" };
+    let budgets = view.budgets.words().map(|words| format!("{when}: {}\n", text::safe(&words)));
     print(&format!(
-        "No run is active. The last one: {}\nSee `longhaul report`.\n",
-        text::safe(&end)
+        "No run is active. The last one: {}\n{}See `longhaul report`.\n",
+        text::safe(&end),
+        budgets.unwrap_or_default()
     ))
     .map(|()| 0)
 }

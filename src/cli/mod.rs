@@ -89,6 +89,11 @@ impl Command {
     }
 }
 
+/// Is there a `--help` among what follows the subcommand?
+fn asks_for_help() -> bool {
+    std::env::args_os().skip(2).any(|arg| arg == "--help" || arg == "-h")
+}
+
 /// Runs the program; the exit code is the documented one.
 pub fn main() -> ExitCode {
     // Before anything else: these must stay small and quick.
@@ -102,7 +107,8 @@ pub fn main() -> ExitCode {
         }
         Some(arg) if arg == session::SINK_COMMAND => return session::sink_main(args),
         Some(arg) if arg == notify::COURIER_COMMAND => return notify::courier_main(),
-        Some(arg) if arg == statusline::STATUSLINE_COMMAND && args.len() == 0 => {
+        // Whatever else it is given: of an error the CLI would show nothing at all.
+        Some(arg) if arg == statusline::STATUSLINE_COMMAND && !asks_for_help() => {
             statusline::run();
             return ExitCode::SUCCESS;
         }

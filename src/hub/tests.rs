@@ -1216,3 +1216,49 @@ fn the_tracker_takes_what_the_document_says() {
     is_refused(json!({"task_id": "t", "entries": listed(most_entries + 1)}));
     is_taken(json!({"task_id": "t", "entries": listed(most_entries)}));
 }
+
+/// A bookkeeper whose reviews take as long as it is told.
+struct SlowReviews {
+    begun: std::sync::mpsc::Sender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    books: Books,
+}
+
+impl super::Bookkeeper for SlowReviews {
+    fn take(
+        &self,
+        project: &std::path::Path,
+        input: &crate::track::Input,
+    ) -> crate::Result<crate::track::Answer> {
+        if matches!(input.mode, crate::track::Mode::ReviewPeriod { .. }) {
+            self.begun.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        self.books.take(project, input)
+    }
+
+    fn note_refused(&self, _: &std::path::Path, _: &str) {}
+}
+
+#[test]
+fn one_review_at_a_time_holds_up_neither_logs_nor_the_queue() {
+    let lab = lab();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (tell, go_on) = std::sync::mpsc::channel();
+    let go_on = std::sync::Mutex::new(go_on);
+    lab.hub.set_bookkeeper(Arc::new(SlowReviews { begun, go_on, books: Books::default() }));
+    let review = json!({"mode": "review_period", "days": 3650});
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| lab.act("track_usage", review.clone()));
+        has_begun.recv().unwrap();
+        lab.act("track_usage", review.clone()).refused(503, "busy");
+        lab.ask("POST", "/api/v1/track", Some(&review)).refused(503, "busy");
+        let said = lab.act("track_usage", json!({"mode": "log_only", "task_id": "t"}));
+        assert_eq!((said.status, &said.body["status"]), (200, &json!("recorded")), "{said:?}");
+        assert_eq!(lab.get("/api/v1/queue").status, 200);
+        tell.send(()).unwrap();
+        assert_eq!(first.join().unwrap().status, 200);
+    });
+    tell.send(()).unwrap();
+    assert_eq!(lab.act("track_usage", review).status, 200, "the next one may");
+}

@@ -6,6 +6,8 @@ use crate::clock::Timestamp;
 use crate::cycle::Snapshot;
 use crate::cycle::budget::{Scope, Standing};
 use crate::text;
+use crate::usage::Amount;
+use crate::usage::now::Now;
 
 /// From this share of a budget on it is worth a look, percent.
 const NEAR_PERCENT: u64 = 80;
@@ -47,6 +49,22 @@ impl BudgetsView {
         Self { task: seen(task), day: seen(day), month: seen(month) }
     }
 
+    /// Those of a run that is over, and whether they are of now: day and month as `read`
+    /// has them, if that is of the day of `now_unix_ms`. What the run saw itself of that
+    /// day may be more than was read since.
+    pub fn renewed(mut self, read: Option<&Now>, now_unix_ms: i64) -> (Self, bool) {
+        let Some((read, spent)) = read.and_then(|read| Some((read, read.day(now_unix_ms)?))) else {
+            return (self, false);
+        };
+        if let Some(day) = &mut self.day {
+            day.renew(&read.day, spent);
+        }
+        if let (Some(view), Some(month)) = (&mut self.month, read.day.get(..7)) {
+            view.renew(month, read.spent.month);
+        }
+        (self, true)
+    }
+
     fn all(&self) -> impl Iterator<Item = (Scope, &BudgetView)> {
         let views = [&self.task, &self.day, &self.month];
         Scope::ALL.into_iter().zip(views).filter_map(|(scope, view)| Some((scope, view.as_ref()?)))
@@ -86,6 +104,18 @@ impl BudgetView {
         }
     }
 
+    fn renew(&mut self, period: &str, read: Amount) {
+        let is_same = self.period.as_deref() == Some(period);
+        let usd = text::to_micros(read.bound_usd());
+        if is_same && self.spent_usd.is_some_and(|spent| spent >= usd) {
+            return;
+        }
+        self.period = Some(period.to_owned());
+        self.spent_usd = Some(usd);
+        self.unpriced_usd = Some(text::to_micros(read.unpriced_bound_usd));
+        self.percent = self.budget_usd.map(|budget| (usd * 100.0 / budget).floor() as u64);
+    }
+
     fn words(&self, scope: Scope) -> String {
         let name = match scope {
             Scope::Task => "task",
@@ -115,6 +145,7 @@ mod tests {
     use crate::cycle::budget::{BudgetParams, Money, Reading};
     use crate::cycle::{Event, Params};
     use crate::report::staged::{self, Stage};
+    use crate::usage::Spent;
 
     fn stage(task_usd: f64, day_usd: f64) -> Stage {
         let budget = BudgetParams { task_usd, day_usd, month_usd: 0.0, warn_percent: vec![50] };
@@ -153,6 +184,39 @@ mod tests {
         assert_eq!(json["day"]["period"], "2027-01-15");
         assert_eq!(json["month"]["budget_usd"], serde_json::Value::Null);
         assert_eq!(serde_json::from_value::<BudgetsView>(json).unwrap(), view);
+    }
+
+    #[test]
+    fn after_a_run_the_day_is_as_it_was_read_since() {
+        let mut stage = stage(0.0, 10.0);
+        read(&mut stage, 8.1, 0.0);
+        let ended = BudgetsView::of(&stage.view(), stage.now);
+        let amount = |cost_usd| Amount { cost_usd, unpriced_bound_usd: 0.0 };
+        let renewed = |day: &str, day_usd: f64, now: i64| {
+            let read = Now {
+                format: 1,
+                at_unix_ms: 0,
+                dirs: Vec::new(),
+                day: day.into(),
+                day_starts_unix_ms: 0,
+                day_ends_unix_ms: 1_000,
+                month_ends_unix_ms: 1_000,
+                spent: Spent { day: amount(day_usd), month: amount(95.0) },
+            };
+            let (view, is_now) = ended.clone().renewed(Some(&read), now);
+            (view.words().unwrap(), is_now)
+        };
+        let words = |day: &str, is_now| (format!("today {day} · month $95.00"), is_now);
+        assert_eq!(renewed("2027-01-15", 757.3, 5), words("$757.30 of $10.00 (7573 %)", true));
+        assert_eq!(
+            renewed("2027-01-15", 2.0, 5),
+            words("$8.10 of $10.00 (81 %)", true),
+            "seen more"
+        );
+        assert_eq!(renewed("2027-01-16", 2.0, 5), words("$2.00 of $10.00 (20 %)", true));
+        let old = ("today $8.10 of $10.00 (81 %) · month $90.00".into(), false);
+        assert_eq!(renewed("2027-01-15", 9.0, 1_000), old, "of another day");
+        assert_eq!(ended.clone().renewed(None, 5), (ended, false));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// Longest name that is looked at; the line shows less of it.
 const NAME_CHARS: usize = 200;
+/// More than this is no percentage of anything that can be full.
+const MAX_PERCENT: f64 = 200.0;
 
 /// A session at the moment its line is drawn.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,6 +48,9 @@ impl Session {
             json.pointer(at)?.as_f64().filter(|number| number.is_finite() && *number >= 0.0)
         };
         let whole = |at: &str| number(at).map(|number| number as u64);
+        // A little over full is full; what is far beyond is no percentage.
+        let percent =
+            |at: &str| number(at).filter(|n| *n <= MAX_PERCENT).map(|n| f64::min(n, 100.0));
         let folders = ["/workspace/project_dir", "/workspace/current_dir", "/cwd"];
         let folder = |at: &str| json.pointer(at)?.as_str().map(PathBuf::from);
         Self {
@@ -53,11 +58,11 @@ impl Session {
             model: text("/model/display_name").or_else(|| text("/model/id")),
             context_tokens: whole("/context_window/total_input_tokens"),
             window_tokens: whole("/context_window/context_window_size").filter(|size| *size > 0),
-            used_percent: number("/context_window/used_percentage"),
+            used_percent: percent("/context_window/used_percentage"),
             cost_usd: number("/cost/total_cost_usd"),
             duration_ms: whole("/cost/total_duration_ms"),
-            five_hour_percent: number("/rate_limits/five_hour/used_percentage"),
-            seven_day_percent: number("/rate_limits/seven_day/used_percentage"),
+            five_hour_percent: percent("/rate_limits/five_hour/used_percentage"),
+            seven_day_percent: percent("/rate_limits/seven_day/used_percentage"),
             folders: folders.into_iter().filter_map(folder).collect(),
         }
     }
@@ -65,10 +70,9 @@ impl Session {
     /// How full its context is, percent: of tokens and window where the CLI says them,
     /// since its own percentage is wrong for some models.
     pub fn context_percent(&self) -> Option<f64> {
-        match (self.context_tokens, self.window_tokens) {
-            (Some(tokens), Some(window)) => Some(tokens as f64 * 100.0 / window as f64),
-            _ => self.used_percent,
-        }
+        let ratio = self.context_tokens.zip(self.window_tokens);
+        let ratio = ratio.map(|(tokens, window)| tokens as f64 * 100.0 / window as f64);
+        ratio.filter(|percent| *percent <= MAX_PERCENT).or(self.used_percent)
     }
 }
 
@@ -102,6 +106,20 @@ mod tests {
         let odd = Session::of(odd.as_bytes());
         assert_eq!((odd.model.as_deref(), odd.cost_usd), (Some("m"), None));
         assert_eq!(odd.context_percent(), Some(3.5));
+    }
+
+    #[test]
+    fn what_is_no_percentage_is_none() {
+        for (said, percent) in
+            [(1e9, None), (201.0, None), (104.0, Some(100.0)), (99.5, Some(99.5))]
+        {
+            let input = serde_json::json!({"context_window": {"used_percentage": said},
+                "rate_limits": {"five_hour": {"used_percentage": said}}});
+            let session = Session::of(input.to_string().as_bytes());
+            assert_eq!((session.context_percent(), session.five_hour_percent), (percent, percent));
+        }
+        let odd = br#"{"context_window":{"total_input_tokens":900000,"context_window_size":1}}"#;
+        assert_eq!(Session::of(odd).context_percent(), None);
     }
 
     proptest! {

@@ -144,17 +144,17 @@ fn summary(log: &TaskLog, day: Day) -> String {
         format!(", most of them by {} ({})", text::safe(name), text::grouped(**tokens))
     });
     let first = format!(
-        "{} used {} tokens, {}{most}.",
+        "{} used {}, {}{most}.",
         text::safe(task),
-        sum.total.grouped(),
-        sum.cost.said()
+        sum.tokens_in_words(),
+        sum.cost.in_words()
     );
     match day {
         Day::Known(DayTotal { tasks, sum }) => format!(
-            "{first} The day so far: {}, {} tokens, {}.",
+            "{first} The day so far: {}, {}, {}.",
             text::count(tasks, "task", "tasks"),
-            sum.total.grouped(),
-            sum.cost.said()
+            sum.tokens_in_words(),
+            sum.cost.in_words()
         ),
         Day::Unknown => format!("{first} The summary of the day could not be made."),
         Day::Waits => format!("{first} It is written with the next call: others were recording."),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::daily::{Day, HEAVY_TOKENS, Task, tasks_of};
-use super::models::{cheaper_for_light_work, fan_out};
+use super::models::{FEW_TOKENS_EACH, cheaper_for_light_work, fan_out};
+use super::record::LogEntry;
 use super::review::percent;
 use super::sums::{self, Sum};
 use crate::advice::{Advice, Advised, Basis, Measure, Topic};
+use crate::models::Models;
 use crate::text;
 
 /// Less than this share of a model's tokens, in percent, is no pattern.
@@ -23,13 +25,13 @@ pub(super) struct Found {
     pub(super) advised: Advised,
 }
 
-/// Looks at the logs of a period.
-pub(super) fn of(logs: &Day) -> Found {
+/// Looks at the logs of a period. `transcripts` is what those of the same period show.
+pub(super) fn of(logs: &Day, transcripts: &Advised, models: &Models) -> Found {
     let tasks = tasks_of(&logs.logs);
     let mut found = Found { findings: Vec::new(), advised: Advised::default() };
-    found.overuse(logs);
+    found.overuse(logs, models);
     found.fan_out(&tasks);
-    found.ratio(logs);
+    found.ratio(logs, transcripts);
     if !logs.unreadable.is_empty() {
         let names: Vec<String> =
             logs.unreadable.iter().take(MAX_EVIDENCE).map(|name| sums::plain(name)).collect();
@@ -48,13 +50,29 @@ struct Light {
     sum: Sum,
     entries: u64,
     tasks: Vec<String>,
+    /// What the same tokens cost less at the cheaper model's list price.
+    saved_usd: f64,
+}
+
+impl Light {
+    fn add(&mut self, entry: &LogEntry, cheaper: &str, unix_ms: i64, models: &Models) {
+        self.sum.add(entry);
+        self.entries += 1;
+        let price = |model: &str| entry.price_as(model, unix_ms, models);
+        // A model without a price may have been told with a cost.
+        let own = entry.model.as_deref().and_then(price).or(entry.estimated_cost);
+        if let (Some(own), Some(cheap)) = (own, price(cheaper)) {
+            self.saved_usd += (own - cheap).max(0.0);
+        }
+    }
 }
 
 impl Found {
-    fn overuse(&mut self, logs: &Day) {
+    fn overuse(&mut self, logs: &Day, prices: &Models) {
         let mut models: BTreeMap<String, (Sum, u64)> = BTreeMap::new();
         let mut light: BTreeMap<(String, &'static str), Light> = BTreeMap::new();
         for log in &logs.logs {
+            let unix_ms = log.unix_ms().unwrap_or(i64::MAX);
             for entry in log.entries.iter().flatten() {
                 let Some(model) = &entry.model else { continue };
                 let all = models.entry(model.clone()).or_default();
@@ -62,8 +80,7 @@ impl Found {
                 all.1 += 1;
                 if let Some(cheaper) = cheaper_for_light_work(entry) {
                     let light = light.entry((model.clone(), cheaper)).or_default();
-                    light.sum.add(entry);
-                    light.entries += 1;
+                    light.add(entry, cheaper, unix_ms, prices);
                     light.tasks.extend(log.task_id.clone());
                 }
             }
@@ -118,8 +135,12 @@ impl Found {
         if wide.is_empty() {
             return;
         }
-        let mut sum = Sum::default();
-        wide.iter().for_each(|(_, task, _)| sum.merge(&task.sum));
+        let (mut tokens, mut usd) = (0_u64, 0.0);
+        for (_, task, _) in &wide {
+            let beside = beside_the_busiest(task);
+            tokens = tokens.saturating_add(beside.0);
+            usd += beside.1;
+        }
         let named: Vec<String> = wide
             .iter()
             .take(MAX_EVIDENCE)
@@ -128,60 +149,98 @@ impl Found {
             })
             .collect();
         let count = text::count(wide.len() as u64, "small task", "small tasks");
-        let description = format!("{count} had many agents ({}).", named.join("; "));
+        let few = text::grouped(FEW_TOKENS_EACH);
+        let description = format!(
+            "{count} had many agents, with {few} tokens or less for each ({}). At stake is at most \
+             what all but the busiest agent of each used.",
+            named.join("; ")
+        );
         self.findings.push(format!("**Fan-out**: {}", sums::plain(&description)));
         self.advised.advice.push(Advice {
             topic: Topic::FanOut,
             key: key.into(),
             description,
-            proposed_change: "Add to the delegation rules:\nDo not delegate a task that one agent \
-                              finishes within 15,000 tokens; give it to one agent."
-                .into(),
-            tokens: sum.total.tokens,
-            cost_usd: sum.cost.about_usd(),
-            basis: basis_of(&sum),
+            proposed_change: format!(
+                "Add to the delegation rules:\nDo not split a task among agents that would use {few} \
+                 tokens or less each; give it to one agent."
+            ),
+            tokens,
+            cost_usd: text::to_micros(usd),
+            basis: Basis::Estimated,
             evidence: named,
         });
     }
 
-    fn ratio(&mut self, logs: &Day) {
+    fn ratio(&mut self, logs: &Day, transcripts: &Advised) {
+        const KEY: &str = "input_per_output";
         let mut sum = Sum::default();
         logs.logs.iter().for_each(|log| sum.merge(&Sum::of(log)));
-        let is_known = sum.input.is_known && sum.output.is_known;
-        if !is_known || sum.output.tokens == 0 || sum.input.tokens < HEAVY_TOKENS {
+        if !sum.input.is_known || !sum.output.is_known || sum.output.tokens == 0 {
             return;
         }
         let ratio = sum.input.tokens as f64 / sum.output.tokens as f64;
         self.advised.measures.push(Measure {
             topic: Topic::Reread,
-            key: "reread:input_per_output".into(),
+            key: KEY.into(),
             value: ratio,
             unit: "input tokens per output token".into(),
         });
-        let excess = sum.input.tokens.saturating_sub(sum.output.tokens.saturating_mul(RATIO));
-        if excess > 0 {
-            // At the average price of a token: which of them were read again is not told.
-            let share = excess as f64 / sum.total.tokens.max(excess) as f64;
-            let description = format!(
-                "{} tokens were sent for {} of output: {ratio:.1} to 1, where {RATIO} to 1 is much.",
-                sum.input.grouped(),
-                sum.output.grouped()
-            );
-            self.findings.push(format!("**High context reread rate**: {description}"));
+        if sum.input.tokens < HEAVY_TOKENS || sum.input.tokens / RATIO < sum.output.tokens.max(1) {
+            return;
+        }
+        let mut description = format!(
+            "{} tokens were sent for {} of output: {ratio:.1} to 1, where {RATIO} to 1 is much.",
+            sum.input.grouped(),
+            sum.output.grouped()
+        );
+        let files = files_read_again(transcripts);
+        let is_measured = !files.is_empty();
+        if is_measured {
+            // Each has a recommendation of its own, with what it comes to.
+            let named: Vec<&str> = files.into_iter().take(MAX_EVIDENCE).collect();
+            let named = named.join(", ");
+            description.push_str(&format!(" Read again unchanged: {named}."));
+        }
+        let title = match is_measured {
+            true => "High context reread rate",
+            false => "Much input for little output",
+        };
+        self.findings.push(format!("**{title}**: {}", sums::plain(&description)));
+        if !is_measured {
             self.advised.advice.push(Advice {
                 topic: Topic::Reread,
-                key: "reread:input_per_output".into(),
-                description,
-                proposed_change: "Add to the workflow:\nRead a file that was read before from its \
-                                  summary; keep summaries of files that every task reads."
-                    .into(),
-                tokens: excess,
-                cost_usd: sum.cost.about_usd() * share,
+                key: KEY.into(),
+                description: description + " Which of them were needed, the logs do not tell.",
+                proposed_change:
+                    "Add to the workflow:\nRead of a long file only the lines that the \
+                                  task needs (search first, then offset and limit), and no file \
+                                  twice while it is as it was; write what the next task needs to \
+                                  know of it into the project's summary."
+                        .into(),
+                tokens: 0,
+                cost_usd: 0.0,
                 basis: Basis::Estimated,
                 evidence: Vec::new(),
             });
         }
     }
+}
+
+/// The files that transcripts show to be read again.
+fn files_read_again(transcripts: &Advised) -> Vec<&str> {
+    let files = transcripts.advice.iter().filter(|advice| advice.topic == Topic::Reread);
+    files.filter_map(|advice| advice.key.strip_prefix("reread:")).collect()
+}
+
+/// Tokens and dollars of all agents of a task but the one that used most.
+fn beside_the_busiest(task: &Task<'_>) -> (u64, f64) {
+    let mut agents: BTreeMap<Option<&str>, Sum> = BTreeMap::new();
+    for entry in task.logs.iter().flat_map(|log| log.entries.iter().flatten()) {
+        agents.entry(entry.agent.as_deref()).or_default().add(entry);
+    }
+    let busiest = agents.values().max_by_key(|sum| sum.total.tokens).copied().unwrap_or_default();
+    let tokens = task.sum.total.tokens.saturating_sub(busiest.total.tokens);
+    (tokens, (task.sum.cost.about_usd() - busiest.cost.about_usd()).max(0.0))
 }
 
 fn overuse_advice(key: String, model: &str, cheaper: &str, light: &Light) -> Advice {
@@ -192,22 +251,18 @@ fn overuse_advice(key: String, model: &str, cheaper: &str, light: &Light) -> Adv
         topic: Topic::CheaperModel,
         key,
         description: format!(
-            "{model} did light work (little in, little out) in {}: {cheaper} does it as well.",
-            text::count(tasks.len() as u64, "task", "tasks")
+            "{model} did light work (little in, little out) in {}: {cheaper} does it as well, and at \
+             list prices the same tokens cost {} less.",
+            text::count(tasks.len() as u64, "task", "tasks"),
+            text::usd(light.saved_usd)
         ),
         proposed_change: format!(
             "Add to the model selection rules:\nFor light work (file search, pattern matching, \
              single lookups) use {cheaper}, not {model}."
         ),
         tokens: light.sum.total.tokens,
-        cost_usd: light.sum.cost.about_usd(),
-        basis: basis_of(&light.sum),
+        cost_usd: text::to_micros(light.saved_usd),
+        basis: Basis::Estimated,
         evidence: tasks.into_iter().take(MAX_EVIDENCE).collect(),
     }
-}
-
-/// A sum with prices of the table in it, or that is not all, is an estimate.
-fn basis_of(sum: &Sum) -> Basis {
-    let is_told = !sum.cost.is_partial && sum.cost.list_usd == 0.0 && !sum.total.is_partial;
-    if is_told { Basis::Measured } else { Basis::Estimated }
 }

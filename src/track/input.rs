@@ -100,6 +100,8 @@ pub fn parse(bytes: &[u8]) -> Result<Input, Refused> {
         let message = format!("the request has more than {MAX_INPUT_BYTES} bytes");
         return Err(refuse("too_long", message));
     }
+    // Some programs write one before it.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|err| refuse("malformed_json", format!("the request is not JSON: {err}")))?;
     parse_value(value)

@@ -95,13 +95,16 @@ pub(super) fn read_period(
     Ok(day)
 }
 
-/// What the last review before `today` said; or the one of that day that said it first.
+/// What a review on `today` compares with: the last one before; for a review of that day
+/// that is made again, the same as it had.
 pub(super) fn last_review(folder: &Folder, today: Date) -> Option<Last> {
     let is_wanted = |name: &str| names::day_of_review_figures(name).is_some_and(|day| day <= today);
     let names = folder.list(names::REPORTS, is_wanted).ok()?;
-    names.iter().rev().find_map(|name| {
+    let newest = names.iter().rev().find_map(|name| {
         let bytes = folder.read(names::REPORTS, name).ok()??;
         let figures: Figures = serde_json::from_slice(&bytes).ok()?;
-        Some(figures.into_last(names::day_of_review_figures(name)?, today))
-    })
+        Some((names::day_of_review_figures(name)?, figures))
+    });
+    let (day, figures) = newest?;
+    figures.into_last(day, today)
 }

@@ -10,7 +10,7 @@ const LIGHT_TOTAL_TOKENS: u64 = 20_000;
 /// So many agents on one task are a fan-out,
 const MANY_AGENTS: usize = 4;
 /// if it used no more than this for each of them.
-const FEW_TOKENS_EACH: u64 = 15_000;
+pub(super) const FEW_TOKENS_EACH: u64 = 15_000;
 
 /// The words by which models are told apart, from the dearest, each with what does for
 /// light work in its place.

@@ -191,8 +191,9 @@ impl TaskLog {
 
 impl LogEntry {
     fn of(entry: &input::Entry, unix_ms: i64, models: &Models) -> Self {
-        let is_unknown = entry.estimated_cost.is_none();
-        let price = is_unknown.then(|| list_price_usd(entry, unix_ms, models)).flatten();
+        let plain = Self::with_price(entry, None);
+        let model = entry.model.as_deref().filter(|_| entry.estimated_cost.is_none());
+        let price = model.and_then(|model| plain.price_as(model, unix_ms, models));
         Self::with_price(entry, price)
     }
 
@@ -219,6 +220,20 @@ fn says_same<T: PartialEq>(old: &Option<T>, new: &Option<T>) -> bool {
 }
 
 impl LogEntry {
+    /// What its tokens come to at the price of `model`, as one request; `None` if the model
+    /// or a count is not known.
+    pub(super) fn price_as(&self, model: &str, unix_ms: i64, models: &Models) -> Option<f64> {
+        let written = self.cache_write_tokens.unwrap_or(0);
+        let counts = TokenCounts {
+            input: self.input_tokens?.saturating_sub(written),
+            output: self.output_tokens?,
+            cache_write_5m: written,
+            cache_write_1h: 0,
+            cache_read: self.cache_read_tokens.unwrap_or(0),
+        };
+        models.cost(model, unix_ms, &counts)
+    }
+
     fn completes(&self, older: &Self) -> bool {
         says_same(&older.agent, &self.agent)
             && says_same(&older.model, &self.model)
@@ -229,20 +244,6 @@ impl LogEntry {
             && says_same(&older.cache_read_tokens, &self.cache_read_tokens)
             && says_same(&older.cache_write_tokens, &self.cache_write_tokens)
     }
-}
-
-/// What the table says to an entry, as one request; `None` if the model or a count is not
-/// known.
-fn list_price_usd(entry: &input::Entry, unix_ms: i64, models: &Models) -> Option<f64> {
-    let written = entry.cache_write_tokens.unwrap_or(0);
-    let counts = TokenCounts {
-        input: entry.input_tokens?.saturating_sub(written),
-        output: entry.output_tokens?,
-        cache_write_5m: written,
-        cache_write_1h: 0,
-        cache_read: entry.cache_read_tokens.unwrap_or(0),
-    };
-    models.cost(entry.model.as_deref()?, unix_ms, &counts)
 }
 
 impl Totals {

@@ -11,6 +11,7 @@ use super::findings;
 use super::paid;
 use super::sums::{self, Sum, name_of, ranked};
 use crate::advice::{Advice, Advised, Basis, Measure};
+use crate::models::Models;
 use crate::text;
 
 /// Agents that are named.
@@ -22,6 +23,11 @@ const MAX_EVIDENCE: usize = 3;
 const EVIDENCE_COLUMNS: usize = 120;
 /// Recommendations in a review: the most at stake.
 const MAX_ADVICE: usize = 20;
+
+/// Said below more than one recommendation.
+const OVERLAP: &str = "
+They overlap: the same tokens can stand in several of them, so what is at stake is not their sum.
+";
 
 /// The days of a review.
 #[derive(Debug, Clone, Copy)]
@@ -75,17 +81,14 @@ pub struct Last {
 
 impl Figures {
     /// What a review on `today` compares with, where the newest review there is, of `day`,
-    /// said this.
-    pub(super) fn into_last(self, day: Date, today: Date) -> Last {
-        match self.compared_with {
-            Some(last) if day == today => *last,
-            _ => Last {
-                day: day.to_string(),
-                days: self.days,
-                measures: self.measures,
-                advice: self.advice,
-            },
+    /// said this. One that is made again on its day compares with what it compared with
+    /// before: with nothing, if it was the first.
+    pub(super) fn into_last(self, day: Date, today: Date) -> Option<Last> {
+        if day == today {
+            return self.compared_with.map(|last| *last);
         }
+        let Self { days, measures, advice, .. } = self;
+        Some(Last { day: day.to_string(), days, measures, advice })
     }
 }
 
@@ -98,7 +101,7 @@ pub(super) fn of(
     last: Option<&Last>,
     rules: &str,
 ) -> Review {
-    let own = findings::of(logs);
+    let own = findings::of(logs, advised, Models::in_force());
     let mut advice: Vec<Advice> = own.advised.advice.clone();
     advice.extend(advised.advice.iter().cloned());
     advice.sort_by(|a, b| {
@@ -123,11 +126,20 @@ pub(super) fn of(
     out.push_str(&numbered(&found));
     out.push_str("\n## Recommendations\n\n");
     out.push_str(&numbered(&advice.iter().map(recommendation).collect::<Vec<_>>()));
+    if advice.len() > 1 {
+        out.push_str(OVERLAP);
+    }
     out.push_str("\n## Proposed Changes\n\n");
     out.push_str(&changes(&advice, rules));
-    if let Some(last) = last {
-        out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
-        out.push_str(&paid::compare(last, &measures));
+    match last {
+        Some(last) => {
+            let now = is_used(logs, advised).then_some(&measures[..]);
+            out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
+            out.push_str(&paid::compare(last, now));
+        }
+        None => out.push_str(
+            "\n## Since the Last Review\n\nThere is no earlier review to compare with.\n",
+        ),
     }
     let figures = Figures {
         days,
@@ -136,6 +148,13 @@ pub(super) fn of(
         compared_with: last.cloned().map(Box::new),
     };
     Review { markdown: out, advice, figures }
+}
+
+/// Was anything used in the period, by the logs or by the transcripts?
+fn is_used(logs: &Day, advised: &Advised) -> bool {
+    logs.total().sum.total.tokens > 0
+        || !advised.advice.is_empty()
+        || advised.measures.iter().any(|measure| measure.value > 0.0)
 }
 
 fn overview(logs: &Day, since: Date, until: Date) -> String {
@@ -224,13 +243,16 @@ fn finding_of(advice: &Advice) -> String {
 
 /// What to do, and what is at stake.
 fn recommendation(advice: &Advice) -> String {
+    let what = sums::plain(instruction(advice));
+    if advice.tokens == 0 && advice.cost_usd == 0.0 {
+        return format!("{what} What is at stake cannot be told.");
+    }
     let basis = match advice.basis {
         Basis::Measured => "measured",
         Basis::Estimated => "estimated",
     };
     format!(
-        "{} At stake: {} tokens, {} ({basis}).",
-        sums::plain(instruction(advice)),
+        "{what} At stake: {} tokens, {} ({basis}).",
         text::grouped(advice.tokens),
         text::usd(advice.cost_usd)
     )

@@ -96,6 +96,16 @@ impl Money {
         self.usd + self.list_usd
     }
 
+    /// For a sentence: `$1.95`, `at least $1.95`, `at an unknown cost`.
+    pub(super) fn in_words(&self) -> String {
+        let said = self.said();
+        match said.strip_suffix(" +?") {
+            Some(least) => format!("at least {least}"),
+            None if said == UNAVAILABLE => "at an unknown cost".into(),
+            None => said,
+        }
+    }
+
     /// `$1.95`; what the price table says beside it as `~$0.30`; ` +?` if there is more.
     pub(super) fn said(&self) -> String {
         let mut parts = Vec::new();
@@ -114,6 +124,25 @@ impl Money {
 }
 
 impl Sum {
+    /// For a sentence: `33,000 tokens`, `at least 33,000 tokens`; of what has no total, the
+    /// part that is known.
+    pub(super) fn tokens_in_words(&self) -> String {
+        let number = |count: &Count| text::grouped(count.tokens);
+        match (self.total.is_known, self.total.is_partial) {
+            (_, false) => format!("{} tokens", number(&self.total)),
+            (true, true) => format!("at least {} tokens", number(&self.total)),
+            (false, true) => match (self.input.is_known, self.output.is_known) {
+                (true, false) => format!("{} input tokens (output unknown)", number(&self.input)),
+                (false, true) => format!("{} output tokens (input unknown)", number(&self.output)),
+                (true, true) => {
+                    let (input, output) = (number(&self.input), number(&self.output));
+                    format!("at least {input} input and {output} output tokens")
+                }
+                (false, false) => "an unknown number of tokens".into(),
+            },
+        }
+    }
+
     pub(super) fn add(&mut self, entry: &LogEntry) {
         self.input.add(entry.input_tokens);
         self.output.add(entry.output_tokens);
@@ -132,8 +161,10 @@ impl Sum {
     pub(super) fn of(log: &TaskLog) -> Self {
         let mut sum = Sum::default();
         match &log.entries {
-            Some(entries) => entries.iter().for_each(|entry| sum.add(entry)),
-            None => sum.add(&LogEntry::default()),
+            Some(entries) if !entries.is_empty() => {
+                entries.iter().for_each(|entry| sum.add(entry));
+            }
+            _ => sum.add(&LogEntry::default()),
         }
         sum
     }

@@ -191,3 +191,12 @@ fn yesterdays_figure_is_not_todays_and_an_old_one_says_so() {
     }
     lab.wait_for_no_survivors();
 }
+
+#[test]
+fn an_argument_that_it_does_not_know_is_let_be() {
+    let lab = Lab::new(ticks_at_once);
+    let mut command = lab.longhaul_command(&["statusline", "--bogus", "x"]);
+    assert!(line_of(command.env("NO_COLOR", "1"), b"{}").contains("context"));
+    let help = lab.longhaul_output(&["statusline", "--help"]);
+    assert!(help.code() == 0 && help.stdout.contains("Usage: "), "{help:#?}");
+}
