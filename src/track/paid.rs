@@ -138,7 +138,7 @@ mod tests {
             advice: vec![advice("x")],
         };
         let line = "- x: 31.21 tokens per cycle then, 31.21 now: not paid so far.\n";
-        assert_eq!(compare(&last, Some(&[now.clone()])), line);
+        assert_eq!(compare(&last, Some(std::slice::from_ref(&now))), line);
         let swapped = Last { measures: vec![now], ..last };
         assert_eq!(compare(&swapped, Some(&[then])), line);
     }

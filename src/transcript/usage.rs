@@ -14,7 +14,7 @@ use crate::models::{Models, TokenCounts, Usd};
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     /// What each file tells of each response, by message and request.
-    told: HashMap<(Key, Option<Key>), Vec<(u32, Part)>>,
+    told: HashMap<ResponseKey, Vec<(u32, Part)>>,
     messages: HashMap<Key, Message>,
     names: Names,
     total: TokenCounts,
@@ -62,6 +62,9 @@ pub struct Share<'a> {
     /// Dollars at list price; `None`: the model is unknown.
     pub usd: Option<Usd>,
 }
+
+/// A message, and the request within it.
+type ResponseKey = (Key, Option<Key>);
 
 /// The requests of a message.
 #[derive(Debug, Clone, Default)]
@@ -142,7 +145,7 @@ impl Ledger {
         known.is_none() || is_new_in_main
     }
 
-    fn take_in(&mut self, key: (Key, Option<Key>), new: Part) {
+    fn take_in(&mut self, key: ResponseKey, new: Part) {
         let told = self.told.entry(key).or_default();
         match told.iter_mut().find(|(file, _)| *file == self.agent) {
             Some((_, known)) => known.merge(&new, self.names.all()),
