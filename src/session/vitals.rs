@@ -716,7 +716,11 @@ mod tests {
              echo READY; read go",
         );
         let mut sampler = tree.sampler(u64::MAX);
-        until(|| sampler.sample().processes == 7);
+        // Until it is `sleep`, a child has the memory of its shell, too.
+        until(|| {
+            let seen = sampler.sample();
+            seen.processes == 7 && seen.tree_memory_mb < 5 * 32
+        });
         let greedy = sampler.sample();
         let at_once = tree.sampler(greedy.tree_memory_mb + 1).sample();
         assert_eq!(at_once.tree_memory_mb, greedy.tree_memory_mb, "nobody would act on it yet");

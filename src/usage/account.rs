@@ -213,7 +213,10 @@ pub(super) fn count(
     for (file, part) in counted(told, names) {
         for bill in part.bills() {
             let (key, cell) = priced(file, &bill, names, models);
-            each(key, cell, bill.unix_ms);
+            // An advisor that used nothing is no cell.
+            if cell != Cell::default() {
+                each(key, cell, bill.unix_ms);
+            }
         }
     }
 }
