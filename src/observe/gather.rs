@@ -337,7 +337,7 @@ impl<'a> Index<'a> {
             let left = self.left.entry(*run).or_insert_with(|| {
                 let is_there = |id: &Uuid| by_session.contains_key(id.to_string().as_str());
                 let sessions = sessions_of(*run, None, is_there);
-                sessions.iter().map(ToString::to_string).collect()
+                sessions.iter().map(|(_, session)| session.to_string()).collect()
             });
             let works = |session: &&String| {
                 let threads = by_session.get(session.as_str()).into_iter().flatten();

@@ -675,6 +675,7 @@ impl Store for Model {
             from_unix_ms: spell.started_unix_ms,
             run_id: spell.run_id,
             task_id: spell.task_id.clone(),
+            batch_id: self.of(&spell.task_id).batch_id.clone(),
         });
         let at_work = self.tasks.iter().map(|entry| &entry.task);
         let at_work = at_work.filter(|task| task.state == TaskState::InProgress).map(|task| {
@@ -682,7 +683,8 @@ impl Store for Model {
             let ended = of.map(|spell| spell.ended_unix_ms).max().unwrap_or(0);
             let started = task.started_unix_ms.unwrap_or(task.created_unix_ms);
             let run_id = task.run_id.expect("a task in progress has a run");
-            Taken { from_unix_ms: started.max(ended), run_id, task_id: task.id.clone() }
+            let (task_id, batch_id) = (task.id.clone(), task.batch_id.clone());
+            Taken { from_unix_ms: started.max(ended), run_id, task_id, batch_id }
         });
         let mut taken: Vec<Taken> = spells.chain(at_work).collect();
         taken.sort_by_key(|taken| (taken.from_unix_ms, self.place(&taken.task_id)));

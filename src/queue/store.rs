@@ -182,6 +182,8 @@ pub struct Taken {
     pub run_id: Uuid,
     /// The task.
     pub task_id: TaskId,
+    /// Its batch.
+    pub batch_id: Option<BatchId>,
 }
 
 /// What stays of an attempt to add tasks.

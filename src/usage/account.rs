@@ -10,7 +10,7 @@ use super::fetch::{self, Errand};
 use crate::transcript::part::{Bill, Name, Part, SharedNames, Told, counted};
 use uuid::Uuid;
 
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, Work};
 use super::places::{self, Listing};
 use super::reading::Reading;
 use crate::models::{Models, TokenCounts, Usd};
@@ -72,8 +72,10 @@ pub(super) struct Source {
     pub(super) project: String,
     /// The run that it was a session of.
     pub(super) run_id: Option<Uuid>,
+    /// Which of its sessions.
+    pub(super) cycle: Option<u32>,
     /// The task of the queue that it was at work on.
-    pub(super) task: Option<String>,
+    pub(super) work: Option<Work>,
 }
 
 /// What all transcripts come to.
@@ -105,10 +107,10 @@ impl Account {
         for (source, file) in self.sources.iter_mut().zip(0..) {
             let id = source.session.parse::<Uuid>().ok();
             let Some(owner) = id.and_then(|id| known.get(&id)) else { continue };
-            source.run_id = Some(owner.run_id);
+            (source.run_id, source.cycle) = (Some(owner.run_id), Some(owner.cycle));
             match owner.tasks.as_slice() {
                 [] => {}
-                [(_, only)] => source.task = Some(only.clone()),
+                [only] => source.work = Some(only.clone()),
                 _ => drop(several.insert(file, owner.clone())),
             }
         }
@@ -181,7 +183,7 @@ impl Source {
         let project = said.cwd.unwrap_or_else(folder);
         // A fork begins with rows of the session it was forked from.
         let session = session.or(said.session).unwrap_or_default();
-        Self { session, agent, project, path, run_id: None, task: None }
+        Self { session, agent, project, path, run_id: None, cycle: None, work: None }
     }
 }
 

@@ -24,15 +24,25 @@ pub struct Owners {
     /// Runs that left a journal, with the sessions they were allowed.
     runs: Vec<(Uuid, u32)>,
     /// What each run took up, in that order.
-    tasks: HashMap<Uuid, Vec<(i64, String)>>,
+    tasks: HashMap<Uuid, Vec<Work>>,
+}
+
+/// A task that a run took up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Unix milliseconds.
+    pub(super) from_unix_ms: i64,
+    pub(super) task: String,
+    pub(super) batch: Option<String>,
 }
 
 /// What is known of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) run_id: Uuid,
-    /// From when on it was which task, Unix milliseconds.
-    pub(super) tasks: Vec<(i64, String)>,
+    pub(super) cycle: u32,
+    /// What it was at work on, in the order of time.
+    pub(super) tasks: Vec<Work>,
 }
 
 impl Owners {
@@ -53,8 +63,9 @@ impl Owners {
 
     fn of_tasks(taken: Vec<Taken>) -> Self {
         let mut owners = Self::default();
-        for Taken { from_unix_ms, run_id, task_id } in taken {
-            owners.tasks.entry(run_id).or_default().push((from_unix_ms, task_id.to_string()));
+        for Taken { from_unix_ms, run_id, task_id, batch_id } in taken {
+            let (task, batch) = (task_id.to_string(), batch_id.map(|batch| batch.to_string()));
+            owners.tasks.entry(run_id).or_default().push(Work { from_unix_ms, task, batch });
         }
         owners
     }
@@ -68,29 +79,30 @@ impl Owners {
             sessions.filter_map(|id| id.parse().ok()).collect();
         let mut owners = HashMap::new();
         for (run_id, allowed) in &self.runs {
-            for session in sessions_of(*run_id, Some(*allowed), |id| sessions.contains(id)) {
+            let known = sessions_of(*run_id, Some(*allowed), |id| sessions.contains(id));
+            for (cycle, session) in known {
                 let tasks = self.tasks.get(run_id).cloned().unwrap_or_default();
-                owners.insert(session, Owner { run_id: *run_id, tasks });
+                owners.insert(session, Owner { run_id: *run_id, cycle, tasks });
             }
         }
         owners
     }
 }
 
-/// Those sessions of a run that are there, in their order: their ids follow from its own.
+/// Those sessions of a run that are there, by cycle: their ids follow from its own.
 /// It was allowed so many of them; `None`: nobody says.
 pub(crate) fn sessions_of(
     run_id: Uuid,
     allowed: Option<u32>,
     is_there: impl Fn(&Uuid) -> bool,
-) -> Vec<Uuid> {
+) -> Vec<(u32, Uuid)> {
     let mut found = Vec::new();
     let mut last = allowed.unwrap_or(SESSIONS_UNKNOWN).min(SESSIONS_MAX);
     let mut cycle = 1;
     while cycle <= last {
         let session = machine::session_id(run_id, cycle);
         if is_there(&session) {
-            found.push(session);
+            found.push((cycle, session));
             last = last.max(cycle + FURTHER_SESSIONS);
         }
         cycle += 1;
@@ -102,7 +114,7 @@ impl Owner {
     /// The place among its tasks of the one that it was at work on; before the first was
     /// taken up, it is that.
     pub(super) fn task_at(&self, unix_ms: i64) -> Option<usize> {
-        let after = self.tasks.partition_point(|(from, _)| *from <= unix_ms);
+        let after = self.tasks.partition_point(|work| work.from_unix_ms <= unix_ms);
         (!self.tasks.is_empty()).then(|| after.saturating_sub(1))
     }
 }
@@ -113,8 +125,9 @@ mod tests {
 
     #[test]
     fn what_was_used_is_of_the_task_that_was_taken_up_last() {
-        let tasks = vec![(10, "a".to_owned()), (20, "b".to_owned())];
-        let owner = Owner { run_id: Uuid::nil(), tasks };
+        let work = |from_unix_ms, task: &str| Work { from_unix_ms, task: task.into(), batch: None };
+        let tasks = vec![work(10, "a"), work(20, "b")];
+        let owner = Owner { tasks, ..Owner::default() };
         let at = [0, 10, 19, 20, i64::MAX].map(|at| owner.task_at(at));
         assert_eq!(at, [Some(0), Some(0), Some(0), Some(1), Some(1)]);
         assert_eq!(Owner::default().task_at(5), None);

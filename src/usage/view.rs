@@ -38,8 +38,12 @@ pub enum View {
     Agent,
     /// By task of the queue; `other` is what was of none
     Task,
+    /// By batch of the queue's tasks; `other` is what was of none
+    Batch,
     /// By run of longhaul; `other` is what was of none
     Run,
+    /// By session of a run; `other` is what was of none
+    Cycle,
     /// By five hours, from the first hour with a request
     Blocks,
 }
@@ -56,14 +60,16 @@ impl View {
             View::Model => "model",
             View::Agent => "agent",
             View::Task => "task",
+            View::Batch => "batch",
             View::Run => "run",
+            View::Cycle => "cycle",
             View::Blocks => "blocks",
         }
     }
 
     /// It needs to know which sessions are of which run.
     pub fn is_of_runs(self) -> bool {
-        matches!(self, View::Task | View::Run)
+        matches!(self, View::Task | View::Batch | View::Run | View::Cycle)
     }
 
     /// Its rows follow each other in time.
@@ -234,7 +240,11 @@ impl Account {
             View::Agent => {
                 source.and_then(|source| source.agent.clone()).unwrap_or_else(|| MAIN.to_owned())
             }
-            View::Task => other(source.and_then(|source| source.task.clone())),
+            View::Task => other(source.and_then(|source| Some(source.work.as_ref()?.task.clone()))),
+            View::Batch => other(source.and_then(|source| source.work.as_ref()?.batch.clone())),
+            View::Cycle => {
+                other(source.and_then(|s| Some(format!("{}-cycle-{:03}", s.run_id?, s.cycle?))))
+            }
             View::Run => other(source.and_then(|source| Some(source.run_id?.to_string()))),
             View::Model => self.models.get(key.model.0 as usize).cloned().unwrap_or_default(),
         }

@@ -55,6 +55,10 @@ fn five_tasks_of_a_batch_run_in_one_session() {
         assert!((row["cost_usd"].as_f64().unwrap() - result.cost_usd).abs() < 1e-5, "{seen:#}");
     }
 
+    let seen = lab.longhaul_output(&["usage", "batch", "--json"]);
+    let seen: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
+    assert_eq!((&seen["rows"][0]["key"], seen["rows"].as_array().unwrap().len()), (&json!("b"), 1));
+
     let queue = &report["queue"];
     assert_eq!(queue["shared"], 4);
     // Four sessions of their own would have loaded what this one did.

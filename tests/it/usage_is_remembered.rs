@@ -253,4 +253,8 @@ fn runs_and_tasks_get_what_their_sessions_used() {
     let tasks = seen("task");
     assert_eq!(tasks["rows"][0]["key"], "other", "it was no task of the queue");
     assert_eq!(tasks["totals"], runs["totals"]);
+    let cycles = seen("cycle");
+    let id = report["run_id"].as_str().unwrap();
+    assert_eq!(cycles["rows"][0]["key"], format!("{id}-cycle-001"), "{cycles:#}");
+    assert_eq!(seen("batch")["rows"][0]["key"], "other");
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Outcome, Trouble, rows};
 use crate::queue::store::{Counts, Filter, ResultFilter, Taken};
-use crate::queue::task::{Task, TaskId, TaskResult, TaskState};
+use crate::queue::task::{BatchId, Task, TaskId, TaskResult, TaskState};
 
 /// A task's place in a list: what is at work, what waits, what is over; then its
 /// place within.
@@ -231,23 +231,29 @@ pub(super) fn archive(
 pub(super) fn taken(db: &Connection) -> Outcome<Vec<Taken>> {
     // What a task in progress did before its last spell ended is in its spells.
     let sql = "
-        SELECT spells.started_unix_ms AS since, spells.run, tasks.id, tasks.seq
+        SELECT spells.started_unix_ms AS since, spells.run, tasks.id, batches.id, tasks.seq
         FROM spells CROSS JOIN tasks ON tasks.seq = spells.task
+        LEFT JOIN batches ON batches.no = tasks.batch
         UNION ALL
         SELECT max(coalesce(started_unix_ms, created_unix_ms), coalesce(
-            (SELECT max(ended_unix_ms) FROM spells WHERE spells.task = tasks.seq), 0)), run, id, seq
-        FROM tasks WHERE state = 'in_progress'
+            (SELECT max(ended_unix_ms) FROM spells WHERE spells.task = tasks.seq), 0)),
+            run, tasks.id, batches.id, seq
+        FROM tasks LEFT JOIN batches ON batches.no = tasks.batch
+        WHERE state = 'in_progress'
         ORDER BY since, seq";
     let mut all = db.prepare(sql)?;
     let mut all = all.query([])?;
     let mut taken = Vec::new();
     while let Some(row) = all.next()? {
         let (run, id): (String, String) = (row.get(1)?, row.get(2)?);
+        let batch: Option<String> = row.get(3)?;
         let damaged = || Trouble::Damaged(format!("the run {run} of the task {id} is none"));
+        let batch = batch.map(|batch| BatchId::parse(&batch)).transpose();
         taken.push(Taken {
             from_unix_ms: row.get(0)?,
             run_id: run.parse().map_err(|_| damaged())?,
             task_id: TaskId::parse(&id).map_err(|_| damaged())?,
+            batch_id: batch.map_err(|_| damaged())?,
         });
     }
     Ok(taken)

@@ -263,8 +263,8 @@ fn split(
         let owner = &several[&key.file];
         let Some(task) = owner.task_at(unix_ms) else { return };
         let file = *places.entry((key.file, task)).or_insert_with(|| {
-            let task = Some(owner.tasks[task].1.clone());
-            sources.push(Source { task, ..sources[key.file as usize].clone() });
+            let work = Some(owner.tasks[task].clone());
+            sources.push(Source { work, ..sources[key.file as usize].clone() });
             sources.len() as u32 - 1
         });
         cells.entry(CellKey { file, ..key }).or_default().add(&cell);
