@@ -116,9 +116,6 @@ pub fn main() -> ExitCode {
         Some(arg) if arg == crate::track::FEED_COMMAND => return crate::track::feed_main(),
         _ => {}
     }
-    // A file that may not grow any more (`ulimit -f`) is an error like a full disk, and
-    // not the end. What is started has its own way with it again.
-    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -128,6 +125,11 @@ pub fn main() -> ExitCode {
         }
     };
     end_on_panic();
+    if matches!(cli.command, Command::Usage(_) | Command::Observe(_) | Command::Track(_)) {
+        // A file that may not grow any more (`ulimit -f`) is an error like a full disk, and
+        // not the end. (A run ends with the signal, as it does with every other.)
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    }
     match perform(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
