@@ -366,6 +366,17 @@ pub(crate) struct Told<'a> {
     pub(crate) part: &'a Part,
 }
 
+/// What files tell, message by message; `parts[file]` are those of a file.
+pub(crate) fn by_message(parts: &[Vec<Part>]) -> Vec<Told<'_>> {
+    let mut told: Vec<Told<'_>> = parts
+        .iter()
+        .zip(0..)
+        .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
+        .collect();
+    told.sort_unstable_by_key(|told| (told.part.message, told.part.request, told.file));
+    told
+}
+
 /// What counts of all that is told of one message, and of which file: each response
 /// once, as the greatest of what is told of it, for the file that told of it first.
 pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::fetch::{self, Errand};
-use crate::transcript::part::{Bill, Name, Part, SharedNames, Told, counted};
+use crate::transcript::part::{Bill, Name, Part, SharedNames, Told, by_message, counted};
 use uuid::Uuid;
 
 use super::owners::{Owner, Owners, Work};
@@ -192,12 +192,7 @@ pub(super) type Cells = HashMap<CellKey, Cell>;
 
 /// What counts of all parts; `parts[file]` are those of a file.
 fn cells(parts: &[Vec<Part>], names: &[String], models: &Models) -> Cells {
-    let mut told: Vec<Told<'_>> = parts
-        .iter()
-        .zip(0..)
-        .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
-        .collect();
-    told.sort_unstable_by_key(|told| (told.part.message, told.file));
+    let told = by_message(parts);
     let mut cells = Cells::default();
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
         count(of_message, names, models, |key, cell, _| cells.entry(key).or_default().add(&cell));

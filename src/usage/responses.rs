@@ -11,7 +11,7 @@ use super::reading::Reader;
 use crate::models::{Billable, Models, TokenCounts, Usd};
 use crate::transcript::parse::Damage;
 use crate::transcript::part::Key;
-use crate::transcript::part::{Part, SharedNames, Told, counted};
+use crate::transcript::part::{Part, SharedNames, by_message, counted};
 
 /// What names a response: its message and its request.
 pub(crate) type ResponseKey = (Key, Option<Key>);
@@ -111,12 +111,7 @@ pub(super) fn of(transcripts: Vec<Transcript>, models: &Models) -> (Vec<OwnRespo
 
 fn share_out(files: &mut [OwnResponses], parts: &[Vec<Part>], names: &[String], models: &Models) {
     let shared: Vec<Arc<str>> = names.iter().map(|name| Arc::from(name.as_str())).collect();
-    let mut told: Vec<Told<'_>> = parts
-        .iter()
-        .zip(0..)
-        .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
-        .collect();
-    told.sort_unstable_by_key(|told| (told.part.message, told.file, told.part.request));
+    let told = by_message(parts);
     for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {
         let counts = counted(of_message, names);
         let owners: HashSet<u32> = match of_message {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::super::account::{Cell, CellKey, Cells, count};
 use super::prices::Prices;
 use super::rows::{self, Stored};
-use crate::transcript::part::{Key, Part, Told};
+use crate::transcript::part::{Key, Part, Told, by_message};
 
 /// The cells, as they are changed within one transaction.
 pub(super) struct Book<'a, 'm> {
@@ -33,12 +33,7 @@ impl<'a, 'm> Book<'a, 'm> {
 
     /// Takes in what files tell, into an index that holds nothing yet.
     pub(super) fn fill(&mut self, parts: &[Vec<Part>], now_no: i64) -> rusqlite::Result<Cells> {
-        let mut told: Vec<Told<'_>> = parts
-            .iter()
-            .zip(0..)
-            .flat_map(|(parts, file)| parts.iter().map(move |part| Told { file, part }))
-            .collect();
-        told.sort_unstable_by_key(|told| (told.part.message, told.part.request, told.file));
+        let told = by_message(parts);
         let mut put = self.db.prepare(&put_response())?;
         let mut cells = Cells::default();
         for of_message in told.chunk_by(|a, b| a.part.message == b.part.message) {

@@ -350,53 +350,17 @@ fn note(
         let Some(fetched) = fetched else { continue };
         // At another place, and nothing of it is as it was: its inode serves again.
         let is_other = errand.may_be_new && fetched.is_whole;
-        let no = match errand.known.filter(|_| !is_other) {
-            Some(no) => {
-                note_read(tx, no, &found[errand.found], &fetched)?;
-                no
-            }
-            None => {
-                note_new(tx, next, &found[errand.found], &fetched)?;
-                next += 1;
-                next - 1
-            }
-        };
+        let no = errand.known.filter(|_| !is_other).unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
+        note_read(tx, no, &found[errand.found], &fetched)?;
         parts.push((no, fetched.reading.parts));
     }
     Ok(parts)
 }
 
-fn note_new(
-    tx: &Transaction<'_>,
-    no: u32,
-    found: &Transcript,
-    fetched: &Fetched,
-) -> rusqlite::Result<()> {
-    let (print, reading) = (&found.print, &fetched.reading);
-    let said = Said::of(&found.path, reading);
-    tx.prepare_cached(
-        "INSERT INTO files (no, path, first_path, dev, ino, bytes, mtime_ns, read_bytes, tail,
-             session, cwd, agent_type, bad_rows, unidentified_rows)
-         VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?
-    .execute(params![
-        no,
-        rows::path_bytes(&found.path),
-        print.dev.cast_signed(),
-        print.ino.cast_signed(),
-        print.bytes.cast_signed(),
-        print.mtime_ns,
-        fetched.mark.bytes.cast_signed(),
-        fetched.mark.tail,
-        said.session,
-        said.cwd,
-        said.agent_type,
-        reading.bad_rows().cast_signed(),
-        reading.unidentified_rows.cast_signed(),
-    ])
-    .map(drop)
-}
-
+/// Notes how far a transcript was read; one that is known keeps what it said first.
 fn note_read(
     tx: &Transaction<'_>,
     no: u32,
@@ -408,11 +372,13 @@ fn note_read(
     // What was counted of bytes that were read again is not added to.
     let kept = i64::from(!fetched.is_whole);
     tx.prepare_cached(
-        "UPDATE files SET path = ?2, dev = ?3, ino = ?4, bytes = ?5, mtime_ns = ?6,
-             read_bytes = ?7, tail = ?8, session = coalesce(session, ?9),
+        "INSERT INTO files (no, path, first_path, dev, ino, bytes, mtime_ns, read_bytes, tail,
+             session, cwd, agent_type, bad_rows, unidentified_rows)
+         VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         ON CONFLICT (no) DO UPDATE SET path = ?2, dev = ?3, ino = ?4, bytes = ?5,
+             mtime_ns = ?6, read_bytes = ?7, tail = ?8, session = coalesce(session, ?9),
              cwd = coalesce(cwd, ?10), agent_type = coalesce(agent_type, ?11),
-             bad_rows = ?14 * bad_rows + ?12, unidentified_rows = ?14 * unidentified_rows + ?13
-         WHERE no = ?1",
+             bad_rows = ?14 * bad_rows + ?12, unidentified_rows = ?14 * unidentified_rows + ?13",
     )?
     .execute(params![
         no,
