@@ -14,8 +14,9 @@
 //!
 //! Where the main thread has a message, its copies elsewhere under other requests do not
 //! count; unless the main thread has it from several requests, for then this server's
-//! message ids do not identify anything and the requests do. What counts belongs to the
-//! file that told of it first.
+//! message ids do not identify anything and the requests do. What only subagents have is
+//! one response as well where each of their files has it from one request: copies get
+//! new ones. What counts belongs to the file that told of it first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -33,6 +34,9 @@ const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
 
 /// A response begins with so many output tokens at most, whatever it will have in the end.
 const PLACEHOLDER_MAX_TOKENS: u64 = 8;
+
+/// A message under more requests than that is no message and its copies.
+pub(crate) const COPIES_MAX: usize = 256;
 
 /// What names a message or a request: the beginning of its SHA-256.
 pub(crate) type Key = [u8; 16];
@@ -356,6 +360,10 @@ impl Owned {
         self.owner = self.owner.min(other.owner);
         self.part.merge(&other.part, names);
     }
+
+    fn counted(self) -> (u32, Part) {
+        (self.owner.3, self.part)
+    }
 }
 
 /// A part with the file that tells of it.
@@ -389,6 +397,13 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     let responses = told.chunk_by(|a, b| a.part.request == b.part.request);
     let responses: Vec<Owned> = responses.map(|told| Owned::of(told, names)).collect();
     let main = responses.iter().filter(|response| response.part.is_main).count();
+    if main == 0 && are_copies(&told) {
+        let one = responses.into_iter().reduce(|mut one, other| {
+            one.take_in(&other, names);
+            one
+        });
+        return one.map(Owned::counted).into_iter().collect();
+    }
     let (mut counted, bare): (Vec<Owned>, Vec<Owned>) = responses
         .into_iter()
         .filter(|response| response.part.request.is_none() || response.part.is_main || main != 1)
@@ -399,7 +414,17 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
         [only] => bare.iter().for_each(|bare| only.take_in(bare, names)),
         _ => {}
     }
-    counted.into_iter().map(|Owned { owner: (.., file), part }| (file, part)).collect()
+    counted.into_iter().map(Owned::counted).collect()
+}
+
+/// Whether what subagents tell of a message is one response, under a request of its own
+/// in each file. `told`: by request.
+fn are_copies(told: &[&Told<'_>]) -> bool {
+    let named = &told[told.partition_point(|told| told.part.request.is_none())..];
+    let requests = named.chunk_by(|a, b| a.part.request == b.part.request).count();
+    let mut files: Vec<u32> = named.iter().map(|told| told.file).collect();
+    files.sort_unstable();
+    (2..=COPIES_MAX).contains(&requests) && files.is_sorted_by(|a, b| a < b)
 }
 
 /// What names a message or a request.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::parse::Damage;
-use super::part::{Bill, Key, Name, Names, Part, Telling, Told, counted};
+use super::part::{Bill, COPIES_MAX, Key, Name, Names, Part, Telling, Told, counted};
 use super::record::{Assistant, Row};
 use crate::models::{Models, TokenCounts, Usd};
 
@@ -82,12 +82,19 @@ struct Counts {
     named: u32,
     /// Those of them that are in the main thread.
     main: u32,
+    /// A file has several of them, or there are too many to be copies of one.
+    are_apart: bool,
 }
 
 impl Counts {
     /// While this stays, what counts of one request says nothing of the others.
-    fn rule(self) -> (bool, bool) {
-        (self.main == 1, self.named > 1)
+    fn rule(self) -> (bool, bool, bool) {
+        (self.main == 1, self.named > 1, self.are_copies())
+    }
+
+    /// All that is told of it is one response.
+    fn are_copies(self) -> bool {
+        self.main == 0 && !self.are_apart
     }
 }
 
@@ -114,12 +121,16 @@ impl Ledger {
         let then = message.counts;
         let known = self.told.get(&key).map(|told| told.iter().any(|(_, part)| part.is_main));
         let is_new_in_main = new.is_main && !known.unwrap_or(false);
+        let named = then.named + u32::from(known.is_none() && key.1.is_some());
         let now = Counts {
-            named: then.named + u32::from(known.is_none() && key.1.is_some()),
+            named,
             main: then.main + u32::from(is_new_in_main),
+            are_apart: then.are_apart
+                || named as usize > COPIES_MAX
+                || self.is_another_here(&message, key),
         };
         // Thousands of requests under one message must not be gone through for each row.
-        let is_steady = then.rule() == now.rule() && now.named > 1;
+        let is_steady = then.rule() == now.rule() && now.named > 1 && !now.are_copies();
         let all = |message: &Message| message.requests.clone();
         let touched = match (is_steady, now.main == 1) {
             (false, _) => None,
@@ -143,6 +154,16 @@ impl Ledger {
         message.counts = now;
         self.messages.insert(key.0, message);
         known.is_none() || is_new_in_main
+    }
+
+    /// Whether the file that is read has the message from another request as well.
+    fn is_another_here(&self, message: &Message, key: ResponseKey) -> bool {
+        let is_here = |request: &Option<Key>| {
+            let told = self.told.get(&(key.0, *request));
+            told.is_some_and(|told| told.iter().any(|(file, _)| *file == self.agent))
+        };
+        let others = message.requests.iter().filter(|request| **request != key.1);
+        key.1.is_some() && others.filter(|request| request.is_some()).any(is_here)
     }
 
     fn take_in(&mut self, key: ResponseKey, new: Part) {
@@ -282,6 +303,8 @@ mod tests {
     struct Line {
         id: Option<u8>,
         request: Option<u8>,
+        /// The main file is 0.
+        file: u8,
         sidechain: bool,
         finished: bool,
         block: u64,
@@ -299,11 +322,14 @@ mod tests {
     fn line() -> impl Strategy<Value = Line> {
         let some = proptest::option::weighted;
         let ids = (some(0.95, 0..6_u8), some(0.9, 0..3_u8));
-        let flags = (any::<bool>(), proptest::bool::weighted(0.8), 0..3_u64, 0..900_u64);
-        (ids, flags, proptest::array::uniform5(0..1000_u64)).prop_map(|(ids, flags, counts)| Line {
+        let flags =
+            (proptest::bool::weighted(0.7), proptest::bool::weighted(0.8), 0..3_u64, 0..900_u64);
+        let numbers = (0..4_u8, proptest::array::uniform5(0..1000_u64));
+        (ids, flags, numbers).prop_map(|(ids, flags, (file, counts))| Line {
             id: ids.0,
             request: ids.1,
-            sidechain: flags.0,
+            file,
+            sidechain: flags.0 || file > 0,
             finished: flags.1,
             block: flags.2,
             chars: flags.3,
@@ -336,6 +362,7 @@ mod tests {
             ..Assistant::default()
         };
         let row = Row { unix_ms: Some(0), sidechain: line.sidechain, body: Body::Quiet };
+        ledger.agent = line.file.into();
         ledger.count(&row, &assistant);
     }
 
@@ -361,11 +388,23 @@ mod tests {
         for id in ids {
             let mut named: Vec<Option<u8>> =
                 keys.iter().filter(|key| key.0 == id && key.1.is_some()).map(|key| key.1).collect();
-            if named.iter().filter(|request| in_main(id, **request)).count() == 1 {
+            let main = named.iter().filter(|request| in_main(id, **request)).count();
+            if main == 1 {
                 named.retain(|request| in_main(id, *request));
             }
+            let all = || lines.iter().filter(|l| l.group() == Some(id));
+            let is_mixed = |a: &Line| {
+                all()
+                    .filter(|b| b.file == a.file && b.request.is_some())
+                    .any(|b| b.request != a.request)
+            };
+            if main == 0 && named.len() > 1 && !all().filter(|l| l.request.is_some()).any(is_mixed)
+            {
+                named.clear();
+            }
+            let are_copies = named.is_empty();
             // Rows without a request are of the only one, or are all there is.
-            let bare: Vec<&Line> = of(id, None).collect();
+            let bare: Vec<&Line> = all().filter(|l| are_copies || l.request.is_none()).collect();
             let mut responses: Vec<Vec<&Line>> =
                 named.iter().map(|request| of(id, *request).collect()).collect();
             match &mut responses[..] {
@@ -468,6 +507,7 @@ mod tests {
         let line = Line {
             id: None,
             request: None,
+            file: 0,
             sidechain: false,
             finished: true,
             block: 0,

@@ -370,8 +370,17 @@ fn responses<'t>(tellings: &[&'t Telling]) -> Vec<Vec<&'t Telling>> {
     // A message id that the main thread has from one request is that one: the others are
     // copies. From several, it identifies nothing.
     let is_main = |told: &Vec<&Telling>| told.iter().any(|telling| !telling.is_side);
-    if responses.iter().filter(|told| is_main(told)).count() == 1 {
+    let main = responses.iter().filter(|told| is_main(told)).count();
+    if main == 1 {
         responses.retain(is_main);
+    }
+    // What only subagents have is one response where each file has it from one request.
+    let told_by = |told: &Vec<&Telling>, file| told.iter().any(|telling| telling.file == file);
+    let is_mixed = tellings
+        .iter()
+        .any(|telling| responses.iter().filter(|told| told_by(told, telling.file)).count() > 1);
+    if main == 0 && !is_mixed && (2..=256).contains(&responses.len()) {
+        return vec![tellings.to_vec()];
     }
     // Rows without a request are of the only one, or are all there is.
     let bare: Vec<&Telling> =
