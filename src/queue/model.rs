@@ -657,7 +657,7 @@ impl Store for Model {
 
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64> {
         let since = self.spells.iter().filter(|spell| spell.ended_unix_ms >= since_unix_ms);
-        Ok(since.fold(0.0, |sum, spell| sum + spell.cost_usd))
+        Ok(since.fold(0.0, |sum, spell| sum + (spell.cost_usd + spell.unpriced_usd)))
     }
 
     fn unpriced_usd(&mut self, id: &TaskId) -> Result<f64> {

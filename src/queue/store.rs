@@ -156,7 +156,8 @@ pub trait Store: Send {
     /// stay is for each project to say.)
     fn archive(&mut self, project: &Path, before_unix_ms: i64, keep_recent: u32) -> Result<u64>;
 
-    /// Dollars that all results and spells that ended since then cost.
+    /// Dollars that all results and spells that ended since then cost, tokens without a
+    /// price at the dearest there is.
     fn spent_since(&mut self, since_unix_ms: i64) -> Result<f64>;
 
     /// Dollars, at the dearest price, that the tokens without one cost which earlier runs

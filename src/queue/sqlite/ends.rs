@@ -298,7 +298,7 @@ fn book(db: &Connection, seq: i64, spell: &Spell) -> Outcome<bool> {
             spell.run_id.to_string(),
             spell.started_unix_ms,
             spell.ended_unix_ms,
-            spell.cost_usd,
+            spell.cost_usd + spell.unpriced_usd,
             json(&spell)?
         ],
     )?;

@@ -83,7 +83,8 @@ CREATE TABLE dependencies (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dependents ON dependencies (after, task);
 
--- What each run did for a task: the ledger of the money. `body` goes when the
+-- What each run did for a task: the ledger of the money. `cost_usd` is what it may
+-- have cost at most: tokens without a price at the dearest. `body` goes when the
 -- result has it.
 CREATE TABLE spells (
     no              INTEGER PRIMARY KEY,

@@ -416,11 +416,12 @@ fn a_run_that_takes_a_task_up_again_is_booked_again() {
     assert_eq!((again.attempt, again.spent_usd), (1, 0.25));
     assert_eq!(store.settle(4, &first).unwrap(), None, "that was booked");
     assert_eq!(store.in_progress().unwrap().len(), 1);
-    let second = Spell { started_unix_ms: 3_000, ..spell(&again, SpellEnd::Done) };
+    let started_unix_ms = 3_000;
+    let second = Spell { started_unix_ms, unpriced_usd: 0.5, ..spell(&again, SpellEnd::Done) };
     let result = store.settle(5, &second).unwrap().unwrap();
     assert_eq!((result.cost_usd, result.sessions, result.runs.len()), (0.5, 2, 1));
     assert_eq!(store.settle(6, &second).unwrap(), Some(result));
-    assert_eq!(store.spent_since(0).unwrap(), 0.5);
+    assert_eq!(store.spent_since(0).unwrap(), 1.0, "what has no price at the dearest");
 }
 
 #[test]
