@@ -32,8 +32,8 @@ pub struct ObserveArgs {
     /// Only executions in this directory, or below it (default: all projects)
     #[arg(long, value_name = "DIR")]
     project: Option<PathBuf>,
-    /// Days of this time zone: Europe/Berlin, UTC (default: the one of this machine)
-    #[arg(long, value_name = "NAME", value_parser = super::usage::zone)]
+    /// Days of this time zone: Europe/Berlin, UTC, +05:30 (default: that of this machine)
+    #[arg(long, value_name = "NAME", value_parser = super::usage::zone, allow_hyphen_values = true)]
     timezone: Option<TimeZone>,
     /// The configuration file (default: longhaul.toml in the project or the current
     /// directory, if there is one)

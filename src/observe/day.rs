@@ -170,7 +170,8 @@ fn notes(config: &Config) -> Notes {
 }
 
 fn zone_name(zone: &TimeZone) -> String {
-    zone.iana_name().map_or_else(|| "local".to_owned(), str::to_owned)
+    let offset = || zone.to_fixed_offset().map_or_else(|_| "local".into(), |at| at.to_string());
+    zone.iana_name().map_or_else(offset, str::to_owned)
 }
 
 /// The tasks that the runs had in hand, and the newest results.

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
+use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::TimeZone;
 
 use crate::cli::print::{complain, print};
@@ -37,8 +38,8 @@ pub struct UsageArgs {
     /// Only sessions that worked in this directory, or below it
     #[arg(long, value_name = "DIR")]
     project: Option<PathBuf>,
-    /// Days of this time zone: Europe/Berlin, UTC (default: the one of this machine)
-    #[arg(long, value_name = "NAME", value_parser = zone)]
+    /// Days of this time zone: Europe/Berlin, UTC, +05:30 (default: that of this machine)
+    #[arg(long, value_name = "NAME", value_parser = zone, allow_hyphen_values = true)]
     timezone: Option<TimeZone>,
     /// First price everything anew by today's table, also what had a price before
     #[arg(long)]
@@ -64,7 +65,14 @@ pub(super) fn day(text: &str) -> std::result::Result<Date, String> {
 }
 
 pub(super) fn zone(name: &str) -> std::result::Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| "a time zone is wanted, such as Europe/Berlin or UTC".into())
+    let wanted = || "a time zone is wanted, such as Europe/Berlin, UTC or +05:30".to_owned();
+    if !name.starts_with(['+', '-']) {
+        return TimeZone::get(name).map_err(|_| wanted());
+    }
+    let zone = DateTimeParser::new().parse_time_zone(name).map_err(|_| wanted())?;
+    // As every zone's there is: what was used is kept by quarters of an hour.
+    let is_whole = zone.to_fixed_offset().is_ok_and(|offset| offset.seconds() % (15 * 60) == 0);
+    if is_whole { Ok(zone) } else { Err(format!("{}, in quarters of an hour", wanted())) }
 }
 
 /// Tells where tokens and money went.
@@ -217,5 +225,8 @@ mod tests {
         assert_eq!(day("20261120"), day("2026-11-20"));
         assert!(day("2026-13-01").is_err() && day("yesterday").is_err() && day("202611").is_err());
         assert!(zone("UTC").is_ok() && zone("Mars/Crater").is_err());
+        let of = |name| zone(name).unwrap().to_fixed_offset().unwrap().seconds();
+        assert_eq!((of("+05:30"), of("-0945")), (19_800, -35_100));
+        assert!(zone("+05:20").is_err() && zone("+5 o'clock").is_err());
     }
 }
