@@ -239,7 +239,7 @@ impl Dice {
 fn killed_at_random_moments() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seed = number("LAB_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u128() as u64);
-    let kills = number("LAB_KILLS").unwrap_or(10);
+    let kills = number("LAB_KILLS").unwrap_or(5);
     eprintln!("LAB_SEED={seed}");
     let mut dice = Dice(seed);
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -27,29 +27,17 @@ fn gets_done(lines: &[&str]) {
 
 #[test]
 fn closed_standard_output_does_not_matter() {
-    gets_done(&[
-        "\"$LONGHAUL\" run >&-",
-        "\"$LONGHAUL\" run --json >&-",
-        "\"$LONGHAUL\" run --json >/dev/full",
-    ]);
+    gets_done(&["\"$LONGHAUL\" run --json >&-", "\"$LONGHAUL\" run --json >/dev/full"]);
 }
 
 #[test]
 fn closed_standard_input_and_error_do_not_matter() {
-    gets_done(&[
-        "\"$LONGHAUL\" run <&-",
-        "\"$LONGHAUL\" run 2>&-",
-        "\"$LONGHAUL\" run <&- >&- 2>&-",
-    ]);
+    gets_done(&["\"$LONGHAUL\" run <&- 2>&-", "\"$LONGHAUL\" run <&- >&- 2>&-"]);
 }
 
 #[test]
 fn wrappers_do_not_matter() {
-    gets_done(&[
-        "nohup \"$LONGHAUL\" run",
-        "setsid --wait \"$LONGHAUL\" run",
-        "timeout 50s \"$LONGHAUL\" run --json",
-    ]);
+    gets_done(&["nohup setsid --wait timeout 50s \"$LONGHAUL\" run"]);
 }
 
 /// What is started into a pid namespace, by a container or as the first process

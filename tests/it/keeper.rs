@@ -686,9 +686,12 @@ fn orphans_that_end_are_reaped_while_the_session_goes_on() {
 #[test]
 fn zombies_are_reaped_at_the_end_and_not_counted_as_ended() {
     run(async {
-        // Neither the program nor what outlives it waits for its child.
+        // Neither the program nor what outlives it waits for its child, which ends when its
+        // parent is a shell no longer: that might wait for it.
         let mut room = Room::script(
-            "sleep 0 & setsid sh -c 'sleep 0 & echo READY; exec sleep TAG' & exec sleep TAG",
+            "export child='until grep -qx sleep /proc/$PPID/comm; do sleep 0.01; done'
+             sh -c \"$child\" & setsid sh -c 'sh -c \"$child\" & echo READY; exec sleep TAG' &
+             exec sleep TAG",
         );
         room.shows("READY").await;
         let keeper = room.keeper.keeper_pid();

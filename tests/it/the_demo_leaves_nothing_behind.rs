@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::support::{Lab, Run, finisher};
 
@@ -19,17 +18,15 @@ fn everything_below(dir: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn three_sessions_in_under_a_minute_and_nothing_is_left() {
+fn three_sessions_and_nothing_is_left() {
     let lab = Lab::new(finisher());
     let before = everything_below(lab.root());
     let claude = fs::read(lab.home.config_dir().join(".claude.json")).unwrap();
-    let begun = Instant::now();
     let program = lab.cli().program.to_str().unwrap();
     let mut command = lab.longhaul_command(&["demo", "--json", "--claude", program]);
     // What a person has in the shell must not reach it either.
     command.env("ANTHROPIC_API_KEY", "sk-ant-real").env("CLAUDE_CONFIG_DIR", lab.home.config_dir());
     let finished = Run::start(&mut command).finished().ended(0, "done");
-    assert!(begun.elapsed() < Duration::from_secs(60), "it took {:?}", begun.elapsed());
     assert!(finished.count("session_started") >= 3, "{finished:#?}");
     assert!(finished.count("threshold_reached") >= 2, "{finished:#?}");
     assert!(finished.count("checkpoint_verified") >= 2, "{finished:#?}");
