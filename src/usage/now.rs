@@ -17,7 +17,9 @@ use jiff::{Timestamp as Instant, Zoned};
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use serde::{Deserialize, Serialize};
 
+use super::places;
 use super::spent::{Amount, Spent};
+use crate::OWN_PROGRAM;
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::models::{self, Models};
@@ -137,12 +139,7 @@ fn file(state_dir: &Path, dirs: &[PathBuf]) -> PathBuf {
     if is_usual {
         return state_dir.join("usage-now.json");
     }
-    // FNV-1a: to tell a handful of sets apart, the same in each process.
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in names(dirs).join("\0").bytes() {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    state_dir.join(format!("usage-now-{hash:08x}.json"))
+    state_dir.join(format!("usage-now-{}.json", places::short_name(dirs)))
 }
 
 /// Held by the process that reads.
@@ -165,7 +162,7 @@ pub fn begin_refresh(state_dir: &Path, dirs: &[PathBuf], now_unix_ms: i64) {
     let mut args = attended(state_dir, dirs);
     args.insert(1, DETACHED.into());
     // One that cannot be started is tried again by a later status line.
-    let _ = Command::new("/proc/self/exe")
+    let _ = Command::new(OWN_PROGRAM)
         .args(args)
         // A project is not kept from being unmounted.
         .current_dir("/")

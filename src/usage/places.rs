@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::fetch::{Errand, Mark};
+use crate::transcript::part::digest;
 
 /// Folders are looked into so deep below `projects`.
 const MAX_DEPTH: u32 = 8;
@@ -29,6 +31,14 @@ impl Transcript {
     pub(super) fn errand(&self, from: Option<Mark>) -> Errand<'_> {
         Errand { path: &self.path, bytes: self.print.bytes, from }
     }
+}
+
+/// What a file is called that is about these directories: hex digits, the same in each
+/// process.
+pub(super) fn short_name(dirs: &[PathBuf]) -> String {
+    let text: Vec<u8> =
+        dirs.iter().flat_map(|dir| [dir.as_os_str().as_bytes(), b"\0"].concat()).collect();
+    digest(text).iter().take(8).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// By this one sees whether a file is as it was.

@@ -22,13 +22,10 @@ mod rows;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use sha2::{Digest, Sha256};
 
 use self::book::Book;
 use self::known::{Known, Plan};
@@ -43,12 +40,10 @@ use crate::transcript::part::{Part, SharedNames};
 use crate::{Result, state_dir};
 
 /// By these rules the cells are counted. Another number: all of them are counted anew.
-const RULES: i64 = 1;
+const RULES: i64 = 2;
 /// So much is read in one transaction: whoever is ended on the way has got on all the
 /// same, and nobody has to wait for longer.
 const SLICE_BYTES: u64 = 1 << 30;
-/// Hex digits that name an index.
-const NAME_CHARS: usize = 16;
 
 const INDEX: Kind = Kind {
     what: "usage index",
@@ -195,16 +190,7 @@ fn name(dirs: &[PathBuf]) -> String {
     let mut dirs: Vec<PathBuf> = dirs.iter().map(real).collect();
     dirs.sort();
     dirs.dedup();
-    let mut hash = Sha256::new();
-    for dir in dirs {
-        hash.update(dir.as_os_str().as_bytes());
-        hash.update([0]);
-    }
-    let mut hex = String::new();
-    for byte in hash.finalize() {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    format!("usage-{}.db", &hex[..NAME_CHARS])
+    format!("usage-{}.db", places::short_name(&dirs))
 }
 
 struct Changes {
