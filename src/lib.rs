@@ -92,3 +92,6 @@ pub mod verify;
 pub mod workspace;
 
 pub use error::{Error, ErrorKind, Result};
+
+/// This very program, even when its file has been replaced since it started.
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";

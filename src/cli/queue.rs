@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::print;
 use super::target::TargetArgs;
 use super::worker::WORKER_COMMAND;
+use crate::OWN_PROGRAM;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -135,7 +136,7 @@ fn held_error(denied: Denied) -> Error {
 }
 
 fn plan(args: &RunArgs, config: &Config, project: &Path, root: &Path) -> Result<Plan> {
-    let program = std::path::PathBuf::from("/proc/self/exe");
+    let program = std::path::PathBuf::from(OWN_PROGRAM);
     let most_usd = config.queue.max_cost_usd_per_day;
     let mut before = vec![WORKER_COMMAND.into(), "--state".into(), root.into()];
     before.push(format!("--max-cost-usd-per-day={most_usd}").into());

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::OWN_PROGRAM;
 use crate::cli::print;
 use crate::cli::target::TargetArgs;
 use crate::clock::Timestamp;
@@ -106,7 +107,7 @@ async fn serve(args: &ServeArgs, project: &Path, config: &Config, root: &Path) -
     let mut signals = signals::take()
         .map_err(|e| Error::internal("cannot take over the signals").caused_by(e))?;
     let place = args.hub.unwrap_or(Place::At(config.hub.address));
-    let runner = Arc::new(QueueChild::new("/proc/self/exe", run_arguments(args)?, project, root));
+    let runner = Arc::new(QueueChild::new(OWN_PROGRAM, run_arguments(args)?, project, root));
     let hub = match place {
         Place::At(address) => {
             let faces = Faces::new(root, project, args.target.config.as_deref(), &args.target.set);

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use crate::OWN_PROGRAM;
 use crate::clock::Timestamp;
 use crate::cycle::Event;
 use crate::cycle::budget::{Money, Reading};
@@ -102,7 +103,7 @@ impl Driver {
 }
 
 async fn ask(args: Vec<OsString>, run_id: String) -> Result<Now, String> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(OWN_PROGRAM)
         .args(args)
         // Should this longhaul be killed, the next one ends what is left.
         .env(RUN_VARIABLE, run_id)

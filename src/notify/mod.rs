@@ -38,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::OWN_PROGRAM;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::config::Occasion;
@@ -49,9 +50,6 @@ pub use patience::Patience;
 
 use lane::{Lane, Means};
 use order::Way;
-
-/// This very program, even when its file has been replaced since it started.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The same occasion in the same words is not told again so soon.
 const REPEAT_MS: u64 = 10 * 60 * 1_000;

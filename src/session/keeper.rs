@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::sweep::{KEEPER_VARIABLE, RUN_VARIABLE};
 use super::wire::{FrameBuffer, KeeperCommand, KeeperEvent, Launch};
+use crate::OWN_PROGRAM;
 use crate::error::{Error, Result};
 
 /// The hidden subcommand that runs a keeper.
@@ -19,9 +20,6 @@ pub const KEEPER_COMMAND: &str = "__keeper";
 
 /// The hidden subcommand that runs a keeper for a command without a terminal.
 pub const COMMAND_KEEPER_COMMAND: &str = "__keeper-command";
-
-/// This very program, even when its file has been replaced since it started.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Commands waiting for a keeper that does not read.
 const OUTGOING_MAX_BYTES: usize = 8 << 20;

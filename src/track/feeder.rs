@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::feed::Order;
 use super::tracker::Tracker;
+use crate::OWN_PROGRAM;
 use crate::devdocs::read;
 use crate::session::sweep::{Own, RUN_VARIABLE};
 use crate::text;
@@ -26,8 +27,6 @@ use crate::text;
 /// The hidden subcommand that takes one order.
 pub const FEED_COMMAND: &str = "__track";
 
-/// This very program, even when its file has been replaced since it started.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Orders that may wait to be kept, and as many to be handed over.
 const MAX_WAITING: usize = 64;
 /// How long keeping an order may take; then it is handed over as it is.
