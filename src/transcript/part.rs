@@ -15,8 +15,7 @@
 //! Where the main thread has a message, its copies elsewhere under other requests do not
 //! count; unless the main thread has it from several requests, for then this server's
 //! message ids do not identify anything and the requests do. What only subagents have is
-//! one response as well where each of their files has it from one request: copies get
-//! new ones. What counts belongs to the file that told of it first.
+//! one response as well. What counts belongs to the file that told of it first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +34,7 @@ const CHARS_PER_ESTIMATED_TOKEN: u64 = 3;
 /// A response begins with so many output tokens at most, whatever it will have in the end.
 const PLACEHOLDER_MAX_TOKENS: u64 = 8;
 
-/// A message under more requests than that is no message and its copies.
+/// What has more requests under one message id than that is no message and its copies.
 pub(crate) const COPIES_MAX: usize = 256;
 
 /// What names a message or a request: the beginning of its SHA-256.
@@ -397,7 +396,8 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     let responses = told.chunk_by(|a, b| a.part.request == b.part.request);
     let responses: Vec<Owned> = responses.map(|told| Owned::of(told, names)).collect();
     let main = responses.iter().filter(|response| response.part.is_main).count();
-    if main == 0 && are_copies(&told) {
+    let named = responses.iter().filter(|response| response.part.request.is_some()).count();
+    if main == 0 && named <= COPIES_MAX {
         let one = responses.into_iter().reduce(|mut one, other| {
             one.take_in(&other, names);
             one
@@ -415,16 +415,6 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
         _ => {}
     }
     counted.into_iter().map(Owned::counted).collect()
-}
-
-/// Whether what subagents tell of a message is one response, under a request of its own
-/// in each file. `told`: by request.
-fn are_copies(told: &[&Told<'_>]) -> bool {
-    let named = &told[told.partition_point(|told| told.part.request.is_none())..];
-    let requests = named.chunk_by(|a, b| a.part.request == b.part.request).count();
-    let mut files: Vec<u32> = named.iter().map(|told| told.file).collect();
-    files.sort_unstable();
-    (2..=COPIES_MAX).contains(&requests) && files.is_sorted_by(|a, b| a < b)
 }
 
 /// What names a message or a request.

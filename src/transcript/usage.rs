@@ -82,8 +82,6 @@ struct Counts {
     named: u32,
     /// Those of them that are in the main thread.
     main: u32,
-    /// A file has several of them, or there are too many to be copies of one.
-    are_apart: bool,
 }
 
 impl Counts {
@@ -94,7 +92,7 @@ impl Counts {
 
     /// All that is told of it is one response.
     fn are_copies(self) -> bool {
-        self.main == 0 && !self.are_apart
+        self.main == 0 && self.named as usize <= COPIES_MAX
     }
 }
 
@@ -121,13 +119,9 @@ impl Ledger {
         let then = message.counts;
         let known = self.told.get(&key).map(|told| told.iter().any(|(_, part)| part.is_main));
         let is_new_in_main = new.is_main && !known.unwrap_or(false);
-        let named = then.named + u32::from(known.is_none() && key.1.is_some());
         let now = Counts {
-            named,
+            named: then.named + u32::from(known.is_none() && key.1.is_some()),
             main: then.main + u32::from(is_new_in_main),
-            are_apart: then.are_apart
-                || named as usize > COPIES_MAX
-                || self.is_another_here(&message, key),
         };
         // Thousands of requests under one message must not be gone through for each row.
         let is_steady = then.rule() == now.rule() && now.named > 1 && !now.are_copies();
@@ -154,16 +148,6 @@ impl Ledger {
         message.counts = now;
         self.messages.insert(key.0, message);
         known.is_none() || is_new_in_main
-    }
-
-    /// Whether the file that is read has the message from another request as well.
-    fn is_another_here(&self, message: &Message, key: ResponseKey) -> bool {
-        let is_here = |request: &Option<Key>| {
-            let told = self.told.get(&(key.0, *request));
-            told.is_some_and(|told| told.iter().any(|(file, _)| *file == self.agent))
-        };
-        let others = message.requests.iter().filter(|request| **request != key.1);
-        key.1.is_some() && others.filter(|request| request.is_some()).any(is_here)
     }
 
     fn take_in(&mut self, key: ResponseKey, new: Part) {
@@ -393,13 +377,7 @@ mod tests {
                 named.retain(|request| in_main(id, *request));
             }
             let all = || lines.iter().filter(|l| l.group() == Some(id));
-            let is_mixed = |a: &Line| {
-                all()
-                    .filter(|b| b.file == a.file && b.request.is_some())
-                    .any(|b| b.request != a.request)
-            };
-            if main == 0 && named.len() > 1 && !all().filter(|l| l.request.is_some()).any(is_mixed)
-            {
+            if main == 0 {
                 named.clear();
             }
             let are_copies = named.is_empty();
@@ -469,6 +447,9 @@ mod tests {
         let mut ledger = Ledger::new();
         for request in 0..50_000 {
             assert!(ledger.count(&row(true), &of(request)));
+            if request as usize + 1 == COPIES_MAX {
+                assert_eq!(ledger.responses(), 1, "as many may be copies");
+            }
         }
         assert_eq!((ledger.responses(), ledger.total().input), (50_000, 50_000));
         // Once one is in the main thread, the others are its copies.

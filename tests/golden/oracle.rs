@@ -374,12 +374,8 @@ fn responses<'t>(tellings: &[&'t Telling]) -> Vec<Vec<&'t Telling>> {
     if main == 1 {
         responses.retain(is_main);
     }
-    // What only subagents have is one response where each file has it from one request.
-    let told_by = |told: &Vec<&Telling>, file| told.iter().any(|telling| telling.file == file);
-    let is_mixed = tellings
-        .iter()
-        .any(|telling| responses.iter().filter(|told| told_by(told, telling.file)).count() > 1);
-    if main == 0 && !is_mixed && (2..=256).contains(&responses.len()) {
+    // What only subagents have is one response.
+    if main == 0 && responses.len() <= 256 {
         return vec![tellings.to_vec()];
     }
     // Rows without a request are of the only one, or are all there is.
