@@ -120,11 +120,17 @@ impl Spool {
     /// The disk fails, or too much waits already.
     pub(super) fn keep_said(&self, now_unix_ms: i64, day: Date, edit: &Edit) -> Result<()> {
         let dir = self.0.join(SAID);
-        if names_in(&dir).len() >= MAX_SAID {
+        let names = names_in(&dir);
+        if names.len() >= MAX_SAID {
             let message = format!("{MAX_SAID} things to be said of usage wait already");
             return Err(Error::new(ErrorKind::State, message));
         }
-        write(&dir.join(format!("{day}-{}", name_at(now_unix_ms))), edit)
+        // After those of the day, also within a millisecond, or if the clock was put back.
+        let begin = format!("{day}-");
+        let ms_of = |name: &String| name.strip_prefix(&begin)?.split('-').next()?.parse().ok();
+        let last: Option<i64> = names.iter().filter_map(ms_of).max();
+        let at = last.map_or(now_unix_ms, |last| now_unix_ms.max(last.saturating_add(1)));
+        write(&dir.join(format!("{begin}{}", name_at(at))), edit)
     }
 
     /// The days of which something waits to be said.
