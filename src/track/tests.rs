@@ -411,6 +411,47 @@ fn advice_that_was_followed_has_paid() {
 }
 
 #[test]
+fn advice_waits_for_its_verdict_until_there_was_a_session() {
+    let lab = Lab::new();
+    let measure = |topic, key: &str, value| {
+        let (key, unit) = (key.to_owned(), "tokens per session".to_owned());
+        Measure { topic, key, value, unit }
+    };
+    let advice = Advice {
+        topic: Topic::Handoff,
+        key: "handoff:p".into(),
+        description: "Sessions read much.".into(),
+        proposed_change: "Do not.".into(),
+        tokens: 100_000,
+        cost_usd: 2.0,
+        basis: Basis::Measured,
+        evidence: Vec::new(),
+    };
+    let sessions = |value| Advised {
+        measures: vec![measure(Topic::Handoff, "handoff:p", value)],
+        advice: Vec::new(),
+    };
+    // There are task logs, and no session: what has no key of its own is 0.
+    let none =
+        || Advised { measures: vec![measure(Topic::FanOut, "fan_out", 0.0)], advice: Vec::new() };
+    let review = |days: i64, advised: Advised| {
+        let at = NOW + days * DAY_MS;
+        let time = crate::clock::rfc3339(at);
+        lab.take_at(at, &with(seed(), json!({"timestamp": time}))).unwrap();
+        lab.ask(at, &json!({"mode": "review_period"}), advised).unwrap();
+        lab.read(&format!("reports/usage-review-{}.md", &time[..10]))
+    };
+    review(0, Advised { advice: vec![advice], ..sessions(54_500.0) });
+    let told = "54,500 tokens per session then, not measured since;";
+    assert!(review(7, none()).contains(&format!("\n- handoff:p: {told}")));
+    assert!(review(14, none()).contains(&format!("\n- handoff:p on 2025-11-28: {told}")));
+    let paid = "- handoff:p on 2025-11-28: 54,500 tokens per session then, 27,250 now: paid, about \
+                50,000 tokens / $1.00 in 7 days.";
+    assert!(review(21, sessions(27_250.0)).contains(paid));
+    assert!(review(28, sessions(1.0)).contains("Nothing was advised."));
+}
+
+#[test]
 fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
     let lab = Lab::new();
     let mut request = seed();
