@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Models;
 use crate::observe::{Places, Span, day_span};
-use crate::track::{self, Failed, MAX_INPUT_BYTES, Mode, Tracker};
+use crate::track::{self, Failed, MAX_INPUT_BYTES, Tracker};
 use crate::usage::dirs_of_environment;
 use crate::{state_dir, text};
 
@@ -65,11 +65,10 @@ pub fn run(args: &TrackArgs) -> Result<u8> {
             return fail(&Failed::refused(&refused), ErrorKind::Usage);
         }
     };
-    let is_review = matches!(input.mode, Mode::ReviewPeriod { .. });
     let advised = |since, until| advised(&state_root, &project, &config, (since, until));
     match tracker.take(&input, advised) {
         Ok(answer) => {
-            let line = text::json(&answer, is_review)
+            let line = text::json(&answer, false)
                 .map_err(|err| Error::internal("the answer cannot be written").caused_by(err))?;
             print::print(&format!("{line}\n")).map(|()| 0)
         }

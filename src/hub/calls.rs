@@ -136,9 +136,7 @@ pub(super) enum TrackParams {
 pub(super) struct EntriesUsage {
     #[schema(schema_with = super::openapi::log_mode)]
     mode: Option<String>,
-    /// The task: a text, of which at most 256 characters are kept. It need not be one of
-    /// the queue.
-    #[schema(required = false)]
+    #[schema(schema_with = super::openapi::any_task, required = false)]
     task_id: Value,
     /// ISO 8601; without an offset it is UTC, and without one it is now.
     #[schema(required = false)]

@@ -281,10 +281,21 @@ const NOT_BLANK: &str =
 
 pub(super) fn tracked_task() -> RefOr<Schema> {
     schema(json!({
-        "type": "string", "pattern": NOT_BLANK,
-        "description": "The task; at most 256 characters are kept. It need not be one of the queue",
+        "type": ["string", "number"], "pattern": NOT_BLANK, "maxLength": MAX_TASK_CHARS,
+        "description": "The task; a number is taken as its text. It need not be one of the queue",
     }))
 }
+
+/// The same, where it may be anything.
+pub(super) fn any_task() -> RefOr<Schema> {
+    schema(json!({
+        "type": null, "maxLength": MAX_TASK_CHARS,
+        "description": "The task: a text, or a number, which is taken as its text. It need not be one of the queue",
+    }))
+}
+
+/// Most characters of a task that is tracked.
+const MAX_TASK_CHARS: u64 = 256;
 
 /// A list would be of the other kind.
 pub(super) fn no_entries() -> RefOr<Schema> {
@@ -304,7 +315,7 @@ pub(super) fn track_entry() -> RefOr<Schema> {
             "model": any("Which model: a text"),
             "input_tokens": any("What was not read from the cache, a whole number"),
             "output_tokens": any("A whole number"),
-            "total_tokens": any("Both; their sum is recorded where they are known"),
+            "total_tokens": any("Both: if it is another number than their sum, the sum is recorded"),
             "cache_write_tokens": any("Written to the cache, a part of `input_tokens`"),
             "cache_read_tokens": any("Read from the cache, beside `input_tokens`"),
             "estimated_cost": any("US dollars"),

@@ -1089,8 +1089,7 @@ fn usage_is_told_in_both_ways_and_answered_in_the_trackers_words() {
     lab.act("track_usage", telemetry.clone()).refused(503, "not_recorded");
     let books = Arc::new(Books::default());
     lab.hub.set_bookkeeper(Arc::clone(&books) as _);
-    let recorded =
-        json!({"status": "recorded", "task_id": "t", "total_tokens": 3, "estimated_cost": 0.5});
+    let recorded = json!({"status": "recorded", "task_id": "t"});
     let said = lab.act("track_usage", telemetry.clone());
     assert_eq!((said.status, &said.body), (200, &recorded));
     let said = lab.ask("POST", "/api/v1/track", Some(&telemetry));
@@ -1109,6 +1108,11 @@ fn usage_is_told_in_both_ways_and_answered_in_the_trackers_words() {
     lab.ask("POST", "/api/v1/track", Some(&json!([]))).refused(400, "invalid_parameter");
     lab.act("track_usage", Value::Null).refused(400, "missing_parameter");
     assert_eq!(books.refused.load(Ordering::Relaxed), 4);
+    let request = lab.request("POST", "/api/v1/track").header("authorization", lab.bearer());
+    let request = request.header("content-type", "application/json");
+    let request = request.body(Body::from("{\"task_id\": ")).unwrap();
+    lab.send("127.0.0.1:9", request).refused(400, "malformed_json");
+    assert_eq!(books.refused.load(Ordering::Relaxed), 5);
     let elsewhere = json!({"task_id": "t", "entries": [], "project": "none"});
     lab.act("track_usage", elsewhere).refused(409, "invalid_project");
     lab.act("track_usage", json!({"task_id": "t", "project": 1})).refused(400, "invalid_parameter");
@@ -1155,11 +1159,17 @@ fn the_tracker_takes_what_the_document_says() {
         is_taken(json!({"mode": mode, "task_id": "t"}));
         is_taken(json!({"mode": mode, "entries": []}));
         // A log is the one or the other.
-        for blank in [json!(null), json!(5), json!(""), json!(" \u{85}\u{3000}")] {
+        for blank in [json!(null), json!(""), json!(" \u{85}\u{3000}"), json!(true)] {
             is_refused(json!({"mode": mode, "task_id": blank, "entries": {}}));
         }
+        is_taken(json!({"mode": mode, "task_id": 5, "entries": {}}));
     }
     is_taken(json!({"task_id": "\u{feff}"}));
+    for kind in ["TaskUsage", "EntriesUsage"] {
+        let most = schemas[kind]["properties"]["task_id"]["maxLength"].as_u64().unwrap() as usize;
+        is_taken(json!({"task_id": "ä".repeat(most), "entries": []}));
+        is_refused(json!({"task_id": "ä".repeat(most + 1), "entries": []}));
+    }
     is_refused(json!({"mode": "dance", "task_id": "t"}));
     for taken in [json!(null), json!(1), json!(7.0), json!(most_days)] {
         is_taken(json!({"mode": "review_period", "days": taken, "entries": listed(5_001)}));

@@ -16,7 +16,7 @@ use super::ask::Json;
 use super::calls::TrackParams;
 use super::gate::MayChange;
 use crate::error::{Error, ErrorKind};
-use crate::queue::{Code, Refusal, TaskId, draft};
+use crate::queue::{TaskId, draft};
 use crate::track::{self, Input, Mode, Refused};
 
 /// How long a log waits for those before it.
@@ -56,12 +56,6 @@ pub(super) struct Recorded {
     /// Of `log_and_summarize`: one or two sentences.
     #[schema(nullable = false)]
     summary: Option<String>,
-    /// Its total; `null` if none was told.
-    #[schema(required)]
-    total_tokens: Option<u64>,
-    /// Its cost in dollars; `null` if none was told.
-    #[schema(required)]
-    estimated_cost: Option<f64>,
     /// It is kept, and written with the next request: others were recording.
     #[schema(nullable = false)]
     pending: Option<bool>,
@@ -127,7 +121,18 @@ pub(super) struct RecommendationView {
         (status = 503, description = "It cannot be written now, and is kept (`not_written`); or others are at it, and nothing was done (`busy`)", body = ErrorAnswer),
     ),
 )]
-pub(super) async fn track(State(hub): State<Hub>, _: MayChange, Json(body): Json) -> Outcome {
+pub(super) async fn track(
+    State(hub): State<Hub>,
+    _: MayChange,
+    body: Result<Json, Failure>,
+) -> Outcome {
+    let body = match body {
+        Ok(Json(body)) => body,
+        Err(failure) => {
+            note_unread(&hub, failure.message.clone()).await;
+            return Err(failure);
+        }
+    };
     let task_id = body["task_id"].as_str().filter(|id| TaskId::parse(id).is_ok());
     let task_id = task_id.map(str::to_owned);
     take(&hub, body).await.map_err(|failure| match task_id {
@@ -136,17 +141,42 @@ pub(super) async fn track(State(hub): State<Hub>, _: MayChange, Json(body): Json
     })
 }
 
+/// A body that cannot be read tells nothing of its project: it stands in the errors of the
+/// hub's own.
+async fn note_unread(hub: &Hub, message: String) {
+    let Some(books) = hub.0.books.get().cloned() else { return };
+    let own = hub.settings().default_project.clone();
+    let Ok(permit) = hub.0.desks.turn().await else {
+        tracing::warn!(message, "what was refused is not noted: others are recording");
+        return;
+    };
+    let work = move || {
+        let _permit = permit;
+        if let Ok(project) = draft::project_of(&own) {
+            books.note_refused(&project, &message);
+        }
+    };
+    if let Err(err) = tokio::task::spawn_blocking(work).await {
+        tracing::warn!(%err, "what was refused is not noted");
+    }
+}
+
 /// Does what `params` say, for the project they name or the hub's own.
 pub(super) async fn take(hub: &Hub, mut params: Value) -> Outcome {
+    let mut wrong = None;
     let project = match params.as_object_mut().and_then(|fields| fields.remove("project")) {
         None | Some(Value::Null) => None,
         Some(Value::String(path)) => Some(PathBuf::from(path)),
         Some(_) => {
-            let message = "the parameter `project` must be a text";
-            return Err(Refusal::new(Code::InvalidParameter, message).into());
+            let message = "the parameter `project` must be a text".to_owned();
+            wrong = Some(Refused { code: "invalid_parameter", message, task_id: None });
+            None
         }
     };
-    let parsed = track::parse_value(params);
+    let parsed = match wrong {
+        Some(wrong) => Err(wrong),
+        None => track::parse_value(params),
+    };
     let Some(books) = hub.0.books.get().cloned() else {
         let message = "this hub records no usage";
         let idle = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", message);
@@ -191,6 +221,12 @@ impl Desks {
             return permit
                 .map_err(|_| busy("another review is being made: ask again when it is done"));
         }
+        self.turn().await
+    }
+
+    /// The next turn of a log.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let busy = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
         let turn = Arc::clone(&self.log).acquire_owned();
         match tokio::time::timeout(LOG_PATIENCE, turn).await {
             Ok(Ok(permit)) => Ok(permit),

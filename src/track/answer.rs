@@ -33,10 +33,6 @@ pub struct Recorded {
     /// One or two sentences, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// The total of the log; `null` if none was told.
-    pub total_tokens: Option<u64>,
-    /// Its cost; `null` if none was told.
-    pub estimated_cost: Option<f64>,
     /// Kept, and written by the next call: others were recording.
     #[serde(skip_serializing_if = "is_false")]
     pub pending: bool,
@@ -125,8 +121,6 @@ impl Recorded {
             status: "recorded",
             task_id: log.task_id.clone(),
             summary: wants_summary.then(|| summary(log, day)),
-            total_tokens: log.totals.total_tokens,
-            estimated_cost: log.totals.estimated_cost,
             pending: matches!(day, Day::Waits),
             reconciled: 0,
         }

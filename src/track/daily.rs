@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
+use super::models::RATIO;
 use super::record::TaskLog;
 use super::sums::{self, Sum, name_of, ranked};
 use crate::text;
@@ -122,7 +123,7 @@ impl Day {
                 total.plain()
             ));
         }
-        if output.is_known && input.tokens / RATIO > output.tokens {
+        if output.is_known && super::models::is_over_ratio(input.tokens, output.tokens) {
             found.push(format!(
                 "{} tokens were sent for {} of output, more than {RATIO} to 1",
                 input.plain(),
@@ -150,7 +151,7 @@ impl Day {
             }
             if total.tokens > HEAVY_TOKENS
                 && output.is_known
-                && input.tokens / RATIO > output.tokens
+                && super::models::is_over_ratio(input.tokens, output.tokens)
             {
                 found.push(format!(
                     "{id} sent {} tokens for {} of output, more than {RATIO} to 1.",
@@ -181,8 +182,6 @@ impl Day {
 pub(super) const HEAVY_TOKENS: u64 = 10_000;
 /// Light work of fewer tokens is not worth a line either.
 const WORTH_TOKENS: u64 = 1_000;
-/// Input to output.
-const RATIO: u64 = 15;
 
 impl Task<'_> {
     /// What it was about, as a sentence.

@@ -3,7 +3,10 @@
 //! Each line names the task log it is about, and its status: `open` until the missing
 //! data came, `pending` until what could not be written is, `noted` for good.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use super::sums;
 
@@ -12,7 +15,8 @@ const MAX_BYTES: usize = 1 << 20;
 const FULL: &str = "- [noted] the file is full: what follows is left out\n";
 
 /// What a line is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// Nothing, or not all, could be recorded.
     Failure,
@@ -38,7 +42,8 @@ impl Kind {
 const KINDS: [Kind; 4] = [Kind::Failure, Kind::MissingData, Kind::Anomaly, Kind::Recovery];
 
 /// What stands in a line before what happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     Open,
     Pending,
@@ -56,7 +61,7 @@ impl Status {
 }
 
 /// A line to be added.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) kind: Kind,
     pub(super) status: Status,
@@ -75,33 +80,104 @@ impl Line {
     }
 }
 
-/// The file with these lines in it; one that is there, whatever its status, stays as it is.
-pub(super) fn with(old: Option<&str>, day: Date, lines: &[Line]) -> String {
+/// What there is to say of a day. Said twice, it changes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Edit {
+    pub(super) lines: Vec<Line>,
+    /// What is missing of task logs: all of it. What was before and is not here has come.
+    pub(super) open: BTreeMap<String, Vec<String>>,
+    /// What is written by now: what was pending about it is over.
+    pub(super) written: Vec<String>,
+}
+
+impl Edit {
+    /// One line.
+    pub(super) fn line(kind: Kind, status: Status, about: &str, what: &str) -> Self {
+        Self { lines: vec![Line::new(kind, status, about, what)], ..Self::default() }
+    }
+
+    /// Has it words of its own, and does not only end others?
+    pub(super) fn has_words(&self) -> bool {
+        !self.lines.is_empty() || self.open.values().any(|missing| !missing.is_empty())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.open.is_empty() && self.written.is_empty()
+    }
+
+    /// The file with it; `None`: there is none, and need not be.
+    pub(super) fn apply(&self, old: Option<String>, day: Date, now: &str) -> Option<String> {
+        let missing = self.open.iter().flat_map(|(about, missing)| {
+            missing.iter().map(|what| Line::new(Kind::MissingData, Status::Open, about, what))
+        });
+        let lines: Vec<Line> = self.lines.iter().cloned().chain(missing).collect();
+        let mut text = match lines.is_empty() {
+            true => old?,
+            false => with(old.as_deref(), day, &lines),
+        };
+        for (about, missing) in &self.open {
+            if let Some(new) = resolved(&text, about, Status::Open, missing, now) {
+                text = new;
+            }
+        }
+        for about in &self.written {
+            if let Some(new) = resolved(&text, about, Status::Pending, &[], now) {
+                text = new;
+            }
+        }
+        Some(text)
+    }
+}
+
+/// The file with these lines in it; one that is there stays as it is, but if it was
+/// resolved and is so again.
+fn with(old: Option<&str>, day: Date, lines: &[Line]) -> String {
     let mut text = match old {
         Some(old) if !old.trim().is_empty() => old.to_owned(),
         _ => format!("# Token Usage Errors: {day}\n"),
     };
     for line in lines {
         let tail = line.tail();
-        let is_there =
-            text.split_inclusive('\n').any(|there| said_of(there).is_some_and(|(_, t)| t == tail));
-        if is_there || text.contains(FULL) {
+        let put = format!("- [{}] {tail}", line.status.word());
+        if let Some(there) = place_of(&text, &tail) {
+            let was_resolved = text[there.clone()].starts_with("- [resolved ");
+            if was_resolved && line.status != Status::Noted {
+                text.replace_range(there, &put);
+            }
             continue;
         }
-        let put = format!("- [{}] {tail}", line.status.word());
+        if text.contains(FULL) {
+            continue;
+        }
         let put = if text.len() + put.len() > MAX_BYTES { FULL.to_owned() } else { put };
         insert(&mut text, line.kind, &put);
     }
     text
 }
 
-/// The file with the lines about `about` that had this status told as resolved; `None` if
-/// there is none.
-pub(super) fn resolved(old: &str, about: &str, status: Status, how: &str) -> Option<String> {
+/// Where the line with these words is, whatever its status.
+fn place_of(text: &str, tail: &str) -> Option<std::ops::Range<usize>> {
+    let mut begin = 0;
+    text.split_inclusive('\n').find_map(|line| {
+        let place = begin..begin + line.len();
+        begin = place.end;
+        said_of(line).is_some_and(|(_, said)| said == tail).then_some(place)
+    })
+}
+
+/// The file with the lines about `about` that had this status, but those of `still`, told
+/// as resolved; `None` if there is none.
+fn resolved(old: &str, about: &str, status: Status, still: &[String], how: &str) -> Option<String> {
     let begins = format!("{}: ", sums::plain(about));
+    let still: Vec<String> =
+        still.iter().map(|what| format!("{begins}{}\n", sums::plain(what))).collect();
     let mut is_changed = false;
     let lines = old.split_inclusive('\n').map(|line| match said_of(line) {
-        Some((word, tail)) if word == status.word() && tail.starts_with(&begins) => {
+        Some((word, tail))
+            if word == status.word()
+                && tail.starts_with(&begins)
+                && !still.iter().any(|line| line == tail) =>
+        {
             is_changed = true;
             format!("- [resolved {how}] {tail}")
         }
@@ -181,13 +257,18 @@ mod tests {
         - [noted] usage-2025-11-28-1430-x: recorded
         ");
         let about = "usage-2025-11-28-1430-x";
-        let done = resolved(&text, about, Status::Pending, "2025-11-28T15:00:00Z").unwrap();
+        let done = resolved(&text, about, Status::Pending, &[], "2025-11-28T15:00:00Z").unwrap();
         assert!(
             done.contains("- [resolved 2025-11-28T15:00:00Z] usage-2025-11-28-1430-x: no space")
         );
-        assert_eq!(resolved(&done, about, Status::Pending, "later"), None, "once");
-        assert_eq!(with(Some(&done), day(), &[missing]), done, "it is there");
-        assert_eq!(resolved(&text, "usage-2025-11-28-1430-xy", Status::Open, "x"), None);
+        assert_eq!(resolved(&done, about, Status::Pending, &[], "later"), None, "once");
+        assert_eq!(with(Some(&done), day(), std::slice::from_ref(&missing)), done, "it is there");
+        assert_eq!(resolved(&text, "usage-2025-11-28-1430-xy", Status::Open, &[], "x"), None);
+        let still = ["entries is missing".to_owned()];
+        let done = resolved(&text, about, Status::Open, &still, "now").unwrap();
+        assert!(done.contains("- [resolved now] usage-2025-11-28-1430-x: timestamp"), "{done}");
+        assert!(done.contains("- [open] usage-2025-11-28-1430-x: entries"), "{done}");
+        assert_eq!(with(Some(&done), day(), &[missing]), text, "it is missing again");
     }
 
     #[test]

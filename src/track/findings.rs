@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::daily::{Day, HEAVY_TOKENS, Task, tasks_of};
-use super::models::{FEW_TOKENS_EACH, cheaper_for_light_work, fan_out};
+use super::models::{FEW_TOKENS_EACH, RATIO, cheaper_for_light_work, fan_out, is_over_ratio};
 use super::record::LogEntry;
 use super::review::percent;
 use super::sums::{self, Sum};
@@ -11,12 +11,19 @@ use crate::advice::{Advice, Advised, Basis, Measure, Topic};
 use crate::models::Models;
 use crate::text;
 
-/// Less than this share of a model's tokens, in percent, is no pattern.
+/// Less than this share of a model's entries, in percent, is no pattern.
 const MIN_LIGHT_PERCENT: u64 = 5;
-/// More input to output than this is much.
-const RATIO: u64 = 15;
 /// Places that are named as evidence.
 const MAX_EVIDENCE: usize = 5;
+
+const LIGHT_UNIT: &str = "tokens of light work per task";
+const AGENTS_UNIT: &str = "agents per task";
+const RATIO_UNIT: &str = "input tokens per output token";
+
+/// Is it a figure of the tracker's own logs? Others come from transcripts.
+pub(super) fn is_own(measure: &Measure) -> bool {
+    [LIGHT_UNIT, AGENTS_UNIT, RATIO_UNIT].contains(&&*measure.unit)
+}
 
 /// What was found.
 pub(super) struct Found {
@@ -69,15 +76,13 @@ impl Light {
 
 impl Found {
     fn overuse(&mut self, logs: &Day, prices: &Models) {
-        let mut models: BTreeMap<String, (Sum, u64)> = BTreeMap::new();
+        let mut models: BTreeMap<String, u64> = BTreeMap::new();
         let mut light: BTreeMap<(String, &'static str), Light> = BTreeMap::new();
         for log in &logs.logs {
             let unix_ms = log.unix_ms().unwrap_or(i64::MAX);
             for entry in log.entries.iter().flatten() {
                 let Some(model) = &entry.model else { continue };
-                let all = models.entry(model.clone()).or_default();
-                all.0.add(entry);
-                all.1 += 1;
+                *models.entry(model.clone()).or_default() += 1;
                 if let Some(cheaper) = cheaper_for_light_work(entry) {
                     let light = light.entry((model.clone(), cheaper)).or_default();
                     light.add(entry, cheaper, unix_ms, prices);
@@ -86,7 +91,7 @@ impl Found {
             }
         }
         let tasks = tasks_of(&logs.logs).len().max(1) as f64;
-        for (model, (all, entries)) in &models {
+        for (model, entries) in &models {
             let dearer = super::models::cheaper_than(model);
             let Some(cheaper) = dearer else { continue };
             let none = Light::default();
@@ -96,10 +101,10 @@ impl Found {
                 topic: Topic::CheaperModel,
                 key: key.clone(),
                 value: light.sum.total.tokens as f64 / tasks,
-                unit: "tokens of light work per task".into(),
+                unit: LIGHT_UNIT.into(),
             });
-            let share = light.sum.total.tokens.saturating_mul(100);
-            if share / all.total.tokens.max(1) < MIN_LIGHT_PERCENT || light.entries == 0 {
+            let share = light.entries.saturating_mul(100);
+            if share < entries.saturating_mul(MIN_LIGHT_PERCENT) || light.entries == 0 {
                 continue;
             }
             let shown = sums::plain(model);
@@ -126,7 +131,7 @@ impl Found {
             topic: Topic::FanOut,
             key: key.into(),
             value: agents as f64 / tasks.len() as f64,
-            unit: "agents per task".into(),
+            unit: AGENTS_UNIT.into(),
         });
         let wide: Vec<(&String, &Task<'_>, usize)> = tasks
             .iter()
@@ -183,9 +188,9 @@ impl Found {
             topic: Topic::Reread,
             key: KEY.into(),
             value: ratio,
-            unit: "input tokens per output token".into(),
+            unit: RATIO_UNIT.into(),
         });
-        if sum.input.tokens < HEAVY_TOKENS || sum.input.tokens / RATIO < sum.output.tokens.max(1) {
+        if sum.input.tokens < HEAVY_TOKENS || !is_over_ratio(sum.input.tokens, sum.output.tokens) {
             return;
         }
         let mut description = format!(

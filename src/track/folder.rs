@@ -7,10 +7,11 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::names;
+use crate::clock::file_unix_ms;
 use crate::devdocs::beneath;
 
 /// Largest file that is read.
@@ -22,6 +23,10 @@ const IGNORED: &str = "# Written by longhaul, which made this folder for records
 # Remove this file to keep them in the project's history.
 *
 ";
+
+const IGNORE_FILE: &str = ".gitignore";
+/// A temporary file of this age, milliseconds, is nobody's any more.
+const TEMPORARY_MS: i64 = 10 * 60_000;
 
 /// The open folder.
 #[derive(Debug)]
@@ -51,8 +56,9 @@ impl Folder {
             beneath::open_folder_without_links(&self.root, path, Some(FOLDER_MODE)).map_err(named)
         };
         let (fd, is_new) = make(&self.path)?;
-        if is_new {
-            let name = OsStr::new(".gitignore");
+        let name = OsStr::new(IGNORE_FILE);
+        // Before anything else: so who finds none beside records has removed it.
+        if is_new || is_without(&fd, name)? && is_bare(&fd)? {
             // Whether it was there already does not matter.
             beneath::replace_atomically(&fd, name, IGNORED.as_bytes(), FILE_MODE, None)?;
         }
@@ -108,10 +114,69 @@ impl Folder {
         beneath::write_atomically(&self.made(sub)?, OsStr::new(name), bytes, FILE_MODE)
     }
 
+    /// Removes a file, if it is there.
+    pub(super) fn remove(&self, sub: &str, name: &str) -> io::Result<()> {
+        let Some(fd) = self.existing(sub)? else { return Ok(()) };
+        match rustix::fs::unlinkat(&fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(rustix::fs::fsync(&fd)?),
+            Err(err) => Err(named(err)),
+        }
+    }
+
+    /// Removes the temporary files of calls that died.
+    pub(super) fn sweep(&self, now_unix_ms: i64) {
+        for sub in ["", names::TASKS, names::REPORTS] {
+            let names = self.list(sub, is_temporary).unwrap_or_default();
+            let Ok(Some(fd)) = self.existing(sub) else { continue };
+            for name in names {
+                let Ok(stat) = rustix::fs::statat(&fd, &*name, AtFlags::SYMLINK_NOFOLLOW) else {
+                    continue;
+                };
+                let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+                let changed_at = file_unix_ms(stat.st_mtime, stat.st_mtime_nsec as i64);
+                if is_file && now_unix_ms.saturating_sub(changed_at) > TEMPORARY_MS {
+                    let _ = rustix::fs::unlinkat(&fd, &*name, AtFlags::empty());
+                }
+            }
+        }
+    }
+
     /// Writes a new file; false if there is one of that name, which stays.
     pub(super) fn create(&self, sub: &str, name: &str, bytes: &[u8]) -> io::Result<bool> {
         beneath::replace_atomically(&self.made(sub)?, OsStr::new(name), bytes, FILE_MODE, None)
     }
+}
+
+/// Is it a name under which a file of ours is written before it has its own?
+fn is_temporary(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let Some((file, digits)) = inner.and_then(|inner| inner.rsplit_once('.')) else {
+        return false;
+    };
+    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_ours = file == IGNORE_FILE || file.starts_with("usage-") || file.starts_with("errors-");
+    is_uuid && is_ours
+}
+
+fn is_without(folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(false),
+        Err(Errno::NOENT) => Ok(true),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Is there nothing in it but what a call left that died while it made the folder?
+fn is_bare(folder: &OwnedFd) -> io::Result<bool> {
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        let is_own = std::str::from_utf8(name).is_ok_and(is_temporary);
+        if !matches!(name, b"." | b"..") && !is_own {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A folder that is read.

@@ -67,7 +67,8 @@ pub struct Entry {
     pub input_tokens: Option<u64>,
     /// Tokens that were generated.
     pub output_tokens: Option<u64>,
-    /// Both; what was said of it only where one of the two is not known.
+    /// Both together, if a total was told: their sum, or what was told where one of the two
+    /// is not known.
     pub total_tokens: Option<u64>,
     /// A total that was said and is another.
     pub stated_total_tokens: Option<u64>,
@@ -117,7 +118,7 @@ pub fn parse_value(value: Value) -> Result<Input, Refused> {
         return Err(Refused { code: "invalid_parameter", message, task_id: None });
     };
     let mut notes = Notes::default();
-    let task_id = text_of(&mut fields, "task_id", "task_id", MAX_ID_CHARS, &mut notes);
+    let task_id = task_id_of(&mut fields, &mut notes)?;
     let refuse = |refused: Refused| Refused { task_id: task_id.clone(), ..refused };
     let input = read(fields, task_id.clone(), notes).map_err(refuse)?;
     let is_log = !matches!(input.mode, Mode::ReviewPeriod { .. });
@@ -134,8 +135,24 @@ pub(super) fn of_log(value: Value) -> Option<Input> {
     let Value::Object(mut fields) = value else { return None };
     fields.remove("mode");
     let mut notes = Notes::default();
-    let task_id = text_of(&mut fields, "task_id", "task_id", MAX_ID_CHARS, &mut notes);
+    let task_id = task_id_of(&mut fields, &mut notes).ok()?;
     read(fields, task_id, notes).ok()
+}
+
+/// A number is taken as its text. Nothing is cut: an id that is changed is another one.
+fn task_id_of(
+    fields: &mut Map<String, Value>,
+    notes: &mut Notes,
+) -> Result<Option<String>, Refused> {
+    if let Some(value @ Value::Number(_)) = fields.get_mut("task_id") {
+        *value = Value::String(value.to_string());
+    }
+    let is_long = |id: &str| id.chars().nth(MAX_ID_CHARS).is_some();
+    if fields.get("task_id").and_then(Value::as_str).is_some_and(is_long) {
+        let message = format!("the task_id has more than {MAX_ID_CHARS} characters");
+        return Err(Refused { code: "too_long", message, task_id: None });
+    }
+    Ok(text_of(fields, "task_id", "task_id", MAX_ID_CHARS, notes))
 }
 
 fn read(
@@ -254,18 +271,13 @@ fn entry_of(at: usize, value: Value, notes: &mut Notes) -> Entry {
     let output_tokens =
         tokens_of(&mut fields, "output_tokens", &named("output_tokens"), notes, true);
     let sum = input_tokens.zip(output_tokens).map(|(input, output)| input + output);
-    let stated =
-        tokens_of(&mut fields, "total_tokens", &named("total_tokens"), notes, sum.is_none());
+    let stated = tokens_of(&mut fields, "total_tokens", &named("total_tokens"), notes, true);
     let other = stated.filter(|stated| sum.is_some_and(|sum| sum != *stated));
-    match (sum, stated) {
-        (Some(sum), None) => notes.add(format!(
-            "entries[{at}].total_tokens is missing; {sum} is the sum of input and output"
-        )),
-        (Some(sum), Some(stated)) if sum != stated => notes.add(format!(
+    if let (Some(sum), Some(stated)) = (sum, other) {
+        notes.add(format!(
             "entries[{at}].total_tokens is {stated}, but input and output are {sum} together; \
              {sum} is recorded"
-        )),
-        _ => {}
+        ));
     }
     let estimated_cost = cost_of(&mut fields, &named("estimated_cost"), notes);
     let mut extra = |name: &str| tokens_of(&mut fields, name, &named(name), notes, false);
@@ -274,7 +286,7 @@ fn entry_of(at: usize, value: Value, notes: &mut Notes) -> Entry {
         model,
         input_tokens,
         output_tokens,
-        total_tokens: sum.or(stated),
+        total_tokens: stated.map(|stated| sum.unwrap_or(stated)),
         stated_total_tokens: other.or_else(|| extra("stated_total_tokens")),
         estimated_cost,
         cache_read_tokens: extra("cache_read_tokens"),

@@ -96,15 +96,19 @@ pub(super) fn read_period(
 }
 
 /// What a review on `today` compares with: the last one before; for a review of that day
-/// that is made again, the same as it had.
-pub(super) fn last_review(folder: &Folder, today: Date) -> Option<Last> {
+/// that is made again, the same as it had. Also the names of newer figures that cannot be
+/// read.
+pub(super) fn last_review(folder: &Folder, today: Date) -> (Option<Last>, Vec<String>) {
     let is_wanted = |name: &str| names::day_of_review_figures(name).is_some_and(|day| day <= today);
-    let names = folder.list(names::REPORTS, is_wanted).ok()?;
-    let newest = names.iter().rev().find_map(|name| {
-        let bytes = folder.read(names::REPORTS, name).ok()??;
-        let figures: Figures = serde_json::from_slice(&bytes).ok()?;
-        Some((names::day_of_review_figures(name)?, figures))
-    });
-    let (day, figures) = newest?;
-    figures.into_last(day, today)
+    let names = folder.list(names::REPORTS, is_wanted).unwrap_or_default();
+    let mut damaged = Vec::new();
+    for name in names.into_iter().rev() {
+        let Some(day) = names::day_of_review_figures(&name) else { continue };
+        let read = |bytes: Vec<u8>| serde_json::from_slice::<Figures>(&bytes).ok();
+        match folder.read(names::REPORTS, &name).ok().flatten().and_then(read) {
+            Some(figures) => return (figures.into_last(day, today), damaged),
+            None => damaged.push(name),
+        }
+    }
+    (None, damaged)
 }

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `input` | what a request says, and what it lacks |
 //! | `record` | the log of a task, with its totals |
+//! | `matching` | whether a log says all that another does |
 //! | `names` | days, and names of files |
 //! | `sums` | sums that know what they lack |
 //! | `daily` | the summary of a day |
@@ -24,6 +25,9 @@
 //! | `feed` | what is new of a session |
 //! | `feeder` | the way from a run to a process that takes its orders |
 //! | `tracker` | what is done in which order |
+//! | `placing` | where the log of a task goes, and which it takes the place of |
+//! | `saying` | telling of errors, now or when it can be |
+//! | `reviewing` | making a review |
 //! | `answer` | what is answered |
 //!
 //! It shares no lock and no thread with supervision.
@@ -37,11 +41,15 @@ mod findings;
 mod folder;
 mod input;
 mod logs;
+mod matching;
 mod models;
 mod names;
 mod paid;
+mod placing;
 mod record;
 mod review;
+mod reviewing;
+mod saying;
 mod spool;
 mod sums;
 mod tracker;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::input::{self, Input};
+use super::matching;
 use crate::models::{Models, TokenCounts};
 use crate::text;
 
@@ -54,7 +55,7 @@ pub struct LogEntry {
     pub input_tokens: Option<u64>,
     /// Tokens that were generated.
     pub output_tokens: Option<u64>,
-    /// Input and output.
+    /// Input and output, if a total was told.
     pub total_tokens: Option<u64>,
     /// Dollars, as told.
     pub estimated_cost: Option<f64>,
@@ -75,7 +76,8 @@ pub struct LogEntry {
 /// Sums over the entries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Of the entries whose total is known; `None` if that is none.
+    /// Of the entries whose total is known, told or as the sum of input and output; `None`
+    /// if that is none.
     pub total_tokens: Option<u64>,
     /// The same by model.
     pub by_model: BTreeMap<String, u64>,
@@ -114,17 +116,7 @@ impl TaskLog {
         self.timestamp.as_deref().and_then(input::unix_ms_of)
     }
 
-    /// What makes two logs the same: task, time and entries. One without a time is like
-    /// no other.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.unix_ms().is_some()
-            && self.unix_ms() == other.unix_ms()
-            && self.task_id == other.task_id
-            && self.entries == other.entries
-            && self.source == other.source
-    }
-
-    /// Eight hexadecimal digits of what [`TaskLog::is_same`] compares.
+    /// Eight hexadecimal digits of task, time and entries.
     pub fn print(&self) -> String {
         let parts = (&self.task_id, self.unix_ms(), &self.entries, &self.source);
         let bytes = serde_json::to_vec(&parts).unwrap_or_default();
@@ -142,22 +134,28 @@ impl TaskLog {
         self
     }
 
-    /// Does it say all that `older` does, about the same task and time, and more?
-    pub(super) fn completes(&self, older: &Self) -> bool {
+    /// Does it say all that `older` does about the same task and instant? Then it takes
+    /// its place. One without a time takes no other's; one without a task, or of a run,
+    /// which tells what is new alone, only that of its equal. What was wanted is not looked
+    /// at.
+    pub(super) fn covers(&self, older: &Self) -> bool {
         let is_about_same = self.unix_ms().is_some()
             && self.unix_ms() == older.unix_ms()
-            && self.task_id.is_some()
             && self.task_id == older.task_id
-            && self.source == older.source
-            && says_same(&older.user_request_summary, &self.user_request_summary);
-        let entries = match (&older.entries, &self.entries) {
-            (None, _) => true,
-            (Some(old), Some(new)) => {
-                old.len() == new.len() && old.iter().zip(new).all(|(old, new)| new.completes(old))
-            }
+            && self.source == older.source;
+        let entries = || match (&older.entries, &self.entries) {
+            _ if self.source.is_some() => self.entries == older.entries,
+            (None, None) => true,
+            (None, Some(_)) => self.task_id.is_some(),
             (Some(_), None) => false,
+            (Some(old), Some(new)) => {
+                let may_grow = self.task_id.is_some() || old.len() == new.len();
+                may_grow
+                    && matching::covers(new, old)
+                    && (self.task_id.is_some() || matching::covers(old, new))
+            }
         };
-        is_about_same && entries && self != older
+        is_about_same && entries()
     }
 
     /// The bytes of its file.
@@ -220,6 +218,12 @@ fn says_same<T: PartialEq>(old: &Option<T>, new: &Option<T>) -> bool {
 }
 
 impl LogEntry {
+    /// What counts for it in sums: its total, or input and output where none was told.
+    pub fn counted_tokens(&self) -> Option<u64> {
+        let sum = || Some(self.input_tokens?.saturating_add(self.output_tokens?));
+        self.total_tokens.or_else(sum)
+    }
+
     /// What its tokens come to at the price of `model`, as one request; `None` if the model
     /// or a count is not known.
     pub(super) fn price_as(&self, model: &str, unix_ms: i64, models: &Models) -> Option<f64> {
@@ -234,7 +238,8 @@ impl LogEntry {
         models.cost(model, unix_ms, &counts)
     }
 
-    fn completes(&self, older: &Self) -> bool {
+    /// Is it the same, or the same but for what `older` was not told?
+    pub(super) fn completes(&self, older: &Self) -> bool {
         says_same(&older.agent, &self.agent)
             && says_same(&older.model, &self.model)
             && says_same(&older.input_tokens, &self.input_tokens)
@@ -255,7 +260,7 @@ impl Totals {
         };
         let (mut lacks_tokens, mut lacks_cost) = (false, false);
         for entry in entries {
-            match entry.total_tokens {
+            match entry.counted_tokens() {
                 Some(tokens) => {
                     let sum = totals.total_tokens.get_or_insert(0);
                     *sum = sum.saturating_add(tokens);

@@ -10,7 +10,7 @@ use super::daily::{Day, tasks_of};
 use super::findings;
 use super::paid;
 use super::sums::{self, Sum, name_of, ranked};
-use crate::advice::{Advice, Advised, Basis, Measure};
+use crate::advice::{Advice, Advised, Basis, Measure, Topic};
 use crate::models::Models;
 use crate::text;
 
@@ -60,6 +60,9 @@ pub struct Figures {
     pub measures: Vec<Measure>,
     /// What was advised.
     pub advice: Vec<Advice>,
+    /// What earlier reviews advised, and of which nothing was measured since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<Earlier>,
     /// What this review compared with: when it is made again on its day, it compares with
     /// the same.
     #[serde(default)]
@@ -77,6 +80,22 @@ pub struct Last {
     pub measures: Vec<Measure>,
     /// What it advised.
     pub advice: Vec<Advice>,
+    /// What others before it advised, and of which nothing was measured since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<Earlier>,
+}
+
+/// A recommendation that no review could judge yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The day of the review that gave it.
+    pub day: String,
+    /// Days that it looked back.
+    pub days: u32,
+    /// The figure then.
+    pub measure: Measure,
+    /// What was advised.
+    pub advice: Advice,
 }
 
 impl Figures {
@@ -87,8 +106,8 @@ impl Figures {
         if day == today {
             return self.compared_with.map(|last| *last);
         }
-        let Self { days, measures, advice, .. } = self;
-        Some(Last { day: day.to_string(), days, measures, advice })
+        let Self { days, measures, advice, unjudged, .. } = self;
+        Some(Last { day: day.to_string(), days, measures, advice, unjudged })
     }
 }
 
@@ -131,11 +150,14 @@ pub(super) fn of(
     }
     out.push_str("\n## Proposed Changes\n\n");
     out.push_str(&changes(&advice, rules));
+    let mut unjudged = Vec::new();
     match last {
         Some(last) => {
-            let now = is_used(logs, advised).then_some(&measures[..]);
+            let now = paid::Now { measures: &measures, ..measured(logs, advised) };
             out.push_str(&format!("\n## Since the Review of {}\n\n", sums::plain(&last.day)));
-            out.push_str(&paid::compare(last, now));
+            let (lines, left) = paid::compare(last, now);
+            out.push_str(&lines);
+            unjudged = left;
         }
         None => out.push_str(
             "\n## Since the Last Review\n\nThere is no earlier review to compare with.\n",
@@ -145,16 +167,24 @@ pub(super) fn of(
         days,
         measures,
         advice: advice.clone(),
+        unjudged,
         compared_with: last.cloned().map(Box::new),
     };
     Review { markdown: out, advice, figures }
 }
 
-/// Was anything used in the period, by the logs or by the transcripts?
-fn is_used(logs: &Day, advised: &Advised) -> bool {
-    logs.total().sum.total.tokens > 0
-        || !advised.advice.is_empty()
-        || advised.measures.iter().any(|measure| measure.value > 0.0)
+/// What of the period could be measured: its logs, its sessions.
+fn measured(logs: &Day, advised: &Advised) -> paid::Now<'static> {
+    // Of these there is a figure only where there was a session, whatever it is; of others
+    // also where there was none, and then it is 0.
+    let is_seen = |measure: &Measure| {
+        measure.value > 0.0 || matches!(measure.topic, Topic::Handoff | Topic::Batching)
+    };
+    paid::Now {
+        measures: &[],
+        has_logs: logs.total().sum.total.tokens > 0,
+        has_sessions: !advised.advice.is_empty() || advised.measures.iter().any(is_seen),
+    }
 }
 
 fn overview(logs: &Day, since: Date, until: Date) -> String {

@@ -4,13 +4,15 @@
 //! A pending file is written before the project's files and removed after them, so that
 //! death at any moment leaves either nothing to do or something that can be done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::errors::Edit;
 use super::feed::{Known, Parts};
 use super::tracker::Pending;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +20,10 @@ use crate::state_dir;
 
 /// Entries that may wait; more are refused.
 const MAX_PENDING: usize = 2_000;
+/// Things to be said that may wait; what is said after them is lost.
+const MAX_SAID: usize = 500;
+/// The folder of what is to be said.
+const SAID: &str = "said";
 /// Largest file here.
 const MAX_BYTES: u64 = 16 << 20;
 /// Sessions that are remembered; the oldest go first.
@@ -31,7 +37,7 @@ pub(super) struct Spool(PathBuf);
 impl Spool {
     /// Opens it; `dir` is made if need be.
     pub(super) fn open(dir: PathBuf) -> Result<Self> {
-        for dir in [dir.clone(), dir.join("pending"), dir.join("sessions")] {
+        for dir in [dir.clone(), dir.join("pending"), dir.join("sessions"), dir.join(SAID)] {
             use std::os::unix::fs::DirBuilderExt;
             fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&dir).map_err(
                 |err| Error::io(ErrorKind::State, format!("cannot create {}", dir.display()), err),
@@ -102,12 +108,54 @@ impl Spool {
         }
     }
 
-    /// One that nobody can read is out of the way.
-    pub(super) fn put_aside(&self, name: &str) {
-        let from = self.0.join("pending").join(name);
+    /// One that nobody can read is out of the way. Gives where it is.
+    pub(super) fn put_aside(&self, name: &str) -> io::Result<PathBuf> {
         let to = self.0.join(format!("unreadable-{name}"));
-        if let Err(err) = fs::rename(&from, &to) {
-            tracing::warn!(%err, "a pending record of usage cannot be put aside");
+        fs::rename(self.0.join("pending").join(name), &to).map(|()| to)
+    }
+
+    /// Keeps what is to be said of a day until the errors file takes it.
+    ///
+    /// # Errors
+    /// The disk fails, or too much waits already.
+    pub(super) fn keep_said(&self, now_unix_ms: i64, day: Date, edit: &Edit) -> Result<()> {
+        let dir = self.0.join(SAID);
+        let names = names_in(&dir);
+        if names.len() >= MAX_SAID {
+            let message = format!("{MAX_SAID} things to be said of usage wait already");
+            return Err(Error::new(ErrorKind::State, message));
+        }
+        // After those of the day, also within a millisecond, or if the clock was put back.
+        let begin = format!("{day}-");
+        let ms_of = |name: &String| name.strip_prefix(&begin)?.split('-').next()?.parse().ok();
+        let last: Option<i64> = names.iter().filter_map(ms_of).max();
+        let at = last.map_or(now_unix_ms, |last| now_unix_ms.max(last.saturating_add(1)));
+        write(&dir.join(format!("{begin}{}", name_at(at))), edit)
+    }
+
+    /// The days of which something waits to be said.
+    pub(super) fn days_said(&self) -> BTreeSet<Date> {
+        let names = names_in(&self.0.join(SAID));
+        names.iter().filter_map(|name| name.get(..10)?.parse().ok()).collect()
+    }
+
+    /// What waits to be said of a day, the oldest first, by name. `Err` says why it cannot
+    /// be read, now or ever.
+    pub(super) fn said(&self, day: Date) -> Vec<(String, std::result::Result<Edit, Unread>)> {
+        let dir = self.0.join(SAID);
+        let begin = format!("{day}-");
+        let names = names_in(&dir).into_iter().filter(|name| name.starts_with(&begin));
+        let read = names.filter_map(|name| match read(&dir.join(&name)) {
+            Ok(edit) => Some((name, Ok(edit?))),
+            Err(unread) => Some((name, Err(unread))),
+        });
+        read.collect()
+    }
+
+    /// It is said.
+    pub(super) fn forget_said(&self, name: &str) {
+        if let Err(err) = fs::remove_file(self.0.join(SAID).join(name)) {
+            tracing::warn!(%err, "what is said of usage waits on");
         }
     }
 

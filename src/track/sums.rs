@@ -146,7 +146,7 @@ impl Sum {
     pub(super) fn add(&mut self, entry: &LogEntry) {
         self.input.add(entry.input_tokens);
         self.output.add(entry.output_tokens);
-        self.total.add(entry.total_tokens);
+        self.total.add(entry.counted_tokens());
         self.cost.add(entry);
     }
 

@@ -1,5 +1,8 @@
 //! The tracker as a whole, on real folders.
 
+mod growing;
+mod said;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -117,14 +120,10 @@ fn with(mut request: Value, changes: Value) -> Value {
 fn the_seeds_example_gives_the_seeds_files() {
     let lab = Lab::new();
     let said = lab.take(&seed());
-    assert_eq!(
-        (&said["status"], &said["task_id"]),
-        (&json!("recorded"), &json!("create-usage-tracker"))
-    );
-    assert_eq!(
-        said["summary"],
-        "create-usage-tracker used 33,000 tokens, $1.05. The day so far: 1 task, 33,000 tokens, $1.05."
-    );
+    let summary = "create-usage-tracker used 33,000 tokens, $1.05. The day so far: 1 task, 33,000 \
+                   tokens, $1.05.";
+    let told = json!({"status": "recorded", "task_id": "create-usage-tracker", "summary": summary});
+    assert_eq!(said, told);
     assert_eq!(
         lab.read("tasks/usage-2025-11-28-1430-create-usage-tracker.json"),
         r#"{
@@ -156,7 +155,7 @@ fn the_seeds_example_gives_the_seeds_files() {
     );
     assert!(!lab.path("errors-2025-11-28.md").exists(), "nothing was wrong");
     let said = lab.take(&with(seed(), json!({"mode": "log_only", "task_id": "x"})));
-    assert!(said.get("summary").is_none(), "{said}");
+    assert_eq!(said, json!({"status": "recorded", "task_id": "x"}));
 }
 
 #[test]
@@ -405,7 +404,51 @@ fn advice_that_was_followed_has_paid() {
     let request = json!({"mode": "review_period", "days": 3, "timestamp": "2025-12-03T00:00:00Z"});
     lab.take(&request);
     let text = lab.read("reports/usage-review-2025-12-03.md");
-    assert!(text.contains("then, nothing was used now; it cannot be told"), "{text}");
+    assert!(
+        text.contains("then, not measured since; whether it paid cannot be told yet"),
+        "{text}"
+    );
+}
+
+#[test]
+fn advice_waits_for_its_verdict_until_there_was_a_session() {
+    let lab = Lab::new();
+    let measure = |topic, key: &str, value| {
+        let (key, unit) = (key.to_owned(), "tokens per session".to_owned());
+        Measure { topic, key, value, unit }
+    };
+    let advice = Advice {
+        topic: Topic::Handoff,
+        key: "handoff:p".into(),
+        description: "Sessions read much.".into(),
+        proposed_change: "Do not.".into(),
+        tokens: 100_000,
+        cost_usd: 2.0,
+        basis: Basis::Measured,
+        evidence: Vec::new(),
+    };
+    let sessions = |value| Advised {
+        measures: vec![measure(Topic::Handoff, "handoff:p", value)],
+        advice: Vec::new(),
+    };
+    // There are task logs, and no session: what has no key of its own is 0.
+    let none =
+        || Advised { measures: vec![measure(Topic::FanOut, "fan_out", 0.0)], advice: Vec::new() };
+    let review = |days: i64, advised: Advised| {
+        let at = NOW + days * DAY_MS;
+        let time = crate::clock::rfc3339(at);
+        lab.take_at(at, &with(seed(), json!({"timestamp": time}))).unwrap();
+        lab.ask(at, &json!({"mode": "review_period"}), advised).unwrap();
+        lab.read(&format!("reports/usage-review-{}.md", &time[..10]))
+    };
+    review(0, Advised { advice: vec![advice], ..sessions(54_500.0) });
+    let told = "54,500 tokens per session then, not measured since;";
+    assert!(review(7, none()).contains(&format!("\n- handoff:p: {told}")));
+    assert!(review(14, none()).contains(&format!("\n- handoff:p on 2025-11-28: {told}")));
+    let paid = "- handoff:p on 2025-11-28: 54,500 tokens per session then, 27,250 now: paid, about \
+                50,000 tokens / $1.00 in 7 days.";
+    assert!(review(21, sessions(27_250.0)).contains(paid));
+    assert!(review(28, sessions(1.0)).contains("Nothing was advised."));
 }
 
 #[test]
@@ -490,12 +533,13 @@ fn what_is_missing_is_null_noted_and_filled_in_when_it_comes() {
     lab.take(&partial);
     let name = "usage-2025-11-28-1430-create-usage-tracker";
     let log: Value = serde_json::from_str(&lab.read(&format!("tasks/{name}.json"))).unwrap();
-    assert_eq!(log["entries"][0]["total_tokens"], 33_000, "the sum of what is known");
+    assert_eq!(log["entries"][0]["total_tokens"], Value::Null);
+    assert_eq!(log["totals"]["total_tokens"], 33_000, "the sum of what is known");
     assert_eq!(log["entries"][0]["estimated_cost"], Value::Null);
     assert_eq!(log["totals"]["estimated_cost"], Value::Null);
     assert_eq!(log["totals"]["partial"], json!(["estimated_cost"]));
     let errors = lab.read("errors-2025-11-28.md");
-    for note in ["total_tokens is missing; 33000 is the sum", "estimated_cost is missing"] {
+    for note in ["total_tokens is missing; recorded as null", "estimated_cost is missing"] {
         let line = format!("- [open] {name}: entries[0].{note}");
         assert!(errors.contains(&line), "{line}\n{errors}");
     }
@@ -601,8 +645,57 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(parse(many.as_bytes()).unwrap_err().code, "too_long");
     let large = vec![b' '; MAX_INPUT_BYTES + 1];
     assert_eq!(parse(&large).unwrap_err().code, "too_long");
+    let long = |count: usize| json!({"task_id": "ä".repeat(count), "entries": []}).to_string();
+    let refused = parse(long(257).as_bytes()).unwrap_err();
+    assert_eq!((refused.code, refused.task_id), ("too_long", None));
+    let whole = parse(long(256).as_bytes()).unwrap().task_id.unwrap();
+    assert_eq!(whole.chars().count(), 256);
     let named = parse(br#"{"task_id": "t", "mode": "dance"}"#).unwrap_err();
     assert_eq!(named.task_id.as_deref(), Some("t"));
+}
+
+#[test]
+fn a_number_is_an_id_as_its_text() {
+    for (id, text) in [(json!(5), "5"), (json!(1.5), "1.5"), (json!(-7), "-7")] {
+        let request = json!({"mode": "log_only", "task_id": id, "entries": []});
+        let input = parse(request.to_string().as_bytes()).unwrap();
+        assert_eq!(input.task_id.as_deref(), Some(text));
+        assert!(!input.notes.iter().any(|note| note.contains("task_id")), "{:?}", input.notes);
+    }
+}
+
+#[test]
+fn light_work_is_counted_by_entries() {
+    let lab = Lab::new();
+    let entry = |input: u64, output: u64| {
+        json!({"agent": "a", "model": "opus", "input_tokens": input, "output_tokens": output,
+            "total_tokens": input + output, "estimated_cost": 0.04})
+    };
+    let mut entries = vec![entry(5_000, 500); 12];
+    entries.push(entry(5_000_000, 2_000_000));
+    lab.take(&with(seed(), json!({"entries": entries})));
+    let said = lab.take(&json!({"mode": "review_period"}));
+    assert_eq!(said["recommendations"][0]["type"], "model_selection", "{said}");
+    let text = lab.read("reports/usage-review-2025-11-28.md");
+    assert!(text.contains("haiku-suitable work using opus in 92% of its entries (12 of 13;"));
+}
+
+#[test]
+fn fifteen_to_one_is_not_over_it() {
+    for (input, output, is_over) in [(150_000, 10_000, false), (150_001, 10_000, true)] {
+        let lab = Lab::new();
+        let mut request = seed();
+        let fields = json!({"input_tokens": input, "output_tokens": output, "total_tokens": null});
+        request["entries"][0] = with(request["entries"][0].clone(), fields);
+        lab.take(&request);
+        let day = lab.read("usage-2025-11-28.md");
+        assert_eq!(day.contains("more than 15 to 1"), is_over, "{day}");
+        let errors = lab.read("errors-2025-11-28.md");
+        assert_eq!(errors.contains("more than 15 to 1"), is_over, "{errors}");
+        let said = lab.take(&json!({"mode": "review_period"}));
+        let list = said["recommendations"].as_array().unwrap();
+        assert_eq!(list.len(), usize::from(is_over), "{said}");
+    }
 }
 
 #[test]
@@ -1010,7 +1103,7 @@ proptest! {
                 prop_assert!(entry.total_tokens.unwrap_or(0) <= 20_000_000_000);
             }
             // The sums are those of the entries.
-            let known = log.entries.iter().flatten().filter_map(|entry| entry.total_tokens);
+            let known = log.entries.iter().flatten().filter_map(|entry| entry.counted_tokens());
             prop_assert_eq!(log.totals.total_tokens.unwrap_or(0), known.sum::<u64>());
             let logs = super::daily::Day { logs: vec![log], unreadable: Vec::new() };
             let day = logs.render("2025-11-28".parse::<Date>().unwrap());

@@ -10,16 +10,17 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, Day as DayTold, Recorded, Report};
+use super::answer::{Answer, Day as DayTold, Recorded};
 use super::daily::Day;
-use super::errors::{self, Kind, Line, Status};
+use super::errors::{Edit, Kind, Line, Status};
 use super::feed::{Order, Parts};
 use super::folder::Folder;
 use super::input::{Input, Mode};
-use super::logs::{Limit, last_review, read_period, read_text};
+use super::logs::{Limit, read_period};
 use super::names;
+use super::placing::{Placed, Unplaced};
 use super::record::TaskLog;
-use super::review::{self, Period};
+use super::saying::unreadable;
 use super::spool::{Spool, Unread};
 use crate::advice::Advised;
 use crate::clock::Timestamp;
@@ -39,19 +40,17 @@ const RECONCILE_MS: u64 = 1_000;
 const MAX_FAILURES: u32 = 5;
 /// What the summaries of days may take of a call, milliseconds.
 const SUMMARIES_MS: u64 = 5_000;
-/// The rules of the agent that gives out work, in projects that have one.
-const LEAD: &str = "build-lead.md";
 /// The tracker's folder below the state of a project.
 const STATE_FOLDER: &str = "track";
 
 /// Records the usage of one project.
 #[derive(Debug)]
 pub struct Tracker {
-    project: PathBuf,
+    pub(super) project: PathBuf,
     /// Relative to the project.
-    folder: PathBuf,
-    spool: Spool,
-    now: Timestamp,
+    pub(super) folder: PathBuf,
+    pub(super) spool: Spool,
+    pub(super) now: Timestamp,
     models: &'static Models,
     patience: Duration,
     summaries_ms: u64,
@@ -64,7 +63,7 @@ pub(super) struct Pending {
     /// Its time, or when it came if it told none.
     unix_ms: i64,
     /// What was noted of it.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Why it waits; `None`: nothing was in the way so far.
     why: Option<String>,
 }
@@ -96,14 +95,14 @@ impl Pending {
         }
     }
 
-    fn log(&self) -> Option<&TaskLog> {
+    pub(super) fn log(&self) -> Option<&TaskLog> {
         match &self.what {
             What::Log(log) | What::New(log, _) => Some(log),
             What::Order(_) => None,
         }
     }
 
-    fn stem(&self) -> String {
+    pub(super) fn stem(&self) -> String {
         let id = match &self.what {
             What::Log(log) | What::New(log, _) => log.task_id.as_deref(),
             What::Order(order) => Some(order.task_id.as_str()),
@@ -119,13 +118,6 @@ impl Pending {
         };
         self
     }
-}
-
-/// A record whose task log is written.
-struct Placed {
-    pending: Pending,
-    /// The name of the task log, without its ending.
-    stem: String,
 }
 
 impl Tracker {
@@ -241,12 +233,8 @@ impl Tracker {
 
     /// Notes in the errors of today that a request could not be understood.
     pub fn note_refused(&self, message: &str) {
-        let Ok(_lock) = self.lock() else { return };
-        let Ok(folder) = self.folder() else { return };
-        let line = Line::new(Kind::Failure, Status::Noted, &self.now.rfc3339(), message);
-        if let Err(err) = self.note(&folder, self.today(), &[line]) {
-            tracing::warn!(%err, "what was refused is not noted");
-        }
+        let at = self.now.rfc3339();
+        self.tell(self.today(), Edit::line(Kind::Failure, Status::Noted, &at, message));
     }
 
     fn log(&self, input: &Input, wants_summary: bool) -> Result<Recorded> {
@@ -282,12 +270,13 @@ impl Tracker {
 
     /// Writes what is kept under `name`, if it is, and puts it by if that fails.
     fn write(&self, pending: Pending, name: Option<&str>) -> Result<Option<Day>> {
-        let (folder, placed) = match self.folder().and_then(|folder| {
-            let stem = self.write_log(&folder, &pending)?;
-            Ok((folder, stem))
-        }) {
-            Ok((folder, stem)) => (folder, Placed { pending, stem }),
+        let folder = match self.folder() {
+            Ok(folder) => folder,
             Err(err) => return Err(self.put_by(pending, name, err)),
+        };
+        let placed = match self.place(&folder, pending) {
+            Ok(placed) => placed,
+            Err(Unplaced { pending, err }) => return Err(self.put_by(*pending, name, err)),
         };
         let day = names::day_of(placed.pending.unix_ms);
         let limit = Limit::of_days(Timestamp::now(), self.summaries_ms);
@@ -301,10 +290,10 @@ impl Tracker {
     /// Keeps what could not be written.
     fn put_by(&self, mut pending: Pending, name: Option<&str>, err: io::Error) -> Error {
         let why = format!("cannot be written: {err}");
-        let line = Line::new(Kind::Failure, Status::Pending, &pending.stem(), &why);
+        let edit = Edit::line(Kind::Failure, Status::Pending, &pending.stem(), &why);
         let day = names::day_of(pending.unix_ms);
         if let Ok(folder) = self.folder()
-            && let Err(err) = self.note(&folder, day, &[line])
+            && let Err(err) = self.edit(&folder, day, [&edit])
         {
             tracing::debug!(%err, "the failure is noted when it is over");
         }
@@ -373,7 +362,7 @@ impl Tracker {
     }
 
     /// Records what waits, the oldest first, as far as it can be.
-    fn reconcile(&self) -> u64 {
+    pub(super) fn reconcile(&self) -> u64 {
         let names = self.spool.names();
         let Ok(folder) = self.folder() else { return 0 };
         let mut days: BTreeMap<Date, (Vec<String>, Vec<Placed>)> = BTreeMap::new();
@@ -385,7 +374,7 @@ impl Tracker {
                 break;
             }
             match self.take_up(&folder, &name) {
-                Ok(None) => count += 1,
+                Ok(None) => {}
                 Ok(Some(placed)) => {
                     let day = days.entry(names::day_of(placed.pending.unix_ms)).or_default();
                     day.0.push(name);
@@ -409,17 +398,27 @@ impl Tracker {
                 }
             }
         }
+        self.say_what_waits(&folder);
+        folder.sweep(self.now.unix_ms);
         count
     }
 
-    /// Writes the task log of what waits; `None` if nothing of it was new.
+    /// Writes the task log of what waits; `None` if nothing of it was new, or it cannot be
+    /// read and never will be.
     fn take_up(&self, folder: &Folder, name: &str) -> io::Result<Option<Placed>> {
         let pending = match self.spool.load(name) {
             Ok(Some(pending)) => pending,
             Ok(None) => return Ok(None),
             Err(Unread::Failed(err)) => return Err(err),
-            Err(Unread::Damaged(_)) => {
-                self.spool.put_aside(name);
+            Err(Unread::Damaged(err)) => {
+                let aside = self.spool.put_aside(name)?;
+                let what = format!(
+                    "what waited to be recorded is damaged ({err}); it is put aside as {}, and \
+                     what it told of is not recorded",
+                    aside.display()
+                );
+                let edit = Edit::line(Kind::Failure, Status::Noted, name, &what);
+                self.say(folder, self.today(), &edit);
                 return Ok(None);
             }
         };
@@ -428,8 +427,7 @@ impl Tracker {
         };
         // From here on it is known what it holds.
         self.spool.save(name, &pending).map_err(io::Error::other)?;
-        let stem = self.write_log(folder, &pending)?;
-        Ok(Some(Placed { pending, stem }))
+        self.place(folder, pending).map(Some).map_err(|unplaced| unplaced.err)
     }
 
     /// It is recorded.
@@ -440,27 +438,22 @@ impl Tracker {
         self.spool.remove(name)
     }
 
-    /// Makes the summary of a day that has these logs now, and notes what there is to say
+    /// Makes the summary of a day that has these logs now, and says what there is to say
     /// of them. Once more, it changes nothing. `None`: the day could not be read.
     fn sum_up(&self, folder: &Folder, day: Date, placed: &[Placed], limit: Limit) -> Option<Day> {
-        let mut lines: Vec<Line> = Vec::new();
-        for Placed { pending, stem } in placed {
-            let missing = pending.notes.iter();
-            lines.extend(missing.map(|n| Line::new(Kind::MissingData, Status::Open, stem, n)));
-            if let Some(why) = &pending.why {
-                let about = pending.stem();
-                lines.push(Line::new(Kind::Failure, Status::Pending, &about, why));
-                let how = format!("recorded as tasks/{stem}.json at {}", self.now.rfc3339());
-                lines.push(Line::new(Kind::Recovery, Status::Noted, &about, &how));
-            }
+        let mut edit = Edit::default();
+        for placed in placed {
+            self.tell_of(placed, &mut edit);
         }
         let logs = read_period(folder, day, day, limit);
         if let Ok(logs) = &logs {
-            for Placed { pending, stem } in placed {
-                let unusual = pending.log().map(|log| logs.anomalies_of(log)).unwrap_or_default();
-                let unusual = unusual.iter();
-                lines.extend(unusual.map(|w| Line::new(Kind::Anomaly, Status::Noted, stem, w)));
+            for placed in placed.iter().filter(|placed| placed.missing.is_some()) {
+                let log = placed.pending.log();
+                let unusual = log.map(|log| logs.anomalies_of(log)).unwrap_or_default();
+                let line = |w| Line::new(Kind::Anomaly, Status::Noted, &placed.stem, w);
+                edit.lines.extend(unusual.iter().map(|what| line(what)));
             }
+            edit.lines.extend(unreadable(&logs.unreadable));
         }
         let name = names::summary(day);
         let made = logs.as_ref().map_err(ToString::to_string).and_then(|logs| {
@@ -470,143 +463,42 @@ impl Tracker {
             }
             folder.write("", &name, summary.as_bytes()).map_err(|err| err.to_string())
         });
-        if let Err(why) = made {
-            tracing::warn!(why, "the summary of a day is not made");
-            let what = format!("the summary of the day is not made: {why}");
-            lines.push(Line::new(Kind::Failure, Status::Noted, &name, &what));
+        match made {
+            Ok(()) => edit.written.push(name),
+            Err(why) => {
+                tracing::warn!(why, "the summary of a day is not made");
+                let what = format!("the summary of the day is not made: {why}");
+                edit.lines.push(Line::new(Kind::Failure, Status::Pending, &name, &what));
+            }
         }
-        if let Err(err) = self.note_all(folder, day, &lines, placed) {
-            tracing::warn!(%err, "what there is to say of records of usage is not noted");
-        }
+        self.say(folder, day, &edit);
         logs.ok()
     }
 
-    fn note_all(
-        &self,
-        folder: &Folder,
-        day: Date,
-        lines: &[Line],
-        placed: &[Placed],
-    ) -> io::Result<()> {
-        if !lines.is_empty() {
-            self.note(folder, day, lines)?;
-        }
-        for placed in placed.iter().filter(|placed| placed.pending.why.is_some()) {
-            self.resolve(folder, day, &placed.pending.stem(), Status::Pending)?;
-        }
-        Ok(())
-    }
-
-    /// Gives the name under which it stands, without its ending. Once more, it changes
-    /// nothing.
-    fn write_log(&self, folder: &Folder, pending: &Pending) -> io::Result<String> {
-        let Some(log) = pending.log() else {
-            return Err(io::Error::other("it was not compared with what is recorded"));
-        };
-        let (stem, day) = (pending.stem(), names::day_of(pending.unix_ms));
-        let suffix = match log.unix_ms() {
-            Some(_) => log.print(),
-            // Nobody can tell whether it is the same as another.
-            None => uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
-        };
-        let stems = [stem.clone(), format!("{stem}-{suffix}")];
-        for stem in &stems {
-            let name = format!("{stem}.json");
-            let there = folder.read(names::TASKS, &name).ok().flatten();
-            let Some(there) = there.and_then(|bytes| TaskLog::from_bytes(&bytes)) else { continue };
-            if there.is_same(log) || there.completes(log) {
-                return Ok(stem.clone());
-            }
-            if log.completes(&there) {
-                folder.write(names::TASKS, &name, &log.to_bytes())?;
-                if let Err(err) = self.resolve(folder, day, stem, Status::Open) {
-                    tracing::warn!(%err, "that missing data came is not noted");
-                }
-                return Ok(stem.clone());
-            }
-        }
-        let bytes = log.to_bytes();
-        for stem in stems {
-            if folder.create(names::TASKS, &format!("{stem}.json"), &bytes)? {
-                return Ok(stem);
-            }
-        }
-        Err(io::Error::other("other files have the names of its task log"))
-    }
-
-    fn note(&self, folder: &Folder, day: Date, lines: &[Line]) -> io::Result<()> {
-        let name = names::errors(day);
-        let old = read_text(folder, &name)?;
-        let new = errors::with(old.as_deref(), day, lines);
-        if old.as_ref() == Some(&new) {
-            return Ok(());
-        }
-        folder.write("", &name, new.as_bytes())
-    }
-
-    fn resolve(&self, folder: &Folder, day: Date, about: &str, status: Status) -> io::Result<()> {
-        let name = names::errors(day);
-        let Some(old) = read_text(folder, &name)? else { return Ok(()) };
-        match errors::resolved(&old, about, status, &self.now.rfc3339()) {
-            Some(new) => folder.write("", &name, new.as_bytes()),
-            None => Ok(()),
+    /// What a record lacks, and that it waited.
+    fn tell_of(&self, placed: &Placed, edit: &mut Edit) {
+        let Placed { pending, stem, missing, gone } = placed;
+        edit.open.extend(missing.iter().map(|missing| (stem.clone(), missing.clone())));
+        edit.open.extend(gone.iter().map(|gone| (gone.clone(), Vec::new())));
+        if let Some(why) = &pending.why {
+            let about = pending.stem();
+            edit.lines.push(Line::new(Kind::Failure, Status::Pending, &about, why));
+            let how = format!("recorded as {}/{stem}.json at {}", names::TASKS, self.now.rfc3339());
+            edit.lines.push(Line::new(Kind::Recovery, Status::Noted, &about, &how));
+            edit.written.push(about);
         }
     }
 
-    fn review(
-        &self,
-        input: &Input,
-        days: u32,
-        advised: impl FnOnce(Date, Date) -> Advised,
-    ) -> Result<Report> {
-        let reconciled = self.lock().map_or(0, |_lock| self.reconcile());
-        let until = names::day_of(input.unix_ms.unwrap_or(self.now.unix_ms));
-        let since = until.saturating_sub(jiff::Span::new().days(i64::from(days) - 1));
-        let period = Period { since, until, days };
-        let cannot = |what: &str, err: io::Error| {
-            let shown = self.project.join(&self.folder);
-            Error::new(ErrorKind::Disk, format!("{what} below {}", shown.display())).caused_by(err)
-        };
-        let folder = self.folder().map_err(|err| cannot("usage cannot be read", err))?;
-        let logs = read_period(&folder, since, until, Limit::of_period()).map_err(|err| {
-            cannot("usage cannot be read", err).hint("a review of fewer days reads less")
-        })?;
-        let advised = advised(since, until);
-        let last = last_review(&folder, until);
-        let review = review::of(period, &logs, &advised, last.as_ref(), self.rules());
-        let write = || {
-            let _lock = self.lock().map_err(|_| io::Error::other("others are recording"))?;
-            folder.write(names::REPORTS, &names::review(until), review.markdown.as_bytes())?;
-            let figures = serde_json::to_string_pretty(&review.figures)? + "\n";
-            folder.write(names::REPORTS, &names::review_figures(until), figures.as_bytes())
-        };
-        if let Err(err) = write() {
-            let error = cannot("the review cannot be written", err);
-            let line = Line::new(Kind::Failure, Status::Noted, "review_period", &error.to_string());
-            let _ = self.note(&folder, self.today(), &[line]);
-            return Err(error);
-        }
-        let path = self.folder.join(names::REPORTS).join(names::review(until));
-        Ok(Report::of(&path, review, reconciled))
-    }
-
-    /// The file with the rules by which the project's agents work.
-    fn rules(&self) -> &'static str {
-        let folders = ["claude/agents", ".claude/agents"].map(|path| self.project.join(path));
-        let is_there = |name: &str| folders.iter().any(|folder| folder.join(name).is_file());
-        if is_there(LEAD) { LEAD } else { "CLAUDE.md" }
-    }
-
-    fn folder(&self) -> io::Result<Folder> {
+    pub(super) fn folder(&self) -> io::Result<Folder> {
         Folder::open(&self.project, &self.folder)
     }
 
-    fn today(&self) -> Date {
+    pub(super) fn today(&self) -> Date {
         names::day_of(self.now.unix_ms)
     }
 
     /// One records at a time; the lock is the tracker's own.
-    fn lock(&self) -> std::result::Result<ProjectLock, Denied> {
+    pub(super) fn lock(&self) -> std::result::Result<ProjectLock, Denied> {
         let began = Timestamp::now();
         loop {
             match ProjectLock::take(&self.spool.lock_file()) {
