@@ -24,7 +24,8 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         for step in thread.steps.iter().filter(|step| seen.has(step)) {
             let (saved, fits) = saved(seen, step);
             is_too_large |= !fits;
-            of_thread.entry(&step.model).or_default().add(step.billable.tokens.total(), saved);
+            let stake = Stake::of(step.billable.tokens.total(), saved, false);
+            of_thread.entry(&step.model).or_default().add(stake);
         }
         if is_too_large {
             continue;
@@ -33,7 +34,7 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
             let who = thread.agent.clone().unwrap_or_else(|| "main".to_owned());
             let group = groups.entry((model.to_owned(), who)).or_default();
             group.threads += 1;
-            group.stake.add(stake.tokens, stake.usd);
+            group.stake.add(stake);
             let micros = (stake.usd * 1e6) as u64;
             group.evidence.push((micros, format!("{}, {}", text::usd(stake.usd), at(thread))));
         }

@@ -28,6 +28,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ use crate::config::{Config, Observe};
 use crate::models::Models;
 use crate::observe::thread::Thread;
 use crate::observe::{Execution, Places, Span, Watched};
+use crate::text;
 
 use seen::Seen;
 
@@ -108,10 +110,11 @@ pub struct Advice {
     pub description: String,
     /// A diff, or an instruction that can be carried out as it stands.
     pub proposed_change: String,
-    /// Tokens at stake in the period.
-    pub tokens: u64,
-    /// Dollars at list prices at stake in the period.
-    pub cost_usd: f64,
+    /// Tokens at stake in the period; `None`: nobody can tell.
+    pub tokens: Option<u64>,
+    /// Dollars at list prices at stake in the period; `None`: nobody can tell, or it is all of
+    /// models without a price.
+    pub cost_usd: Option<f64>,
     /// How sure the two are.
     pub basis: Basis,
     /// Where it can be seen: session, path, count.
@@ -159,11 +162,24 @@ pub(crate) fn of_threads(
     batching::look(&seen, &mut advised);
     output::look(&seen, &mut advised);
     advised.measures.sort_by(|a, b| (a.topic, &a.key).cmp(&(b.topic, &b.key)));
-    advised.advice.sort_by(|a, b| {
-        b.cost_usd
-            .total_cmp(&a.cost_usd)
-            .then_with(|| b.tokens.cmp(&a.tokens))
-            .then_with(|| a.key.cmp(&b.key))
-    });
+    advised.advice.sort_by(Advice::by_stake);
     advised
+}
+
+impl Advice {
+    /// The most dollars first, then the most tokens.
+    pub fn by_stake(&self, other: &Self) -> Ordering {
+        let usd = |advice: &Self| advice.cost_usd.unwrap_or(0.0);
+        usd(other)
+            .total_cmp(&usd(self))
+            .then_with(|| other.tokens.cmp(&self.tokens))
+            .then_with(|| self.key.cmp(&other.key))
+    }
+
+    /// `1,000 tokens, $0.42`, without dollars where there are none; `None`: nobody can tell.
+    pub fn stake_words(&self, between: &str) -> Option<String> {
+        let tokens = self.tokens.map(|tokens| format!("{} tokens", text::grouped(tokens)));
+        let parts: Vec<String> = tokens.into_iter().chain(self.cost_usd.map(text::usd)).collect();
+        (!parts.is_empty()).then(|| parts.join(between))
+    }
 }

@@ -407,7 +407,8 @@ fn duplicate(
         format!("first: {}", where_it_is(earlier)),
         format!("then: {}", where_it_is(execution)),
     ];
-    if let Some(error) = earlier.evidence.errors.first().filter(|_| earlier.failed) {
+    let why = earlier.why_failed.as_ref().or(earlier.evidence.errors.last());
+    if let Some(error) = why.filter(|_| earlier.failed) {
         evidence.insert(1, format!("the first one failed: {error}"));
     }
     Anomaly {

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::anomaly::{self, Anomaly};
-use super::execution::{Execution, Used};
+use super::execution::{Execution, Used, told_usd};
 use super::gather::{Sources, Span, day_span};
 use super::journals::{self, RunTold};
 use super::reading::{self, Notes, Threads};
@@ -45,8 +45,8 @@ pub struct Totals {
     pub input: u64,
     /// Input and output.
     pub tokens: u64,
-    /// Dollars at list prices.
-    pub cost_usd: Usd,
+    /// Dollars at list prices; `None`: all of it is of models without one.
+    pub cost_usd: Option<Usd>,
     /// Tokens of models without a price.
     pub unpriced_tokens: u64,
     /// Anomalies by kind.
@@ -239,13 +239,15 @@ fn results_since(
 
 fn totals(executions: &[Execution], anomalies: &[Anomaly]) -> Totals {
     let mut totals = Totals { executions: executions.len() as u64, ..Totals::default() };
+    let mut usd = 0.0;
     for execution in executions {
         totals.usage.add(&execution.usage);
         totals.input = totals.input.saturating_add(execution.input);
         totals.tokens = totals.tokens.saturating_add(execution.tokens);
-        totals.cost_usd = Usd(totals.cost_usd.0 + execution.cost_usd.0);
+        usd += execution.cost_usd.map_or(0.0, |usd| usd.0);
         totals.unpriced_tokens = totals.unpriced_tokens.saturating_add(execution.unpriced_tokens);
     }
+    totals.cost_usd = told_usd(usd, totals.unpriced_tokens);
     for kind in anomaly::AnomalyKind::ALL {
         totals.anomalies.insert(kind.as_str(), 0);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::claims;
-use super::execution::{Check, Evidence, Execution, Kind, Used, Verified, Work};
+use super::execution::{Check, Evidence, Execution, Kind, Used, Verified, Work, told_usd};
 use super::journals::RunTold;
 use super::reading::hash_of;
 use super::thread::{Effect, Prompt, Thread};
@@ -16,7 +16,6 @@ use crate::cycle::record::CycleRecord;
 use crate::cycle::{EndReason, Outcome};
 use crate::queue::{Task, TaskResult, TaskState};
 use crate::report::Moment;
-use crate::text::Usd;
 use crate::usage::sessions_of;
 
 /// A prompt with fewer characters says too little to be the same work twice.
@@ -137,7 +136,7 @@ impl Sources<'_> {
                 None => since(task.started_at.unix_ms, heard),
             },
             usage: Used::of(&added.tokens),
-            cost_usd: Usd(added.cost_usd),
+            cost_usd: told_usd(added.cost_usd, added.unpriced_tokens),
             unpriced_tokens: added.unpriced_tokens,
             outcome: Some(task.end.as_ref().map_or("in_progress", End::as_str).to_owned()),
             failed: !matches!(task.end, None | Some(End::Done)),
@@ -198,7 +197,7 @@ impl Sources<'_> {
                 cache_write: result.tokens.cache_write,
                 cache_read: result.tokens.cache_read,
             },
-            cost_usd: Usd(result.cost_usd),
+            cost_usd: told_usd(result.cost_usd, result.unpriced_tokens),
             unpriced_tokens: result.unpriced_tokens,
             outcome: Some(result.status.as_str().to_owned()),
             failed: matches!(result.status, TaskState::Error | TaskState::Blocked),
@@ -260,7 +259,10 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         evidence.changes = index.evidence(&all, so_far).changes;
     }
     let failure = run.outcome.as_ref().filter(|outcome| **outcome != Outcome::Done);
-    evidence.errors = failure.map(Outcome::sentence).into_iter().collect();
+    let why_failed = failure.map(Outcome::sentence);
+    // How the run ended is of its last session.
+    let is_last = run.cycles.last().is_some_and(|last| last.cycle == cycle.cycle);
+    evidence.errors = why_failed.iter().filter(|_| is_last).cloned().collect();
     let mut sources = index.paths(&sessions);
     sources.push(run.journal.display().to_string());
     let digest = run.task_file_digest.as_ref().filter(|_| cycle.cycle == 1);
@@ -280,10 +282,11 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         ended_at: cycle.ended_at.map(Moment::from),
         duration_ms: since(cycle.started_at.unix_ms, heard),
         usage: Used::of(&cycle.spend.tokens),
-        cost_usd: Usd(cycle.cost().0),
+        cost_usd: told_usd(cycle.cost().0, cycle.spend.unpriced_tokens),
         unpriced_tokens: cycle.spend.unpriced_tokens,
         outcome: cycle.end_reason.map(|reason| reason.as_str().to_owned()),
         failed: failure.is_some(),
+        why_failed,
         evidence,
         sources,
         work,
@@ -438,7 +441,7 @@ impl<'a> Index<'a> {
             ended_at: Some(Moment { unix_ms: last }),
             duration_ms: since(first, last),
             usage,
-            cost_usd: Usd(cost),
+            cost_usd: told_usd(cost, unpriced),
             unpriced_tokens: unpriced,
             evidence,
             sources: self.paths(&[name.to_owned()]),

@@ -6,11 +6,12 @@
 //! | `reading` | what transcripts tell; `thread` is one of them, `raw` the fields of its rows, `shell` what a command does, `checks` which of them test something, `verdict` whether their output says that they failed |
 //! | `gather` | the executions of all that, none of them twice; pure |
 //! | `execution` | what an execution is |
-//! | `claims` | do the last words of a session claim that work is done? pure |
+//! | `claims` | do the last words of a session claim that work is done? `admissions`: or do they admit that something is open? pure |
 //! | `anomaly` | the five anomalies; pure |
 //! | `day` | all of it for a day |
 //! | `human`, `markdown` | that for people |
 
+mod admissions;
 mod anomaly;
 mod checks;
 mod claims;

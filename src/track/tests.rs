@@ -262,8 +262,8 @@ fn a_review_is_the_seeds_template_and_the_next_says_whether_it_paid() {
             description: "Each cycle reads 12,000 tokens before its first change.".into(),
             proposed_change: "Add to CLAUDE.md:\n# not a heading\nRead dev-docs/tasks.md first."
                 .into(),
-            tokens: 100_000,
-            cost_usd: 2.0,
+            tokens: Some(100_000),
+            cost_usd: Some(2.0),
             basis: Basis::Measured,
             evidence: vec!["session a".into(), "session b".into()],
         }],
@@ -424,7 +424,7 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
         (&json!("context_reuse"), &json!("estimated"))
     );
     // Which of it was too much, nobody measured.
-    assert_eq!((&list[0]["tokens"], &list[0]["cost_usd"]), (&json!(0), &json!(0.0)));
+    assert_eq!((&list[0]["tokens"], &list[0]["cost_usd"]), (&json!(null), &json!(null)));
     let text = lab.read("reports/usage-review-2025-11-28.md");
     assert!(text.contains("**Much input for little output**: 200,000 tokens"), "{text}");
     assert!(text.contains("What is at stake cannot be told."), "{text}");
@@ -436,8 +436,8 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
             key: "reread:/home/p/src/a.rs".into(),
             description: "src/a.rs was read again.".into(),
             proposed_change: "Do not.".into(),
-            tokens: 9_000,
-            cost_usd: 0.05,
+            tokens: Some(9_000),
+            cost_usd: Some(0.05),
             basis: Basis::Measured,
             evidence: Vec::new(),
         }],
