@@ -96,8 +96,11 @@ pub struct Evidence {
     pub changed_files: Vec<String>,
     /// The last test or check that was run: what, when, and whether it failed.
     pub last_check: Option<Check>,
-    /// What went wrong.
+    /// What went wrong: calls that failed and were never made good, and how it ended.
     pub errors: Vec<String>,
+    /// So many of them, the first, are calls that were never made good, the last check aside.
+    #[serde(skip)]
+    pub standing: usize,
 }
 
 /// A test or a check that a session ran.

@@ -106,8 +106,20 @@ pub(crate) struct Call {
     pub what: Option<Arc<str>>,
     /// It runs tests or checks.
     pub is_check: bool,
+    /// Names for what it does: a later call with one of them makes good that it failed. None:
+    /// it only looks, and may fail.
+    pub subjects: Box<[u64]>,
     /// What came back.
     pub output: Option<Output>,
+    /// Why it failed, or what it says that failed: harmless, and short.
+    pub error: Option<Box<str>>,
+}
+
+impl Call {
+    /// Did it fail, by its status or by what it says of tests?
+    pub fn has_failed(&self) -> bool {
+        self.output.is_some_and(|said| said.is_error || (self.is_check && said.tells_failure))
+    }
 }
 
 /// What a call does to files.
