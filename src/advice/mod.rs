@@ -13,10 +13,12 @@
 //! | `batching` | tasks that could have shared a session |
 //! | `output` | output that fills the context |
 //! | `seen` | what all of them look at |
+//! | `agents` | the files that define kinds of agents |
 //!
-//! All of them are pure: threads, as `observe::reading` reads them, and prices in,
+//! All that find something are pure: threads, as `observe::reading` reads them, and prices in,
 //! figures out.
 
+pub(crate) mod agents;
 mod batching;
 mod cache;
 mod cheaper;
@@ -39,6 +41,7 @@ use crate::observe::thread::Thread;
 use crate::observe::{Execution, Places, Span, Watched};
 use crate::text;
 
+use agents::AgentFiles;
 use seen::Seen;
 
 /// What a recommendation is about.
@@ -141,18 +144,20 @@ pub fn advise(
 ) -> Advised {
     let watched = Watched::read(places, span.from_unix_ms, project, config, models);
     let tasks = watched.executions(span, config.observe.input);
-    of_threads(watched.threads(), &tasks, span, &config.observe, models)
+    let agents = AgentFiles::of(watched.threads(), &places.config_dirs);
+    of_threads(watched.threads(), &tasks, &agents, span, &config.observe, models)
 }
 
 /// What threads, and executions for tasks of the queue, show of a time.
 pub(crate) fn of_threads(
     threads: &[Thread],
     tasks: &[Execution],
+    agents: &AgentFiles,
     span: Span,
     config: &Observe,
     models: &Models,
 ) -> Advised {
-    let seen = Seen { threads, tasks, span, config, models };
+    let seen = Seen { threads, tasks, agents, span, config, models };
     let mut advised = Advised::default();
     handoff::look(&seen, &mut advised);
     reread::look(&seen, &mut advised);

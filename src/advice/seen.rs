@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::agents::AgentFiles;
 use super::{Advice, Advised, Basis, Measure, Topic};
 use crate::config::Observe;
 use crate::models::Models;
@@ -17,6 +18,8 @@ pub(super) struct Seen<'a> {
     pub threads: &'a [Thread],
     /// What was done for tasks of the queue.
     pub tasks: &'a [Execution],
+    /// The files of their agents.
+    pub agents: &'a AgentFiles,
     pub span: Span,
     pub config: &'a Observe,
     pub models: &'a Models,

@@ -10,7 +10,9 @@ use crate::observe::{Kind, observe};
 
 fn advised(tree: &Tree, tasks: &[Execution]) -> Advised {
     let config = Config::defaults().observe;
-    of_threads(&tree.threads().list, tasks, DAY, &config, Models::builtin())
+    let threads = tree.threads().list;
+    let agents = AgentFiles::of(&threads, &tree.places().config_dirs);
+    of_threads(&threads, tasks, &agents, DAY, &config, Models::builtin())
 }
 
 /// What is recommended under this key.
@@ -149,7 +151,45 @@ fn a_cheap_model_is_compared_where_nothing_was_changed() {
     assert_eq!((found.tokens, found.basis), (Some(101_000), Basis::Estimated));
     // 0.5 + 0.02 on Opus, 0.0125 + 0.0005 on Haiku 5.5 up to 100,000 tokens.
     assert_eq!(found.cost_usd, Some(0.507));
-    assert!(found.proposed_change.contains("+++ b/.claude/agents/a1.md"), "{found:#?}");
+    let change = &found.proposed_change;
+    assert!(change.contains("`model: haiku`") && !change.contains("a1"), "{found:#?}");
+}
+
+#[test]
+fn a_file_of_an_agent_is_changed_only_where_there_is_one() {
+    let change = |of_project: Option<&str>, of_person: Option<&str>| {
+        let tree = Tree::new();
+        let project = tree.0.path().join("p");
+        let write = |dir: std::path::PathBuf, text: &str| {
+            std::fs::create_dir_all(dir.join("agents")).unwrap();
+            std::fs::write(dir.join("agents/Explore.md"), text).unwrap();
+        };
+        if let Some(text) = of_project {
+            write(project.join(".claude"), text);
+        }
+        if let Some(text) = of_person {
+            write(tree.places().config_dirs[0].clone(), text);
+        }
+        let looks = [read("a.rs", 40)];
+        let mut rows = Rows::agent("a1").calls(9, Tokens(0, 100_000, 0, 1_000), &looks).rows;
+        rows.iter_mut().for_each(|row| row["cwd"] = json!(project.join("src")));
+        let path = tree.write("s1/subagents/agent-a1.jsonl", &rows);
+        let meta = json!({"agentType": "Explore"}).to_string();
+        std::fs::write(path.with_extension("meta.json"), meta).unwrap();
+        let found = advised(&tree, &[]);
+        only(&found, "cheaper_model:claude-opus-5-5:Explore").proposed_change.clone()
+    };
+    let told = change(None, None);
+    assert!(told.contains("Explore") && told.contains("`model: haiku`"), "{told}");
+    assert!(!told.contains(".md") && !told.contains("+++"), "{told}");
+    let head = "---\nname: Explore\ntools: Read\n---\nLook.\n";
+    let told = change(Some(head), None);
+    assert!(told.starts_with("--- a/.claude/agents/Explore.md\n"), "{told}");
+    assert!(told.ends_with("@@\n name: Explore\n+model: haiku"), "{told}");
+    let told = change(Some("---\nname: Explore\nmodel: opus\n---\n"), Some(head));
+    assert!(told.ends_with("@@\n-model: opus\n+model: haiku"), "{told}");
+    let told = change(None, Some(head));
+    assert!(told.contains("claude/agents/Explore.md") && !told.contains("+++"), "{told}");
 }
 
 #[test]

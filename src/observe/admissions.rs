@@ -11,6 +11,7 @@ const PHRASES: &[&str] = &[
     "couldn't",
     "didn't run",
     "did not run",
+    "first part",
     "gave up",
     "half done",
     "half finished",
@@ -21,16 +22,29 @@ const PHRASES: &[&str] = &[
     "i cannot",
     "i failed",
     "i'm blocked",
+    "i have to stop",
+    "i stopped",
     "i'm stuck",
+    "i need to fix",
+    "i will continue",
+    "i will fix",
+    "i'll fix",
     "is blocked by",
     "is blocked on",
     "keep failing",
     "keeps failing",
     "needs work",
+    "needs more",
+    "need* to be fixed",
     "no longer build*",
     "no longer compile*",
     "no longer pass*",
+    "not able",
     "not been run",
+    "only half",
+    "only part",
+    "only some",
+    "out of time",
     "not yet",
     "still broken",
     "still crash*",
@@ -46,6 +60,7 @@ const PHRASES: &[&str] = &[
     "still red",
     "still to",
     "unable to",
+    "what remains",
     "yet to be",
 ];
 /// They admit it as the whole of a clause.
@@ -184,6 +199,7 @@ fn is_open(clause: &[&str], passes_later: bool) -> bool {
             || is_so(clause, *at)
             || fails(clause, *at, passes_later)
             || is_partly(clause, *at)
+            || is_but_for(clause, *at)
     };
     let is_told = |at: &usize| !is_denied(&clause[..*at]) && !is_mended(&clause[..*at]);
     (clause.len() == 1 && ALONE.contains(&clause[0]))
@@ -231,7 +247,8 @@ fn is_so(clause: &[&str], at: usize) -> bool {
 
 /// "Tests fail", "the build failed", "2 failed", "two of them are failing".
 fn fails(clause: &[&str], at: usize, passes_later: bool) -> bool {
-    let is_check = CHECKS.contains(&clause[at]);
+    let is_named = clause[at].starts_with("test_") || clause[at].ends_with("_test");
+    let is_check = CHECKS.contains(&clause[at]) || is_named;
     let is_count =
         COUNTS.contains(&clause[at]) || clause[at].parse::<u64>().is_ok_and(|count| count > 0);
     let mut rest = &clause[at + 1..];
@@ -240,6 +257,11 @@ fn fails(clause: &[&str], at: usize, passes_later: bool) -> bool {
     }
     rest = &rest[rest.iter().take_while(|word| ["still", "tests"].contains(*word)).count()..];
     rest = &rest[adverbs(rest)..];
+    // "The test foo fails", and not "a test that fails".
+    let has_name = rest.get(1) == Some(&"fails") && !["that", "which"].contains(&rest[0]);
+    if clause[at] == "test" && has_name {
+        rest = &rest[1..];
+    }
     let Some((word, rest)) = rest.split_first().filter(|(word, _)| FAIL.contains(word)) else {
         return false;
     };
@@ -261,11 +283,23 @@ fn is_partly(clause: &[&str], at: usize) -> bool {
             .is_none_or(|word| [DONE, MENDED, PASSING, WORK].iter().any(|list| list.contains(word)))
 }
 
-/// "There are two failing tests", "there is one todo left".
+/// "Done except for the docs", "fixed most of them".
+fn is_but_for(clause: &[&str], at: usize) -> bool {
+    let is_made = at > 0 && [DONE, MENDED].iter().any(|list| list.contains(&clause[at - 1]));
+    let next = clause.get(at + 1).copied().unwrap_or("");
+    match clause[at] {
+        "except" => at == 0 || is_made,
+        "apart" | "aside" => next == "from" && (at == 0 || is_made),
+        "most" | "some" | "half" | "part" => is_made && next == "of",
+        _ => false,
+    }
+}
+
+/// "There are two failing tests "there is one todo left".
 fn there_is(clause: &[&str]) -> bool {
-    let is = clause.windows(2).position(|pair| matches!(pair, ["there", "is" | "are"]));
-    is.is_some_and(|at| {
-        let rest = &clause[at + 2..];
+    let there = clause.iter().position(|word| matches!(*word, "there" | "there's"));
+    there.is_some_and(|at| {
+        let rest = &clause[at + 1..];
         let is_open = rest.iter().any(|word| OPEN.contains(word) || *word == "left");
         is_open && !rest.iter().any(|word| NOT.contains(word))
     })
@@ -277,17 +311,18 @@ fn passes_in_part(clause: &[&str]) -> bool {
     if matches!(clause.first(), Some(&("nothing" | "none" | "neither"))) {
         return clause.iter().any(is_made);
     }
-    if !passes(clause) {
-        return false;
-    }
     const PART: &[&str] = &["except", "few", "half", "most", "no", "none", "only", "some"];
     let differ = |part: &str, of: &str| {
         let number = |word: &str| word.parse::<u64>().ok();
         number(part).zip(number(of)).is_some_and(|(part, of)| part != of)
     };
-    let is_fraction = clause.windows(3).any(|of| of[1] == "of" && differ(of[0], of[2]))
+    let numbers: Vec<&str> = clause.iter().copied().filter(|word| *word != "the").collect();
+    let is_fraction = numbers.windows(3).any(|of| of[1] == "of" && differ(of[0], of[2]))
         || clause.iter().any(|w| w.split_once('/').is_some_and(|(part, of)| differ(part, of)));
     let up_to = clause.iter().position(|word| PASSING.contains(word)).unwrap_or(0);
+    if !passes(clause) {
+        return is_fraction && clause.iter().any(is_made);
+    }
     is_fraction
         || clause[..up_to].iter().any(|word| PART.contains(word))
         || clause[up_to..].contains(&"except")

@@ -24,6 +24,7 @@ const CHANGED: &[&str] = &[
     "added",
     "changed",
     "cleaned",
+    "committed",
     "converted",
     "corrected",
     "created",
@@ -75,6 +76,7 @@ pub(super) const PASSING: &[&str] = &[
     "succeeded",
     "succeeds",
     "work",
+    "working",
     "works",
 ];
 /// What passes.
@@ -96,6 +98,7 @@ const ADVERBS: &[&str] = &[
     "all",
     "again",
     "also",
+    "am",
     "are",
     "been",
     "both",
@@ -127,15 +130,23 @@ const PAST: &[&str] = &[
     "commit",
     "historically",
     "originally",
+    "pr",
     "previously",
     "release",
     "released",
     "since",
     "version",
+    "year",
+    "years",
 ];
 /// What follows on a word such as "added" where no object does: "Added in version 3".
 const NO_OBJECT: &[&str] =
     &["at", "before", "by", "during", "files", "from", "in", "on", "since", "when", "with"];
+/// A clause of no more words may do without a verb: "Bug fixed".
+const SHORT_WORDS: usize = 4;
+/// Words with which it is no such clause.
+const VERBS: &[&str] =
+    &["are", "be", "been", "has", "i", "is", "it", "to", "was", "were", "what", "who"];
 /// What begins an object.
 const ARTICLES: &[&str] =
     &["a", "all", "an", "both", "each", "it", "its", "that", "the", "them", "these", "this"];
@@ -263,7 +274,8 @@ fn said(sentence: &Sentence<'_>) -> Option<bool> {
     if IF.contains(&first) || IF_FIRST.contains(&first) {
         return None;
     }
-    let is_past = sentence.clauses.iter().flatten().any(|word| PAST.contains(&word.as_str()));
+    let mut words_of_all = sentence.clauses.iter().flatten();
+    let is_past = words_of_all.any(|word| PAST.contains(&word.as_str()) || is_version(word));
     let mut found: Option<bool> = None;
     for (clause, at) in sentence.clauses.iter().zip(0..) {
         let clause = words(clause);
@@ -300,6 +312,10 @@ fn in_first_person(clause: &[&str], is_past: bool) -> Option<bool> {
     if CHANGED.contains(&verb) {
         return (!is_thought(verb, rest)).then_some(true);
     }
+    let has_changes = rest.iter().take(4).any(|word| ["change", "changes"].contains(word));
+    if verb == "made" && has_changes {
+        return Some(true);
+    }
     DONE.contains(&verb).then_some(false)
 }
 
@@ -312,8 +328,14 @@ fn without_person(clause: &[&str]) -> Option<bool> {
     if DONE.contains(verb) {
         return (next != "in").then_some(false);
     }
-    if ["success", "all set"].contains(&clause.join(" ").as_str()) {
+    if clause == ["success"] || clause.ends_with(&["all", "set"]) {
         return Some(false);
+    }
+    // "Bug fixed", "All todos resolved".
+    let is_short = clause.len() <= SHORT_WORDS && !clause.iter().any(|word| VERBS.contains(word));
+    let end = clause.last().filter(|_| is_short && clause.len() > 1);
+    if end.is_some_and(|end| DONE.contains(end) || MENDED.contains(end)) {
+        return Some(end.is_some_and(|end| MENDED.contains(end)));
     }
     if !CHANGED.contains(verb) || NO_OBJECT.contains(&next) || is_thought(verb, rest) {
         return None;
@@ -329,7 +351,8 @@ fn of_thing(clause: &[&str]) -> Option<bool> {
     if clause.contains(&"successfully") {
         return Some(false);
     }
-    if clause.first() == Some(&"marked") && clause.last().is_some_and(|word| DONE.contains(word)) {
+    let marked = clause.iter().position(|word| *word == "marked");
+    if marked.is_some() && clause.last().is_some_and(|word| DONE.contains(word)) {
         return Some(false);
     }
     for (at, word) in clause.iter().enumerate().skip(1) {
@@ -345,6 +368,9 @@ fn of_thing(clause: &[&str]) -> Option<bool> {
         let is_end = rest.first().is_none_or(|word| ["now", "properly", "too"].contains(word));
         if is && (MENDED.contains(word) || (has_been && CHANGED.contains(word))) {
             return Some(has_been || is_end);
+        }
+        if has_been && *word == "made" && before.contains(&"changes") {
+            return Some(true);
         }
         if is && *word == "in" && rest == ["place"] {
             return Some(false);
@@ -380,8 +406,18 @@ pub(super) fn passes(clause: &[&str]) -> bool {
         clause.get(next).is_some_and(|word| PASSING.contains(word))
     };
     let of_checks = (0..clause.len()).any(|at| CHECKS.contains(&clause[at]) && tells(at));
-    let now = clause.windows(2).any(|pair| matches!(pair, ["now", "work" | "works"]));
+    let now = clause
+        .windows(2)
+        .any(|pair| matches!(pair, ["now", "work" | "works"] | ["work" | "works", "now"]));
     of_checks || now || matches!(clause, ["all", "green", ..])
+}
+
+/// `2.0`, `v3`.
+fn is_version(word: &str) -> bool {
+    let digits = word.strip_prefix('v').unwrap_or(word);
+    (digits.len() < word.len() || word.contains('.'))
+        && digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
 /// "A plan for the work" is none.
@@ -457,6 +493,10 @@ mod tests {
             "One test failed at first. All tests pass now.",
             "All done. If the tests fail, run make clean.",
             "Done. The flag remains supported.",
+            "Everything is working as expected.",
+            "I am done.",
+            "Task marked as complete.",
+            "You're all set!",
         ] {
             assert_eq!(of(text), Some(false), "{text}");
         }
@@ -482,6 +522,12 @@ mod tests {
             "I've fixed the problem: the tests no longer fail.",
             "Successfully implemented the cache.",
             "I have now also updated the docs.",
+            "Bug fixed.",
+            "All todos resolved.",
+            "All changes have been made.",
+            "I've made the changes you asked for.",
+            "Done. I added a test that fails without it.",
+            "I've added the endpoint, updated the docs, and all tests pass.",
         ] {
             assert_eq!(of(text), Some(true), "{text}");
         }
@@ -524,6 +570,12 @@ mod tests {
             "Almost done.",
             "Done, but clippy fails.",
             "I fixed it. The problem is that two tests fail now.",
+            "Done, except for the docs.",
+            "I've fixed most of the tests.",
+            "I fixed 3 of the 5 bugs.",
+            "All done. There's one failing test left.",
+            "All done. The test `foo` fails.",
+            "Done. I ran out of time.",
             "The tests passed. Then I changed the parser and the tests failed.",
         ] {
             assert_eq!(of(text), None, "{text}");
@@ -552,6 +604,10 @@ mod tests {
             "The feature is already implemented.",
             "Removed files are kept for a day.",
             "Bob fixed it.",
+            "We removed that in 2.0.",
+            "I've updated the plan.",
+            "The tests should pass now.",
+            "There is nothing left to do.",
             "The todos are listed in TODO.md.",
         ] {
             assert_eq!(of(text), None, "{text}");

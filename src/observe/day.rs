@@ -13,7 +13,8 @@ use super::gather::{Sources, Span, day_span};
 use super::journals::{self, RunTold};
 use super::reading::{self, Notes, Threads};
 use super::thread::Thread;
-use crate::advice::Advice;
+use crate::advice::agents::AgentFiles;
+use crate::advice::{self, Advice};
 use crate::config::{Config, InputKind};
 use crate::error::Error;
 use crate::models::Models;
@@ -94,7 +95,9 @@ pub fn observe(
     let executions = watched.executions(span, settings.input);
     let earlier = watched.executions(before, settings.input);
     let anomalies = anomaly::find(&executions, &earlier, settings);
-    let advised = crate::advice::of_threads(watched.threads(), &executions, span, settings, models);
+    let threads = watched.threads();
+    let agents = AgentFiles::of(threads, &places.config_dirs);
+    let advised = advice::of_threads(threads, &executions, &agents, span, settings, models);
     Day {
         date: date.to_string(),
         timezone: zone_name(zone),

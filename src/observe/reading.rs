@@ -38,7 +38,7 @@ const ERROR_COLUMNS: usize = 160;
 /// Longest path that is kept, in bytes.
 const PATH_MAX: usize = 4_096;
 /// In place of a kind of agent, for rows of a subagent in its session's own file.
-const SIDE: &str = "sidechain";
+pub(crate) const SIDE: &str = "sidechain";
 
 /// Tools that change no file.
 const LOOKING_TOOLS: &[&str] = &[

@@ -450,6 +450,30 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
 }
 
 #[test]
+fn what_has_no_price_is_told_without_dollars() {
+    let lab = Lab::new();
+    lab.take(&seed());
+    let advised = Advised {
+        measures: Vec::new(),
+        advice: vec![Advice {
+            topic: Topic::Handoff,
+            key: "handoff:/home/p".into(),
+            description: "Sessions load much.".into(),
+            proposed_change: "Load less.".into(),
+            tokens: Some(9_000),
+            cost_usd: None,
+            basis: Basis::Measured,
+            evidence: Vec::new(),
+        }],
+    };
+    let said = lab.ask(NOW, &json!({"mode": "review_period"}), advised).unwrap();
+    let one = &said["recommendations"][0];
+    assert_eq!((&one["tokens"], &one["cost_usd"]), (&json!(9_000), &json!(null)));
+    let text = lab.read("reports/usage-review-2025-11-28.md");
+    assert!(text.contains("Load less. At stake: 9,000 tokens (measured)."), "{text}");
+}
+
+#[test]
 fn the_same_is_recorded_once_and_nothing_of_another_is_written_over() {
     let lab = Lab::new();
     lab.take(&seed());
