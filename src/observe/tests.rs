@@ -499,6 +499,25 @@ fn what_earlier_cycles_changed_is_work_of_the_run_that_ends_done() {
 }
 
 #[test]
+fn how_a_run_ended_is_of_its_last_cycle() {
+    let (first, last) = (uuid::Uuid::from_u128(8), uuid::Uuid::from_u128(9));
+    let mut run = run_of(last);
+    run.outcome = Some(crate::cycle::Outcome::Stopped { signal: 15 });
+    let mut earlier = run.cycles[0].clone();
+    earlier.session_id = first;
+    run.cycles[0].cycle = 2;
+    run.cycles.insert(0, earlier);
+    let tasks = std::collections::HashMap::new();
+    let sources = gather::Sources { runs: &[run], threads: &[], tasks: &tasks, results: &[] };
+    let found = sources.executions(super::fixture::DAY, InputKind::Uncached);
+    let errors: Vec<(&str, usize)> =
+        found.iter().map(|e| (e.id.split('@').next().unwrap(), e.evidence.errors.len())).collect();
+    assert_eq!(errors, [("cycle:1", 0), ("cycle:2", 1)], "{found:#?}");
+    // A retry is told as one all the same, with the reason.
+    assert!(found[0].failed && found[0].why_failed == found[1].why_failed, "{found:#?}");
+}
+
+#[test]
 fn an_empty_day_says_so_in_every_form() {
     let day = day(&Tree::new());
     assert_eq!(day.human(&TimeZone::UTC), "2026-11-20 (UTC): nothing was executed.\n");
