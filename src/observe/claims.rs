@@ -277,12 +277,16 @@ fn said(sentence: &Sentence<'_>) -> Option<bool> {
     let mut words_of_all = sentence.clauses.iter().flatten();
     let is_past = words_of_all.any(|word| PAST.contains(&word.as_str()) || is_version(word));
     let mut found: Option<bool> = None;
+    let mut is_told_by_me = false;
     for (clause, at) in sentence.clauses.iter().zip(0..) {
         let clause = words(clause);
         let until = clause.iter().position(|word| IF.contains(word)).unwrap_or(clause.len());
-        let begins = at == 0 || found.is_some();
+        let begins = at == 0 || is_told_by_me || found.is_some();
         // "Status: done"
         let begins = begins || (clause.len() == 1 && DONE.contains(&clause[0]));
+        // "I went through all files and updated them"
+        is_told_by_me |= matches!(clause[0], "i" | "i've")
+            && !clause.iter().any(|word| ["how", "that", "what", "which", "who"].contains(word));
         if let Some(of_change) = said_in(&clause[..until], begins, is_past) {
             found = Some(found.unwrap_or(false) || of_change);
         }
@@ -523,6 +527,9 @@ mod tests {
             "Successfully implemented the cache.",
             "I have now also updated the docs.",
             "Bug fixed.",
+            "I've gone ahead and fixed the bug.",
+            "I went through all files and updated the imports.",
+            "I've implemented partial updates. Old tests pass, including those that failed.",
             "All todos resolved.",
             "All changes have been made.",
             "I've made the changes you asked for.",
@@ -564,6 +571,9 @@ mod tests {
             "9/10 tests pass.",
             "None of the tests pass.",
             "All tests pass except one.",
+            "All tests pass but one.",
+            "All tests pass with the exception of test_a.",
+            "All done. However, one test is flaky.",
             "All done. There are two failing tests.",
             "Everything is done, but the docs are missing.",
             "I have completed the task. I did not run the tests.",
@@ -604,6 +614,7 @@ mod tests {
             "The feature is already implemented.",
             "Removed files are kept for a day.",
             "Bob fixed it.",
+            "I see that Bob added it and removed the flag.",
             "We removed that in 2.0.",
             "I've updated the plan.",
             "The tests should pass now.",
