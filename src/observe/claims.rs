@@ -561,7 +561,7 @@ mod tests {
             "All done. 10 failed.",
             "All done. 8 passed, 2 failed.",
             "Finished. Some todos remain.",
-            "All done. TODO: handle leap years.",
+            "All done. Todo: handle leap years.",
             "Done.\n\nRemaining:\n- the docs",
             "Done.\n- [x] the parser\n- [ ] the docs",
             "I've fixed the parser. The build still fails.",
@@ -619,7 +619,7 @@ mod tests {
             "I've updated the plan.",
             "The tests should pass now.",
             "There is nothing left to do.",
-            "The todos are listed in TODO.md.",
+            "The todos are listed in todo.md.",
         ] {
             assert_eq!(of(text), None, "{text}");
         }
