@@ -42,7 +42,7 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         let Some(loaded) = thread.and_then(handoff::of_thread) else { continue };
         let project = projects.entry(&task.project).or_default();
         project.tasks += 1;
-        project.stake.add(loaded.tokens, loaded.usd);
+        project.stake.add(loaded);
         project.pairs.push(format!(
             "{} after {}: {} tokens, session {first}",
             task.id,

@@ -91,7 +91,7 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
                 step.cost_with(seen.models, used) - step.cost_with(seen.models, read(used, tokens));
             let sums = by_cause.entry(cause).or_default();
             sums.times += 1;
-            sums.stake.add(tokens, usd);
+            sums.stake.add(Stake::of(tokens, usd, step.has_unpriced()));
             let when = step.unix_ms.map_or_else(String::new, crate::clock::rfc3339);
             let words = format!("{} tokens at {when}, {}", text::grouped(tokens), at(thread));
             sums.evidence.push((tokens, words));

@@ -1,17 +1,22 @@
 //! Sessions and subagents on a dear model that only read and searched: what the very same
 //! tokens come to at the price of a cheap one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::agents::{AgentFile, is_name};
 use super::seen::{Found, NAMED_MAX, Seen, Stake, at};
 use super::{Advised, Basis, Topic};
 use crate::models::TokenCounts;
+use crate::observe::reading::SIDE;
 use crate::observe::thread::{Effect, Step, Thread};
 use crate::text;
 
 #[derive(Default)]
 struct Group {
     threads: u64,
+    projects: BTreeSet<String>,
+    /// They are named by an id, and not by a kind.
+    has_no_kind: bool,
     stake: Stake,
     evidence: Vec<(u64, String)>,
 }
@@ -24,7 +29,8 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         for step in thread.steps.iter().filter(|step| seen.has(step)) {
             let (saved, fits) = saved(seen, step);
             is_too_large |= !fits;
-            of_thread.entry(&step.model).or_default().add(step.billable.tokens.total(), saved);
+            let stake = Stake::of(step.billable.tokens.total(), saved, false);
+            of_thread.entry(&step.model).or_default().add(stake);
         }
         if is_too_large {
             continue;
@@ -33,7 +39,9 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
             let who = thread.agent.clone().unwrap_or_else(|| "main".to_owned());
             let group = groups.entry((model.to_owned(), who)).or_default();
             group.threads += 1;
-            group.stake.add(stake.tokens, stake.usd);
+            group.projects.insert(thread.project.clone());
+            group.has_no_kind |= has_no_kind(thread);
+            group.stake.add(stake);
             let micros = (stake.usd * 1e6) as u64;
             group.evidence.push((micros, format!("{}, {}", text::usd(stake.usd), at(thread))));
         }
@@ -44,6 +52,28 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         tell(seen, &model, &who, group, advised);
     }
     advised.measure(Topic::CheaperModel, "cheaper_model", total, "dollars at stake");
+}
+
+/// Is it named by its id, since nothing tells its kind?
+fn has_no_kind(thread: &Thread) -> bool {
+    let Some(name) = &thread.agent else { return false };
+    let stem = thread.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem.strip_prefix("agent-") == Some(name) || name == SIDE
+}
+
+/// A diff of a file of the project; what to write into one of the person.
+fn change_of_file(file: &AgentFile, who: &str, cheap: &str) -> String {
+    if !file.is_of_project {
+        return format!("Write into the head of {}:\nmodel: {cheap}", file.path.display());
+    }
+    let before = match (&file.model_line, &file.name_line) {
+        (Some(model), _) => format!("-{model}"),
+        (None, Some(name)) => format!(" {name}"),
+        (None, None) => " ---".to_owned(),
+    };
+    format!(
+        "--- a/.claude/agents/{who}.md\n+++ b/.claude/agents/{who}.md\n@@\n{before}\n+model: {cheap}"
+    )
 }
 
 /// It used tools, and none that changes anything or might.
@@ -73,8 +103,6 @@ fn tell(seen: &Seen<'_>, model: &str, who: &str, mut group: Group, advised: &mut
         return;
     }
     let cheap = &seen.config.cheap_model;
-    let is_name =
-        !who.is_empty() && who.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let (subject, proposed_change) = match who {
         "main" => (
             text::count(group.threads, "session", "sessions"),
@@ -83,16 +111,22 @@ fn tell(seen: &Seen<'_>, model: &str, who: &str, mut group: Group, advised: &mut
                  the queue that only find something out with `longhaul task add --model {cheap}`."
             ),
         ),
-        _ if is_name => (
+        _ if is_name(who) && !group.has_no_kind => (
             format!("{} ({who})", text::count(group.threads, "subagent", "subagents")),
-            format!(
-                "--- a/.claude/agents/{who}.md\n+++ b/.claude/agents/{who}.md\n@@\n ---\n name: \
-                 {who}\n+model: {cheap}"
-            ),
+            match group.projects.iter().find_map(|project| seen.agents.get(project, who)) {
+                Some(file) => change_of_file(file, who, cheap),
+                None => format!(
+                    "When you start the subagent {who} only to read and search, ask for the model \
+                     with it: `model: {cheap}` in the call of the Agent tool."
+                ),
+            },
         ),
         _ => (
             text::count(group.threads, "subagent", "subagents"),
-            format!("Give these subagents `model: {cheap}`."),
+            format!(
+                "When you start a subagent only to read and search, ask for the model with it: \
+                 `model: {cheap}` in the call of the Agent tool."
+            ),
         ),
     };
     group.evidence.sort_by(|a, b| b.cmp(a));

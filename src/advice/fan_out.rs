@@ -23,7 +23,8 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         if let Some(first) = thread.steps.first().filter(|step| seen.has(step)) {
             let prompt = TokenCounts { output: 0, ..first.billable.tokens };
             let fresh = prompt.prompt().saturating_sub(prompt.cache_read);
-            starts.add(fresh, first.cost_with(seen.models, prompt));
+            let usd = first.cost_with(seen.models, prompt);
+            starts.add(Stake::of(fresh, usd, first.has_unpriced()));
         }
     }
     let percent = if all == 0 { 0.0 } else { of_agents as f64 * 100.0 / all as f64 };

@@ -15,7 +15,9 @@ use crate::text;
 pub(super) fn of_thread(thread: &Thread) -> Option<Stake> {
     let change = thread.first_change().filter(|_| !thread.is_continuation)?;
     let mut stake = Stake::default();
-    thread.steps[..change].iter().for_each(|step| stake.add(step.fresh(), step.cost_usd));
+    for step in &thread.steps[..change] {
+        stake.add(Stake::of(step.fresh(), step.cost_usd, step.has_unpriced()));
+    }
     Some(stake)
 }
 
@@ -40,7 +42,7 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
         };
         let project = projects.entry(&thread.project).or_default();
         project.sessions += 1;
-        project.stake.add(stake.tokens, stake.usd);
+        project.stake.add(stake);
         let words = format!("{} tokens, {}", text::grouped(stake.tokens), at(thread));
         project.evidence.push((stake.tokens, words));
         let change = thread.first_change().unwrap_or(0);

@@ -13,10 +13,12 @@
 //! | `batching` | tasks that could have shared a session |
 //! | `output` | output that fills the context |
 //! | `seen` | what all of them look at |
+//! | `agents` | the files that define kinds of agents |
 //!
-//! All of them are pure: threads, as `observe::reading` reads them, and prices in,
+//! All that find something are pure: threads, as `observe::reading` reads them, and prices in,
 //! figures out.
 
+pub(crate) mod agents;
 mod batching;
 mod cache;
 mod cheaper;
@@ -28,6 +30,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +39,9 @@ use crate::config::{Config, Observe};
 use crate::models::Models;
 use crate::observe::thread::Thread;
 use crate::observe::{Execution, Places, Span, Watched};
+use crate::text;
 
+use agents::AgentFiles;
 use seen::Seen;
 
 /// What a recommendation is about.
@@ -108,10 +113,11 @@ pub struct Advice {
     pub description: String,
     /// A diff, or an instruction that can be carried out as it stands.
     pub proposed_change: String,
-    /// Tokens at stake in the period.
-    pub tokens: u64,
-    /// Dollars at list prices at stake in the period.
-    pub cost_usd: f64,
+    /// Tokens at stake in the period; `None`: nobody can tell.
+    pub tokens: Option<u64>,
+    /// Dollars at list prices at stake in the period; `None`: nobody can tell, or it is all of
+    /// models without a price.
+    pub cost_usd: Option<f64>,
     /// How sure the two are.
     pub basis: Basis,
     /// Where it can be seen: session, path, count.
@@ -138,18 +144,20 @@ pub fn advise(
 ) -> Advised {
     let watched = Watched::read(places, span.from_unix_ms, project, config, models);
     let tasks = watched.executions(span, config.observe.input);
-    of_threads(watched.threads(), &tasks, span, &config.observe, models)
+    let agents = AgentFiles::of(watched.threads(), &places.config_dirs);
+    of_threads(watched.threads(), &tasks, &agents, span, &config.observe, models)
 }
 
 /// What threads, and executions for tasks of the queue, show of a time.
 pub(crate) fn of_threads(
     threads: &[Thread],
     tasks: &[Execution],
+    agents: &AgentFiles,
     span: Span,
     config: &Observe,
     models: &Models,
 ) -> Advised {
-    let seen = Seen { threads, tasks, span, config, models };
+    let seen = Seen { threads, tasks, agents, span, config, models };
     let mut advised = Advised::default();
     handoff::look(&seen, &mut advised);
     reread::look(&seen, &mut advised);
@@ -159,11 +167,24 @@ pub(crate) fn of_threads(
     batching::look(&seen, &mut advised);
     output::look(&seen, &mut advised);
     advised.measures.sort_by(|a, b| (a.topic, &a.key).cmp(&(b.topic, &b.key)));
-    advised.advice.sort_by(|a, b| {
-        b.cost_usd
-            .total_cmp(&a.cost_usd)
-            .then_with(|| b.tokens.cmp(&a.tokens))
-            .then_with(|| a.key.cmp(&b.key))
-    });
+    advised.advice.sort_by(Advice::by_stake);
     advised
+}
+
+impl Advice {
+    /// The most dollars first, then the most tokens.
+    pub fn by_stake(&self, other: &Self) -> Ordering {
+        let usd = |advice: &Self| advice.cost_usd.unwrap_or(0.0);
+        usd(other)
+            .total_cmp(&usd(self))
+            .then_with(|| other.tokens.cmp(&self.tokens))
+            .then_with(|| self.key.cmp(&other.key))
+    }
+
+    /// `1,000 tokens, $0.42`, without dollars where there are none; `None`: nobody can tell.
+    pub fn stake_words(&self, between: &str) -> Option<String> {
+        let tokens = self.tokens.map(|tokens| format!("{} tokens", text::grouped(tokens)));
+        let parts: Vec<String> = tokens.into_iter().chain(self.cost_usd.map(text::usd)).collect();
+        (!parts.is_empty()).then(|| parts.join(between))
+    }
 }

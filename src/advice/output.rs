@@ -30,13 +30,14 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
                 let Some(beyond) = tokens.checked_sub(bound).filter(|beyond| *beyond > 0) else {
                     continue;
                 };
-                let (usd, requests) = thread.carried(place, beyond, seen.models);
+                let carried = thread.carried(place, beyond, seen.models);
+                let requests = carried.requests;
                 let what = call.what.as_deref().unwrap_or_default().to_owned();
                 let group = groups.entry((call.tool.to_string(), what)).or_default();
                 group.times += 1;
                 group.largest = group.largest.max(tokens);
                 group.requests += requests;
-                group.stake.add(beyond, usd);
+                group.stake.add(Stake::of(beyond, carried.usd, carried.has_unpriced));
                 let words = format!(
                     "{} tokens, carried by {}, {}",
                     text::grouped(tokens),

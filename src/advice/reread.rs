@@ -104,10 +104,10 @@ pub(super) fn look(seen: &Seen<'_>, advised: &mut Advised) {
                 files.entry(reading.file).or_default()
             }
         };
-        let (usd, _) = thread.carried(reading.step, reading.tokens, seen.models);
+        let carried = thread.carried(reading.step, reading.tokens, seen.models);
         sums.times += 1;
         sums.by_itself += u64::from(before == Before::Self_);
-        sums.stake.add(reading.tokens, usd);
+        sums.stake.add(Stake::of(reading.tokens, carried.usd, carried.has_unpriced));
         sums.is_estimated |= !reading.is_measured;
         sums.threads.insert(reading.thread);
         sums.project = &thread.project;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::agents::AgentFiles;
 use super::{Advice, Advised, Basis, Measure, Topic};
 use crate::config::Observe;
 use crate::models::Models;
@@ -17,6 +18,8 @@ pub(super) struct Seen<'a> {
     pub threads: &'a [Thread],
     /// What was done for tasks of the queue.
     pub tasks: &'a [Execution],
+    /// The files of their agents.
+    pub agents: &'a AgentFiles,
     pub span: Span,
     pub config: &'a Observe,
     pub models: &'a Models,
@@ -29,17 +32,31 @@ impl Seen<'_> {
     }
 }
 
-/// Tokens and dollars, and whether both stand in transcripts.
+/// Tokens, and dollars of those with a price.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Stake {
     pub tokens: u64,
     pub usd: f64,
+    /// Some of them have no price.
+    pub has_unpriced: bool,
 }
 
 impl Stake {
-    pub(super) fn add(&mut self, tokens: u64, usd: f64) {
-        self.tokens = self.tokens.saturating_add(tokens);
-        self.usd += usd;
+    /// What a step, or several, came to.
+    pub(super) fn of(tokens: u64, usd: f64, has_unpriced: bool) -> Self {
+        Self { tokens, usd, has_unpriced }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.usd += other.usd;
+        self.has_unpriced |= other.has_unpriced;
+    }
+
+    /// What has no price is not for nothing.
+    fn cost_usd(&self) -> Option<f64> {
+        let usd = to_micros(self.usd);
+        (usd > 0.0 || !self.has_unpriced).then_some(usd)
     }
 }
 
@@ -66,8 +83,8 @@ impl Advised {
             key: found.key,
             description: found.description,
             proposed_change: found.proposed_change,
-            tokens: found.stake.tokens,
-            cost_usd: to_micros(found.stake.usd),
+            tokens: Some(found.stake.tokens),
+            cost_usd: found.stake.cost_usd(),
             basis: found.basis,
             evidence: found.evidence,
         });

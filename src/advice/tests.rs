@@ -10,7 +10,9 @@ use crate::observe::{Kind, observe};
 
 fn advised(tree: &Tree, tasks: &[Execution]) -> Advised {
     let config = Config::defaults().observe;
-    of_threads(&tree.threads().list, tasks, DAY, &config, Models::builtin())
+    let threads = tree.threads().list;
+    let agents = AgentFiles::of(&threads, &tree.places().config_dirs);
+    of_threads(&threads, tasks, &agents, DAY, &config, Models::builtin())
 }
 
 /// What is recommended under this key.
@@ -47,9 +49,9 @@ fn the_handoff_is_what_comes_before_the_first_change() {
     let advised = advised(&tree, &[]);
     let found = only(&advised, "handoff:/home/p");
     // 10 + 30,000 + 200 and 10 + 60,000 + 200.
-    assert_eq!((found.tokens, found.basis), (90_420, Basis::Measured));
+    assert_eq!((found.tokens, found.basis), (Some(90_420), Basis::Measured));
     // 90,000 written at 5, 20 in at 4, 400 out at 20.
-    assert_eq!(found.cost_usd, 0.458_08);
+    assert_eq!(found.cost_usd, Some(0.458_08));
     assert_eq!(measure(&advised, "handoff:/home/p"), 45_210.0);
     assert!(found.description.contains("src/a.rs"), "read before, too: {found:#?}");
     assert!(found.proposed_change.contains("+++ b/.claude/commands/session-init.md"), "{found:#?}");
@@ -96,9 +98,9 @@ fn a_file_read_again_unchanged_costs_its_tokens_and_their_carrying() {
     tree.write("s1.jsonl", &reads_twice("s1", "src/a.rs").rows);
     let advised = advised(&tree, &[]);
     let found = only(&advised, "reread:/home/p/src/a.rs");
-    assert_eq!((found.tokens, found.basis), (10_000, Basis::Measured));
+    assert_eq!((found.tokens, found.basis), (Some(10_000), Basis::Measured));
     // Written once at 5, read once at 0.20.
-    assert_eq!(found.cost_usd, 0.052);
+    assert_eq!(found.cost_usd, Some(0.052));
     assert_eq!(measure(&advised, "reread"), 50.0);
     assert!(found.proposed_change.starts_with("--- a/CLAUDE.md"), "{found:#?}");
 }
@@ -129,7 +131,10 @@ fn a_later_session_that_reads_the_same_is_told_to_have_it_in_the_summary() {
     let advised = advised(&tree, &[]);
     let found = only(&advised, "reread:/home/p/a.rs");
     // By characters, since no request follows; so nothing carried it either.
-    assert_eq!((found.tokens, found.basis, found.cost_usd), (10_000, Basis::Estimated, 0.0));
+    assert_eq!(
+        (found.tokens, found.basis, found.cost_usd),
+        (Some(10_000), Basis::Estimated, Some(0.0))
+    );
     assert!(found.proposed_change.contains("PROJECT_SUMMARY.md"), "{found:#?}");
 }
 
@@ -143,10 +148,48 @@ fn a_cheap_model_is_compared_where_nothing_was_changed() {
     tree.write("s1/subagents/agent-a2.jsonl", &writes.rows);
     let found = advised(&tree, &[]);
     let found = only(&found, "cheaper_model:claude-opus-5-5:a1");
-    assert_eq!((found.tokens, found.basis), (101_000, Basis::Estimated));
+    assert_eq!((found.tokens, found.basis), (Some(101_000), Basis::Estimated));
     // 0.5 + 0.02 on Opus, 0.0125 + 0.0005 on Haiku 5.5 up to 100,000 tokens.
-    assert_eq!(found.cost_usd, 0.507);
-    assert!(found.proposed_change.contains("+++ b/.claude/agents/a1.md"), "{found:#?}");
+    assert_eq!(found.cost_usd, Some(0.507));
+    let change = &found.proposed_change;
+    assert!(change.contains("`model: haiku`") && !change.contains("a1"), "{found:#?}");
+}
+
+#[test]
+fn a_file_of_an_agent_is_changed_only_where_there_is_one() {
+    let change = |of_project: Option<&str>, of_person: Option<&str>| {
+        let tree = Tree::new();
+        let project = tree.0.path().join("p");
+        let write = |dir: std::path::PathBuf, text: &str| {
+            std::fs::create_dir_all(dir.join("agents")).unwrap();
+            std::fs::write(dir.join("agents/Explore.md"), text).unwrap();
+        };
+        if let Some(text) = of_project {
+            write(project.join(".claude"), text);
+        }
+        if let Some(text) = of_person {
+            write(tree.places().config_dirs[0].clone(), text);
+        }
+        let looks = [read("a.rs", 40)];
+        let mut rows = Rows::agent("a1").calls(9, Tokens(0, 100_000, 0, 1_000), &looks).rows;
+        rows.iter_mut().for_each(|row| row["cwd"] = json!(project.join("src")));
+        let path = tree.write("s1/subagents/agent-a1.jsonl", &rows);
+        let meta = json!({"agentType": "Explore"}).to_string();
+        std::fs::write(path.with_extension("meta.json"), meta).unwrap();
+        let found = advised(&tree, &[]);
+        only(&found, "cheaper_model:claude-opus-5-5:Explore").proposed_change.clone()
+    };
+    let told = change(None, None);
+    assert!(told.contains("Explore") && told.contains("`model: haiku`"), "{told}");
+    assert!(!told.contains(".md") && !told.contains("+++"), "{told}");
+    let head = "---\nname: Explore\ntools: Read\n---\nLook.\n";
+    let told = change(Some(head), None);
+    assert!(told.starts_with("--- a/.claude/agents/Explore.md\n"), "{told}");
+    assert!(told.ends_with("@@\n name: Explore\n+model: haiku"), "{told}");
+    let told = change(Some("---\nname: Explore\nmodel: opus\n---\n"), Some(head));
+    assert!(told.ends_with("@@\n-model: opus\n+model: haiku"), "{told}");
+    let told = change(None, Some(head));
+    assert!(told.contains("claude/agents/Explore.md") && !told.contains("+++"), "{told}");
 }
 
 #[test]
@@ -162,16 +205,16 @@ fn subagents_are_told_with_what_their_beginnings_cost() {
     }
     let advised = advised(&tree, &[]);
     let found = only(&advised, "fan_out");
-    assert_eq!((found.tokens, found.basis), (40_000, Basis::Measured));
-    assert_eq!(found.cost_usd, 0.2);
+    assert_eq!((found.tokens, found.basis), (Some(40_000), Basis::Measured));
+    assert_eq!(found.cost_usd, Some(0.2));
     // 40,600 of 50,600.
     assert_eq!(measure(&advised, "fan_out"), 80.237_154);
     assert_eq!(measure(&advised, "fan_out:subagents"), 2.0);
     let twice = only(&advised, "fan_out:duplicate_reads");
     // What usage grew by is not believable, so it is by characters.
-    assert_eq!((twice.tokens, twice.basis), (10_000, Basis::Estimated));
+    assert_eq!((twice.tokens, twice.basis), (Some(10_000), Basis::Estimated));
     // Only 100 tokens were written after it.
-    assert_eq!(twice.cost_usd, 0.000_5);
+    assert_eq!(twice.cost_usd, Some(0.000_5));
     assert!(!advised.advice.iter().any(|advice| advice.topic == Topic::Reread));
 }
 
@@ -192,10 +235,10 @@ fn what_is_written_again_after_a_pause_is_a_cache_miss() {
         tree.write("s1.jsonl", &rows);
         let advised = advised(&tree, &[]);
         let found = only(&advised, key);
-        assert_eq!((found.tokens, found.basis), (50_000, Basis::Measured), "{gap_s}");
+        assert_eq!((found.tokens, found.basis), (Some(50_000), Basis::Measured), "{gap_s}");
         // Written instead of read: 5 - 0.20, and 6.25 - 0.50 on Opus 5.
         let usd = if model == "claude-opus-5" { 0.2875 } else { 0.24 };
-        assert_eq!(found.cost_usd, usd, "{gap_s}");
+        assert_eq!(found.cost_usd, Some(usd), "{gap_s}");
         assert_eq!(advised.advice.iter().filter(|a| a.topic == Topic::CacheMisses).count(), 1);
         assert_eq!(measure(&advised, key), 50_000.0);
     }
@@ -225,9 +268,9 @@ fn what_a_command_prints_beyond_the_bound_is_carried_by_all_that_follows() {
     tree.write("s1.jsonl", &rows.rows);
     let advised = advised(&tree, &[]);
     let found = only(&advised, "oversized_output:Bash cargo test");
-    assert_eq!((found.tokens, found.basis), (5_000, Basis::Estimated));
+    assert_eq!((found.tokens, found.basis), (Some(5_000), Basis::Estimated));
     // 5,000 written at 5, read twice at 0.20.
-    assert_eq!(found.cost_usd, 0.027);
+    assert_eq!(found.cost_usd, Some(0.027));
     assert!(found.description.contains("carried by 3 requests"), "{found:#?}");
     assert!(found.proposed_change.contains("BASH_MAX_OUTPUT_LENGTH = \"20000\""), "{found:#?}");
     let fine = Tree::new();
@@ -266,8 +309,8 @@ fn tasks_near_each_other_could_have_shared_a_session() {
     let found = advised(&tree, &tasks);
     let found = only(&found, "batching:/home/p");
     // Half an hour after the first, a second more after the next.
-    assert_eq!((found.tokens, found.basis), (30_210, Basis::Estimated));
-    assert_eq!(found.cost_usd, 0.154_04);
+    assert_eq!((found.tokens, found.basis), (Some(30_210), Basis::Estimated));
+    assert_eq!(found.cost_usd, Some(0.154_04));
     assert!(found.evidence[0].contains("task:t2#1 after task:t1#1"), "{found:#?}");
     let again = as_tasks(&tree, &[("s1", "t1"), ("s2", "t1")]);
     assert!(!has(&advised(&tree, &again), "batching:/home/p"), "a retry shares nothing");
@@ -286,7 +329,7 @@ fn a_model_without_a_price_is_told_in_tokens() {
     tree.write("s2.jsonl", &rows("s2", 60).rows);
     let advised = advised(&tree, &[]);
     let found = only(&advised, "handoff:/home/p");
-    assert_eq!((found.tokens, found.cost_usd), (100_000, 0.0));
+    assert_eq!((found.tokens, found.cost_usd), (Some(100_000), None));
 }
 
 #[test]
@@ -300,8 +343,9 @@ fn other_days_are_not_told_and_the_dearest_comes_first() {
     tree.write("s4.jsonl", &changes_after("s4", 900, 90_000).rows);
     tree.write("s5.jsonl", &reads_twice("s5", "src/a.rs").rows);
     let advised = advised(&tree, &[]);
-    let costs: Vec<f64> = advised.advice.iter().map(|advice| advice.cost_usd).collect();
+    let costs: Vec<f64> =
+        advised.advice.iter().map(|advice| advice.cost_usd.unwrap_or(0.0)).collect();
     assert!(costs.len() > 1 && costs.is_sorted_by(|a, b| a >= b), "{costs:?}");
-    assert_eq!(only(&advised, "handoff:/home/p").tokens, 2 * 90_210);
+    assert_eq!(only(&advised, "handoff:/home/p").tokens, Some(2 * 90_210));
     assert_eq!(PROJECT, "/home/p");
 }

@@ -99,10 +99,12 @@ pub(super) struct RecommendationView {
     r#type: String,
     description: String,
     proposed_change: String,
-    /// At stake in the period.
-    tokens: u64,
-    /// At stake in the period.
-    cost_usd: f64,
+    /// At stake in the period; null where nobody can tell.
+    #[schema(required)]
+    tokens: Option<u64>,
+    /// At stake in the period; null where nobody can tell, and of models without a price.
+    #[schema(required)]
+    cost_usd: Option<f64>,
     #[schema(pattern = "^(measured|estimated)$")]
     basis: String,
 }

@@ -276,8 +276,12 @@ fn contradictions(execution: &Execution) -> Vec<(Severity, String)> {
     }
     // Why something ended that did not end done is no word against what was claimed on the way.
     let is_done = execution.outcome.as_deref() == Some("done");
-    for error in evidence.errors.iter().filter(|_| is_done) {
+    let (standing, others) = evidence.errors.split_at(evidence.standing.min(evidence.errors.len()));
+    for error in others.iter().filter(|_| is_done) {
         found.push((Severity::High, format!("error: {error}")));
+    }
+    for error in standing {
+        found.push((Severity::Medium, format!("error: never made good: {error}")));
     }
     if evidence.claims_changes && evidence.changes == Some(0) {
         let words = "diff: no call changed a file, but for those kept for the next session";
@@ -407,7 +411,8 @@ fn duplicate(
         format!("first: {}", where_it_is(earlier)),
         format!("then: {}", where_it_is(execution)),
     ];
-    if let Some(error) = earlier.evidence.errors.first().filter(|_| earlier.failed) {
+    let why = earlier.why_failed.as_ref().or(earlier.evidence.errors.last());
+    if let Some(error) = why.filter(|_| earlier.failed) {
         evidence.insert(1, format!("the first one failed: {error}"));
     }
     Anomaly {

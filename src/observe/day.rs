@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::anomaly::{self, Anomaly};
-use super::execution::{Execution, Used};
+use super::execution::{Execution, Used, told_usd};
 use super::gather::{Sources, Span, day_span};
 use super::journals::{self, RunTold};
 use super::reading::{self, Notes, Threads};
 use super::thread::Thread;
-use crate::advice::Advice;
+use crate::advice::agents::AgentFiles;
+use crate::advice::{self, Advice};
 use crate::config::{Config, InputKind};
 use crate::error::Error;
 use crate::models::Models;
@@ -45,8 +46,8 @@ pub struct Totals {
     pub input: u64,
     /// Input and output.
     pub tokens: u64,
-    /// Dollars at list prices.
-    pub cost_usd: Usd,
+    /// Dollars at list prices; `None`: all of it is of models without one.
+    pub cost_usd: Option<Usd>,
     /// Tokens of models without a price.
     pub unpriced_tokens: u64,
     /// Anomalies by kind.
@@ -94,7 +95,9 @@ pub fn observe(
     let executions = watched.executions(span, settings.input);
     let earlier = watched.executions(before, settings.input);
     let anomalies = anomaly::find(&executions, &earlier, settings);
-    let advised = crate::advice::of_threads(watched.threads(), &executions, span, settings, models);
+    let threads = watched.threads();
+    let agents = AgentFiles::of(threads, &places.config_dirs);
+    let advised = advice::of_threads(threads, &executions, &agents, span, settings, models);
     Day {
         date: date.to_string(),
         timezone: zone_name(zone),
@@ -239,13 +242,15 @@ fn results_since(
 
 fn totals(executions: &[Execution], anomalies: &[Anomaly]) -> Totals {
     let mut totals = Totals { executions: executions.len() as u64, ..Totals::default() };
+    let mut usd = 0.0;
     for execution in executions {
         totals.usage.add(&execution.usage);
         totals.input = totals.input.saturating_add(execution.input);
         totals.tokens = totals.tokens.saturating_add(execution.tokens);
-        totals.cost_usd = Usd(totals.cost_usd.0 + execution.cost_usd.0);
+        usd += execution.cost_usd.map_or(0.0, |usd| usd.0);
         totals.unpriced_tokens = totals.unpriced_tokens.saturating_add(execution.unpriced_tokens);
     }
+    totals.cost_usd = told_usd(usd, totals.unpriced_tokens);
     for kind in anomaly::AnomalyKind::ALL {
         totals.anomalies.insert(kind.as_str(), 0);
     }

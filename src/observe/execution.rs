@@ -96,8 +96,11 @@ pub struct Evidence {
     pub changed_files: Vec<String>,
     /// The last test or check that was run: what, when, and whether it failed.
     pub last_check: Option<Check>,
-    /// What went wrong.
+    /// What went wrong: calls that failed and were never made good, and how it ended.
     pub errors: Vec<String>,
+    /// So many of them, the first, are calls that were never made good, the last check aside.
+    #[serde(skip)]
+    pub standing: usize,
 }
 
 /// A test or a check that a session ran.
@@ -144,8 +147,8 @@ pub struct Execution {
     pub tokens: u64,
     /// Input for each token of output; `None` without output.
     pub ratio: Option<f64>,
-    /// Dollars at list prices.
-    pub cost_usd: Usd,
+    /// Dollars at list prices; `None`: all of it is of models without one.
+    pub cost_usd: Option<Usd>,
     /// Tokens of models without a price.
     pub unpriced_tokens: u64,
     /// How it ended: of a task its state, of a cycle the reason; `None`: nobody says.
@@ -156,6 +159,9 @@ pub struct Execution {
     pub evidence: Evidence,
     /// Where all that stands.
     pub sources: Vec<String>,
+    /// How the run that it is of failed, if it is not among its own errors.
+    #[serde(skip)]
+    pub why_failed: Option<String>,
     /// What it was to do: the same for the same work. `None`: not comparable.
     #[serde(skip)]
     pub work: Option<Work>,
@@ -193,12 +199,13 @@ impl Execution {
             input: 0,
             tokens: 0,
             ratio: None,
-            cost_usd: Usd(0.0),
+            cost_usd: Some(Usd(0.0)),
             unpriced_tokens: 0,
             outcome: None,
             failed: false,
             evidence: Evidence::default(),
             sources: Vec::new(),
+            why_failed: None,
             work: None,
             heard_unix_ms: 0,
         }
@@ -206,7 +213,8 @@ impl Execution {
 
     /// What it cost, for people: what has no price is never told as nothing.
     pub(super) fn cost_words(&self) -> String {
-        cost_words(self.cost_usd.0, self.unpriced_tokens, &self.usage, self.kind == Kind::Session)
+        let usd = self.cost_usd.map_or(0.0, |usd| usd.0);
+        cost_words(usd, self.unpriced_tokens, &self.usage, self.kind == Kind::Session)
     }
 
     /// Sets the sums that follow from usage.
@@ -215,6 +223,11 @@ impl Execution {
         self.tokens = self.input.saturating_add(self.usage.output);
         self.ratio = ratio(self.input, self.usage.output);
     }
+}
+
+/// Dollars as they are told: what has no price is not for nothing.
+pub(super) fn told_usd(usd: f64, unpriced_tokens: u64) -> Option<Usd> {
+    (usd > 0.0 || unpriced_tokens == 0).then_some(Usd(usd))
 }
 
 /// `$1.50`, `$1.50 + unpriced`, `unpriced`. Of what a run did, `$1.50` may be the CLI's own

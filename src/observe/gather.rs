@@ -6,9 +6,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::claims;
-use super::execution::{Check, Evidence, Execution, Kind, Used, Verified, Work};
+use super::execution::{Evidence, Execution, Kind, Used, Verified, Work, told_usd};
 use super::journals::RunTold;
 use super::reading::hash_of;
+use super::standing;
 use super::thread::{Effect, Prompt, Thread};
 use crate::config::InputKind;
 use crate::cycle::assignment::{Assignment, End};
@@ -16,7 +17,6 @@ use crate::cycle::record::CycleRecord;
 use crate::cycle::{EndReason, Outcome};
 use crate::queue::{Task, TaskResult, TaskState};
 use crate::report::Moment;
-use crate::text::Usd;
 use crate::usage::sessions_of;
 
 /// A prompt with fewer characters says too little to be the same work twice.
@@ -111,6 +111,7 @@ impl Sources<'_> {
         if has_earlier || task.given.attempt > 1 {
             evidence.changes = evidence.changes.filter(|changes| *changes > 0);
         }
+        evidence.standing = 0;
         evidence.errors = task.end.iter().filter_map(End::why).map(str::to_owned).collect();
         let id = &task.given.task_id;
         let added = match task.end {
@@ -137,7 +138,7 @@ impl Sources<'_> {
                 None => since(task.started_at.unix_ms, heard),
             },
             usage: Used::of(&added.tokens),
-            cost_usd: Usd(added.cost_usd),
+            cost_usd: told_usd(added.cost_usd, added.unpriced_tokens),
             unpriced_tokens: added.unpriced_tokens,
             outcome: Some(task.end.as_ref().map_or("in_progress", End::as_str).to_owned()),
             failed: !matches!(task.end, None | Some(End::Done)),
@@ -176,6 +177,7 @@ impl Sources<'_> {
             // Nobody knows whether these were all of its sessions.
             changes: seen.changes.filter(|changes| *changes > 0),
             errors: result.errors.clone(),
+            standing: 0,
             ..seen
         };
         let task = self.tasks.get(id);
@@ -198,7 +200,7 @@ impl Sources<'_> {
                 cache_write: result.tokens.cache_write,
                 cache_read: result.tokens.cache_read,
             },
-            cost_usd: Usd(result.cost_usd),
+            cost_usd: told_usd(result.cost_usd, result.unpriced_tokens),
             unpriced_tokens: result.unpriced_tokens,
             outcome: Some(result.status.as_str().to_owned()),
             failed: matches!(result.status, TaskState::Error | TaskState::Blocked),
@@ -260,7 +262,14 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         evidence.changes = index.evidence(&all, so_far).changes;
     }
     let failure = run.outcome.as_ref().filter(|outcome| **outcome != Outcome::Done);
-    evidence.errors = failure.map(Outcome::sentence).into_iter().collect();
+    let why_failed = failure.map(Outcome::sentence);
+    // How the run ended is of its last session.
+    let is_last = run.cycles.last().is_some_and(|last| last.cycle == cycle.cycle);
+    if evidence.claim_words.is_none() {
+        // The verify command has the last word, and the claim of a run is of all its sessions.
+        (evidence.standing, evidence.errors) = (0, Vec::new());
+    }
+    evidence.errors.extend(why_failed.iter().filter(|_| is_last).cloned());
     let mut sources = index.paths(&sessions);
     sources.push(run.journal.display().to_string());
     let digest = run.task_file_digest.as_ref().filter(|_| cycle.cycle == 1);
@@ -280,10 +289,11 @@ fn cycle_of(run: &RunTold, cycle: &CycleRecord, index: &Index<'_>) -> Execution 
         ended_at: cycle.ended_at.map(Moment::from),
         duration_ms: since(cycle.started_at.unix_ms, heard),
         usage: Used::of(&cycle.spend.tokens),
-        cost_usd: Usd(cycle.cost().0),
+        cost_usd: told_usd(cycle.cost().0, cycle.spend.unpriced_tokens),
         unpriced_tokens: cycle.spend.unpriced_tokens,
         outcome: cycle.end_reason.map(|reason| reason.as_str().to_owned()),
         failed: failure.is_some(),
+        why_failed,
         evidence,
         sources,
         work,
@@ -438,7 +448,7 @@ impl<'a> Index<'a> {
             ended_at: Some(Moment { unix_ms: last }),
             duration_ms: since(first, last),
             usage,
-            cost_usd: Usd(cost),
+            cost_usd: told_usd(cost, unpriced),
             unpriced_tokens: unpriced,
             evidence,
             sources: self.paths(&[name.to_owned()]),
@@ -490,24 +500,10 @@ fn evidence_of(threads: &[&&Thread], in_time: impl Fn(Option<i64>) -> bool) -> E
     let has_agents = threads.iter().any(|thread| thread.agent.is_some());
     let (mut changes, mut may_have) = (0_u64, false);
     let mut files: BTreeSet<String> = BTreeSet::new();
-    let mut last_check: Option<(i64, u64, Check)> = None;
     for thread in threads {
         for step in thread.steps.iter().filter(|step| in_time(step.unix_ms)) {
             for call in &step.calls {
                 let has_failed = call.output.is_some_and(|output| output.is_error);
-                if call.is_check
-                    && let Some(output) = call.output
-                {
-                    let at = step.unix_ms.unwrap_or(i64::MIN);
-                    let check = Check {
-                        command: call.what.as_deref().unwrap_or(&call.tool).to_owned(),
-                        at: step.unix_ms.map(|unix_ms| Moment { unix_ms }),
-                        failed: output.is_error || output.tells_failure,
-                    };
-                    if last_check.as_ref().is_none_or(|(t, b, _)| (*t, *b) <= (at, call.block)) {
-                        last_check = Some((at, call.block, check));
-                    }
-                }
                 // What subagents did stands in files of their own.
                 let is_agent = matches!(&*call.tool, "Agent" | "Task") && has_agents;
                 match call.effect {
@@ -523,7 +519,11 @@ fn evidence_of(threads: &[&&Thread], in_time: impl Fn(Option<i64>) -> bool) -> E
     }
     evidence.changes = (is_known && (changes > 0 || !may_have)).then_some(changes);
     evidence.changed_files = files.into_iter().take(FILES_MAX).collect();
-    evidence.last_check = last_check.map(|(_, _, check)| check);
+    let standing = standing::of(threads, &in_time);
+    evidence.last_check = standing.last_check;
+    evidence.standing = standing.errors.len();
+    evidence.errors = standing.errors;
+    evidence.errors.extend(standing.check_error);
     let main = threads.iter().filter(|thread| thread.agent.is_none());
     let words = main.flat_map(|thread| &thread.words).filter(|w| in_time(Some(w.unix_ms)));
     if let Some(claim) = words.max().and_then(|words| claims::claim(&words.text)) {

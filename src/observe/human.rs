@@ -73,7 +73,7 @@ impl Day {
     pub(super) fn cost_words(&self) -> String {
         let is_list_price = self.executions.iter().all(|of| of.kind == Kind::Session);
         let totals = &self.totals;
-        let (usd, unpriced) = (totals.cost_usd.0, totals.unpriced_tokens);
+        let (usd, unpriced) = (totals.cost_usd.map_or(0.0, |usd| usd.0), totals.unpriced_tokens);
         execution::cost_words(usd, unpriced, &totals.usage, is_list_price)
     }
 
@@ -141,7 +141,8 @@ impl Day {
         let mut shown: Vec<&Execution> = self.executions.iter().collect();
         let left_out = shown.len().saturating_sub(ROWS_MAX);
         if left_out > 0 {
-            shown.sort_by(|a, b| b.cost_usd.0.total_cmp(&a.cost_usd.0));
+            let usd = |of: &Execution| of.cost_usd.map_or(0.0, |usd| usd.0);
+            shown.sort_by(|a, b| usd(b).total_cmp(&usd(a)));
             shown.truncate(ROWS_MAX);
             shown.sort_by_key(|execution| execution.started_at.unix_ms);
         }
@@ -207,12 +208,10 @@ pub(super) fn at_stake(advice: &Advice) -> String {
         Basis::Measured => "measured",
         Basis::Estimated => "estimated",
     };
-    let tokens = format!("{} tokens ({basis}):", text::grouped(advice.tokens));
-    match advice.cost_usd > 0.0 {
-        true => format!("{}, {tokens}", text::usd(advice.cost_usd)),
-        // Models without a price have no dollars, and are not for nothing.
-        false => tokens,
-    }
+    let usd = advice.cost_usd.filter(|usd| *usd > 0.0).map(text::usd);
+    let tokens = advice.tokens.map(|tokens| format!("{} tokens", text::grouped(tokens)));
+    let parts: Vec<String> = usd.into_iter().chain(tokens).collect();
+    format!("{} ({basis}):", parts.join(", "))
 }
 
 /// A kind of anomaly in words.

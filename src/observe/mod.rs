@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `journals` | what runs of longhaul tell |
 //! | `reading` | what transcripts tell; `thread` is one of them, `raw` the fields of its rows, `shell` what a command does, `checks` which of them test something, `verdict` whether their output says that they failed |
+//! | `standing` | errors that nothing made good; pure |
 //! | `gather` | the executions of all that, none of them twice; pure |
 //! | `execution` | what an execution is |
-//! | `claims` | do the last words of a session claim that work is done? pure |
+//! | `claims` | do the last words of a session claim that work is done? `admissions`: or do they admit that something is open? pure |
 //! | `anomaly` | the five anomalies; pure |
 //! | `day` | all of it for a day |
 //! | `human`, `markdown` | that for people |
 
+mod admissions;
 mod anomaly;
 mod checks;
 mod claims;
@@ -25,6 +27,7 @@ mod markdown;
 mod raw;
 pub(crate) mod reading;
 mod shell;
+mod standing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;

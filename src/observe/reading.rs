@@ -33,10 +33,12 @@ const BUFFER_BYTES: usize = 256 << 10;
 const WORDS_CHARS: usize = 400;
 /// Longest title of a prompt, columns.
 const TITLE_COLUMNS: usize = 100;
+/// Longest error that is kept, columns.
+const ERROR_COLUMNS: usize = 160;
 /// Longest path that is kept, in bytes.
 const PATH_MAX: usize = 4_096;
 /// In place of a kind of agent, for rows of a subagent in its session's own file.
-const SIDE: &str = "sidechain";
+pub(crate) const SIDE: &str = "sidechain";
 
 /// Tools that change no file.
 const LOOKING_TOOLS: &[&str] = &[
@@ -169,7 +171,7 @@ struct Gathered {
     places: HashMap<ResponseKey, usize>,
     /// By step, then by the call's name.
     calls: Vec<HashMap<u64, Call>>,
-    outputs: HashMap<u64, Output>,
+    outputs: HashMap<u64, (Output, Option<Box<str>>)>,
     prompts: BTreeSet<Prompt>,
     words: BTreeSet<Words>,
     bad_rows: u64,
@@ -275,6 +277,14 @@ impl Reader<'_> {
             Some(command) if tool == "Bash" => Some(shell::head(command)),
             _ => agent,
         };
+        let subjects: Vec<u64> = match (&command, tool.as_str()) {
+            (Some(command), "Bash") => shell::subjects(command).iter().map(hash_of).collect(),
+            (None, "Agent" | "Task") => vec![hash_of(&tool)],
+            _ if CHANGING_TOOLS.contains(&tool.as_str()) => {
+                file.iter().map(|file| hash_of(format!("file {file}"))).collect()
+            }
+            _ => Vec::new(),
+        };
         Call {
             id: hash_of(&id),
             block,
@@ -284,7 +294,9 @@ impl Reader<'_> {
             part: hash_of(&range),
             what: what.map(|what| self.shared(&text::clip(&what, TITLE_COLUMNS))),
             tool: self.shared(&tool),
+            subjects: subjects.into(),
             output: None,
+            error: None,
         }
     }
 
@@ -317,7 +329,7 @@ impl Reader<'_> {
             Body::User(User { results, .. }) => {
                 for (id, is_error) in results {
                     let output = Output { is_error: *is_error, ..Output::default() };
-                    gathered.put_output(hash_of(id), output);
+                    gathered.put_output(hash_of(id), output, None);
                 }
                 if !row.sidechain {
                     prompt(row, gathered);
@@ -343,7 +355,9 @@ impl Reader<'_> {
                 what: None,
                 is_check: false,
                 tool: self.shared(&call.name),
+                subjects: Box::default(),
                 output: None,
+                error: None,
             };
             gathered.calls[at].entry(id).or_insert(made);
         }
@@ -391,16 +405,41 @@ fn user(message: &RawMessage<'_>, gathered: &mut Gathered) -> bool {
                 texts.filter_map(|block| string(block.text)).collect::<Vec<_>>().join("\n")
             }
         };
+        let (is_error, failure) = (is_true(part.is_error), verdict::failure(&said));
         let output = Output {
             chars: said.chars().count() as u64,
             hash: hash_of(&said),
-            is_error: is_true(part.is_error),
-            tells_failure: verdict::tells_failure(&said),
+            is_error,
+            tells_failure: failure.is_some(),
             ..Output::default()
         };
-        gathered.put_output(hash_of(&id), output);
+        let is_failed = is_error || failure.is_some();
+        let error = is_failed.then(|| error_words(&said, failure.as_deref()));
+        gathered.put_output(hash_of(&id), output, error.flatten());
     }
     is_result
+}
+
+/// Why a call failed, harmless and short: its first line, and of a command what it ends with or
+/// says that failed. `None`: somebody refused the call, so that it did not fail.
+fn error_words(said: &str, failure: Option<&str>) -> Option<Box<str>> {
+    const REFUSED: &[&str] =
+        &["The user doesn't want", "[Request interrupted", "Cancelled", "User rejected"];
+    let said = said.trim().trim_start_matches("<tool_use_error>");
+    let said = said.trim_end_matches("</tool_use_error>");
+    if REFUSED.iter().any(|refused| said.starts_with(refused)) {
+        return None;
+    }
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("it failed");
+    let is_command = first.starts_with("Exit code ");
+    let more = failure.or_else(|| lines.next_back().filter(|_| is_command));
+    let words = match more.filter(|more| *more != first) {
+        Some(more) if is_command => format!("{first}: {more}"),
+        Some(more) => more.to_owned(),
+        None => first.to_owned(),
+    };
+    Some(text::clip(&text::safe(&words), ERROR_COLUMNS).into())
 }
 
 fn prompt(row: &Row, gathered: &mut Gathered) {
@@ -420,9 +459,12 @@ fn prompt(row: &Row, gathered: &mut Gathered) {
 
 impl Gathered {
     /// Of several tellings, the longest stands.
-    fn put_output(&mut self, id: u64, output: Output) {
+    fn put_output(&mut self, id: u64, output: Output, error: Option<Box<str>>) {
         let known = self.outputs.entry(id).or_default();
-        *known = (*known).max(output);
+        let told = (output, error);
+        if *known < told {
+            *known = told;
+        }
     }
 
     fn say(&mut self, unix_ms: Option<i64>, said: &str) {
@@ -480,7 +522,9 @@ impl Gathered {
         let mut calls: Vec<Call> = calls.into_values().collect();
         calls.sort_unstable_by_key(|call| (call.block, call.id));
         for call in &mut calls {
-            call.output = self.outputs.get(&call.id).copied();
+            if let Some((output, error)) = self.outputs.get(&call.id) {
+                (call.output, call.error) = (Some(*output), error.clone());
+            }
         }
         let mut tokens = response.billable.tokens;
         tokens.add(&response.advisors.tokens);

@@ -134,6 +134,13 @@ const BEFORE: &[&str] = &[
     "!", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "sudo", "then",
     "time", "timeout", "until", "while",
 ];
+/// Programs that ask for processes and places that may not be there.
+const ASKS: &[&str] = &[
+    "curl", "fuser", "kill", "killall", "lsof", "nc", "pgrep", "ping", "pkill", "source", "wait",
+    "wget",
+];
+/// So many commands of one line are told apart.
+const PARTS_MAX: usize = 16;
 /// Programs that run the command that is one of their words.
 const SHELLS: &[&str] = &["bash", "dash", "sh", "zsh"];
 
@@ -169,6 +176,47 @@ fn inner(part: &str) -> Option<&str> {
     let command = part[from..].trim_start();
     let quote = command.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
     command[1..].split(quote).next()
+}
+
+/// What it runs that may do something, as names for it: another command of the same name
+/// does the same again.
+pub(crate) fn subjects(command: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in parts(command).take(PARTS_MAX) {
+        if let Some(command) = inner(part) {
+            found.extend(subjects(command));
+        } else if !only_asks(part) && effect_of_part(part, &|_| false) > Effect::Looks {
+            found.push(subject(part));
+        }
+    }
+    found
+}
+
+/// Does it only ask for something, and fails where that is not there?
+fn only_asks(part: &str) -> bool {
+    let program = plain_words(part).next().map(checks::name);
+    let words: Vec<&str> = part.split_whitespace().collect();
+    program.is_none_or(|program| ASKS.contains(&program))
+        || words.windows(2).any(|pair| matches!(pair, ["command", "-v" | "-V"]))
+        || words.last().is_some_and(|word| ["--help", "--version", "-V"].contains(word))
+}
+
+/// `git commit`, `python main.py`, `make`.
+fn subject(part: &str) -> String {
+    let words: Vec<&str> = plain_words(part).collect();
+    let words = checks::unwrapped(&words);
+    let program = words.first().map_or("", |word| checks::name(word));
+    let is_interpreter = SHELLS.contains(&program)
+        || ["node", "perl", "php", "python", "python3", "ruby"].contains(&program);
+    match words.get(1).filter(|file| is_interpreter && !file.starts_with('-')) {
+        Some(file) => format!("{program} {}", checks::name(bare(file))),
+        None => match head(part).as_str() {
+            "cargo nextest" | "cargo t" => "cargo test".to_owned(),
+            "cargo b" => "cargo build".to_owned(),
+            "cargo c" => "cargo check".to_owned(),
+            head => head.to_owned(),
+        },
+    }
 }
 
 /// Its first words, for people: the program and, where it has one, the subcommand. Of
@@ -411,6 +459,21 @@ mod tests {
             "bash -c 'echo pytest'",
         ] {
             assert!(!is_check(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_same_command_again_has_the_same_subjects() {
+        for (command, names) in [
+            ("make", vec!["make"]),
+            ("cd /p && python3 src/main.py --x 2>&1 | tail", vec!["python3 main.py"]),
+            ("python main.py", vec!["python main.py"]),
+            ("git add -A && git commit -qm 'x; y'", vec!["git add", "git commit"]),
+            ("bash -lc 'cargo nextest run; ls'", vec!["cargo test"]),
+            ("uv run pytest -q; true", vec!["pytest"]),
+            ("ls nowhere; grep x a; command -v rg; cargo --version; pkill x", vec![]),
+        ] {
+            assert_eq!(subjects(command), names, "{command}");
         }
     }
 

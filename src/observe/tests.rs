@@ -117,7 +117,7 @@ fn what_has_no_price_is_never_told_as_nothing() {
         (day.human(&TimeZone::UTC), day.markdown(&TimeZone::UTC), costs)
     };
     let (human, markdown, costs) = told(&["some-model"]);
-    assert_eq!(costs, (serde_json::json!(0.0), 11_100));
+    assert_eq!(costs, (serde_json::json!(null), 11_100));
     for text in [&human, &markdown] {
         assert!(text.contains("11,100 tokens, unpriced"), "{text}");
         assert!(!text.contains("$0.00"), "{text}");
@@ -148,7 +148,7 @@ fn tokens_are_many_above_their_threshold() {
 #[test]
 fn quick_and_heavy_is_both() {
     for (took_s, tokens, is_odd) in
-        [(60, 20_001, true), (61, 20_001, false), (60, 20_000, false), (0, 90_000, true)]
+        [(60, 10_001, true), (61, 10_001, false), (60, 10_000, false), (0, 90_000, true)]
     {
         let tree = Tree::new();
         let rows = Rows::new("s1").prompt(0, "What is in there?").says(
@@ -276,6 +276,107 @@ fn a_claim_against_the_last_check_or_without_any_change_is_false() {
     assert!(told(&ends(&[refused], "Fixed it.")).is_some());
 }
 
+/// What speaks against the claim of a session that ends so, and the errors that it left.
+fn against(calls: &[(&str, Value, String, bool)], words: &str) -> (Vec<Severity>, Vec<String>) {
+    let day = ends(calls, words);
+    let found = of_kind(&day, AnomalyKind::FalseCompletion);
+    let severities = found.iter().map(|anomaly| anomaly.severity).collect();
+    (severities, day.executions[0].evidence.errors.clone())
+}
+
+#[test]
+fn harmless_words_do_not_hide_a_claim_that_a_check_contradicts() {
+    const OUTPUT: &str = "Exit code 101\nrunning 3 tests\ntest result: FAILED. 2 passed; 1 failed";
+    let calls = [edit("a.rs"), bash("cargo test", OUTPUT, true)];
+    for words in [
+        "Done. I fixed the failing test; all tests pass.",
+        "Done. All tests pass. Would you like me to commit?",
+        "I've implemented the todo list. All tests pass.",
+        "I've completed the task. You need to restart the server to see it.",
+        "STATUS: DONE",
+    ] {
+        let (severities, errors) = against(&calls, words);
+        assert_eq!(severities, [Severity::High], "{words}");
+        let told = "`cargo test`: Exit code 101: test result: FAILED. 2 passed; 1 failed";
+        assert_eq!(errors, [told], "{words}");
+    }
+    for words in ["I fixed the parser, but two tests still fail.", "Not done yet."] {
+        assert_eq!(against(&calls, words).0, [], "{words}");
+    }
+}
+
+#[test]
+fn an_error_that_nothing_made_good_contradicts_a_claim() {
+    const UNFOUND: &str = "<tool_use_error>String to replace not found in file.\nString: a";
+    let refused = || (edit("a.rs").0, edit("a.rs").1, format!("{UNFOUND}</tool_use_error>"), true);
+    for (calls, error) in [
+        (vec![refused()], "Edit of /home/p/a.rs: String to replace not found in file."),
+        (vec![edit("b.rs"), refused()], "Edit of /home/p/a.rs: String to replace"),
+        (
+            vec![bash("make", "Exit code 2\ncc a.c\na.c:1: error: x", true)],
+            "`make`: Exit code 2: a.c:1",
+        ),
+        (
+            vec![bash(
+                "python main.py",
+                "Exit code 1\nTraceback:\n  x\nValueError: \u{1b}[1mbad",
+                true,
+            )],
+            "`python`: Exit code 1: ValueError: \\u{1b}[1mbad",
+        ),
+        (vec![bash("git commit -m x", "Exit code 1\nhook: no", true)], "`git commit`: Exit code 1"),
+        (
+            vec![bash("python main.py", "Exit code 1", true), bash("python b.py", "", false)],
+            "`python`: Exit code 1",
+        ),
+    ] {
+        for words in ["Done", "Task complete.", "Task completed successfully."] {
+            let (severities, errors) = against(&calls, words);
+            assert_eq!(severities, [Severity::Medium], "{words}: {error}");
+            assert!(errors.len() == 1 && errors[0].starts_with(error), "{errors:?}");
+        }
+        assert_eq!(against(&calls, "I could not do it.").0, [], "{error}");
+    }
+    let said = "1 failed, 2 passed";
+    let (severities, errors) = against(&[bash("pytest; true", said, false)], "Done.");
+    assert_eq!((severities, errors), (vec![Severity::High], vec![format!("`pytest`: {said}")]));
+}
+
+#[test]
+fn an_error_that_was_made_good_is_none() {
+    let fails = |command| bash(command, "Exit code 1", true);
+    let refused = || (edit("a.rs").0, edit("a.rs").1, "no such text".to_owned(), true);
+    for calls in [
+        vec![refused(), edit("a.rs")],
+        vec![refused(), bash("sed -i s/a/b/ a.rs", "", false)],
+        vec![fails("make"), bash("make -j2", "", false)],
+        vec![fails("git add -A && git commit -m x"), bash("git commit -m x", "", false)],
+        vec![fails("cargo test"), bash("cargo nextest run", "", false)],
+        // Who looks may find nothing, and who is refused has not failed.
+        vec![fails("grep -rn x src"), fails("ls nowhere"), fails("command -v rg")],
+        vec![bash("make", "The user doesn't want to proceed with this tool use.", true)],
+        vec![("Read", serde_json::json!({"file_path": "/x"}), "no such file".to_owned(), true)],
+    ] {
+        assert_eq!(against(&calls, "Done."), (vec![], vec![]), "{calls:?}");
+    }
+    // The other file was never changed.
+    let (severities, _) =
+        against(&[refused(), edit("b.rs"), bash("cargo test", "ok", false)], "Done.");
+    assert_eq!(severities, [Severity::Medium]);
+}
+
+#[test]
+fn an_answer_about_the_code_is_no_claim_of_work() {
+    for words in [
+        "The function was removed in commit abc123.",
+        "Added in version 3 by Bob; see CHANGELOG.",
+        "Updated dependencies are listed in Cargo.lock.",
+        "I have created a plan for the work.",
+    ] {
+        assert_eq!(against(&[read("a.rs", 9)], words).0, [], "{words}");
+    }
+}
+
 #[test]
 fn only_the_project_is_observed_that_was_asked_for() {
     let tree = of_tokens(Tokens(0, 20_000, 0, 1));
@@ -398,6 +499,25 @@ fn what_earlier_cycles_changed_is_work_of_the_run_that_ends_done() {
 }
 
 #[test]
+fn how_a_run_ended_is_of_its_last_cycle() {
+    let (first, last) = (uuid::Uuid::from_u128(8), uuid::Uuid::from_u128(9));
+    let mut run = run_of(last);
+    run.outcome = Some(crate::cycle::Outcome::Stopped { signal: 15 });
+    let mut earlier = run.cycles[0].clone();
+    earlier.session_id = first;
+    run.cycles[0].cycle = 2;
+    run.cycles.insert(0, earlier);
+    let tasks = std::collections::HashMap::new();
+    let sources = gather::Sources { runs: &[run], threads: &[], tasks: &tasks, results: &[] };
+    let found = sources.executions(super::fixture::DAY, InputKind::Uncached);
+    let errors: Vec<(&str, usize)> =
+        found.iter().map(|e| (e.id.split('@').next().unwrap(), e.evidence.errors.len())).collect();
+    assert_eq!(errors, [("cycle:1", 0), ("cycle:2", 1)], "{found:#?}");
+    // A retry is told as one all the same, with the reason.
+    assert!(found[0].failed && found[0].why_failed == found[1].why_failed, "{found:#?}");
+}
+
+#[test]
 fn an_empty_day_says_so_in_every_form() {
     let day = day(&Tree::new());
     assert_eq!(day.human(&TimeZone::UTC), "2026-11-20 (UTC): nothing was executed.\n");
@@ -443,8 +563,8 @@ fn a_tired_person_reads_it_right() {
         key: "reread:a".to_owned(),
         description: "It was read again.".to_owned(),
         proposed_change: "Read it once.".to_owned(),
-        tokens: 1,
-        cost_usd: 1.0,
+        tokens: Some(1),
+        cost_usd: Some(1.0),
         basis: crate::advice::Basis::Measured,
         evidence: Vec::new(),
     };

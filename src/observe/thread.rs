@@ -67,6 +67,11 @@ impl Step {
         self.tokens.total().saturating_sub(self.tokens.cache_read)
     }
 
+    /// Is any of it of a model without a price?
+    pub fn has_unpriced(&self) -> bool {
+        self.unpriced_tokens > 0
+    }
+
     /// Dollars for a token that it read from the cache; 0 if it read none.
     pub(crate) fn price_of_a_read(&self, models: &Models) -> f64 {
         let used = self.billable.tokens;
@@ -101,8 +106,20 @@ pub(crate) struct Call {
     pub what: Option<Arc<str>>,
     /// It runs tests or checks.
     pub is_check: bool,
+    /// Names for what it does: a later call with one of them makes good that it failed. None:
+    /// it only looks, and may fail.
+    pub subjects: Box<[u64]>,
     /// What came back.
     pub output: Option<Output>,
+    /// Why it failed, or what it says that failed: harmless, and short.
+    pub error: Option<Box<str>>,
+}
+
+impl Call {
+    /// Did it fail, by its status or by what it says of tests?
+    pub fn has_failed(&self) -> bool {
+        self.output.is_some_and(|said| said.is_error || (self.is_check && said.tells_failure))
+    }
 }
 
 /// What a call does to files.
@@ -155,6 +172,17 @@ pub(crate) struct Words {
     pub unix_ms: i64,
     /// The beginning and the end of it.
     pub text: String,
+}
+
+/// What it cost to have something in the context.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Carried {
+    /// Dollars, of models with a price.
+    pub usd: f64,
+    /// Requests that had it.
+    pub requests: u64,
+    /// Some of them have no price.
+    pub has_unpriced: bool,
 }
 
 impl Thread {
@@ -212,24 +240,26 @@ impl Thread {
 
     /// What it cost that `tokens` came into the context after the step `at`: written by the
     /// next request, or sent as plain input, and read by those after it until the context
-    /// begins anew. Dollars, and how many requests carried them, [`CARRIED_MAX`] at most.
-    pub(crate) fn carried(&self, at: usize, tokens: u64, models: &Models) -> (f64, u64) {
-        let (mut usd, mut requests) = (0.0, 0);
+    /// begins anew; by [`CARRIED_MAX`] requests at most.
+    pub(crate) fn carried(&self, at: usize, tokens: u64, models: &Models) -> Carried {
+        let has_unpriced = self.steps.get(at).is_some_and(Step::has_unpriced);
+        let mut carried = Carried { usd: 0.0, requests: 0, has_unpriced };
         for (next, step) in self.steps.iter().enumerate().skip(at + 1).take(CARRIED_MAX) {
             if next > at + 1 && self.begins_anew(next) {
                 break;
             }
             let used = step.billable.tokens;
-            usd += match next == at + 1 {
+            carried.usd += match next == at + 1 {
                 true => {
                     let without = without_fresh(used, tokens);
                     step.cost_with(models, used) - step.cost_with(models, without)
                 }
                 false => step.read_usd * used.cache_read.min(tokens) as f64,
             };
-            requests += 1;
+            carried.requests += 1;
+            carried.has_unpriced |= step.has_unpriced();
         }
-        (usd, requests)
+        carried
     }
 
     /// The first step that changes a file, what is only kept in the books aside.
@@ -272,7 +302,7 @@ mod tests {
         let step = thread.steps[0].clone();
         for (steps, requests) in [(1, 0), (3, 2), (CARRIED_MAX + 100, CARRIED_MAX as u64)] {
             thread.steps.resize(steps, step.clone());
-            assert_eq!(thread.carried(0, 5, Models::builtin()).1, requests);
+            assert_eq!(thread.carried(0, 5, Models::builtin()).requests, requests);
         }
     }
 }

@@ -35,20 +35,22 @@ const LINES: &[&str] = &["FAIL", "FAILURES!", "ERRORS!", "BUILD FAILURE", "** TE
 /// What a run begins with: what the one before it said counts no more.
 const ANEW: &[&str] = &["Finished `test` profile", "test session starts"];
 
-/// Does it say that something failed, and nothing later in it begins anew?
-pub(crate) fn tells_failure(output: &str) -> bool {
+/// The last line that says that something failed, if nothing later in it begins anew.
+pub(crate) fn failure(output: &str) -> Option<String> {
     let mut from = output.len().saturating_sub(END_BYTES);
     while !output.is_char_boundary(from) {
         from += 1;
     }
-    let mut failed = false;
+    let mut failed = None;
     for line in output[from..].lines() {
         let line = plain(line);
         let line = line.trim().trim_start_matches(['✖', '✘', 'ℹ', '#']).trim_start();
         if ANEW.iter().any(|anew| line.trim_start_matches(['=', ' ']).starts_with(anew)) {
-            failed = false;
+            failed = None;
         }
-        failed |= is_failure(line);
+        if is_failure(line) {
+            failed = Some(line.to_owned());
+        }
     }
     failed
 }
@@ -59,6 +61,7 @@ fn is_failure(line: &str) -> bool {
         || is_named(line)
         || is_diagnosis(line)
         || is_bad_sum(line)
+        || is_bare_sum(line)
 }
 
 /// A single test or file that failed, by name.
@@ -78,6 +81,17 @@ fn is_diagnosis(line: &str) -> bool {
         (before.is_empty() || before.ends_with(": ") || before.ends_with(" - "))
             && code.starts_with(|c: char| c.is_ascii_digit())
     })
+}
+
+/// `1 failed, 2 passed`, and nothing else.
+fn is_bare_sum(line: &str) -> bool {
+    const OTHERS: &[&str] =
+        &["deselected", "ignored", "passed", "pending", "skipped", "total", "warning", "warnings"];
+    let is_part = |part: &str| {
+        let (count, word) = part.trim().split_once(' ').unwrap_or_default();
+        count.parse::<u64>().is_ok() && (BAD.contains(&word) || OTHERS.contains(&word))
+    };
+    line.contains(", ") && line.split(',').all(is_part) && counts_bad(line)
 }
 
 /// A sum of a run with something bad in it that is more than none.
@@ -147,6 +161,10 @@ fn plain(line: &str) -> std::borrow::Cow<'_, str> {
 mod tests {
     use super::*;
 
+    fn tells_failure(output: &str) -> bool {
+        failure(output).is_some()
+    }
+
     #[test]
     fn what_runners_end_with_tells_a_failure() {
         for output in [
@@ -158,6 +176,8 @@ mod tests {
             "===== 1 failed, 3 passed in 0.12s =====",
             "2 failed, 1 warning in 61.00s (0:01:01)",
             "1 error in 0.03s",
+            "1 failed, 2 passed",
+            "2 passed, 1 error",
             "FAILED tests/test_a.py::test_b - assert 1 == 2",
             "Ran 3 tests in 0.001s\n\nFAILED (failures=1)",
             "Tests:       1 failed, 2 passed, 3 total",
@@ -224,6 +244,9 @@ mod tests {
             "handles error TSX",
             "make: [Makefile:3: lint] Error 1 (ignored)",
             "npm warn deprecated glob@7",
+            "3 passed, 0 failed",
+            "1 failed login, 2 passed",
+            "2 errors, that is all",
         ] {
             assert!(!tells_failure(output), "{output}");
         }

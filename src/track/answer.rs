@@ -65,10 +65,10 @@ pub struct Recommendation {
     pub description: String,
     /// A diff, or an instruction.
     pub proposed_change: String,
-    /// Tokens at stake in the period.
-    pub tokens: u64,
-    /// Dollars at stake in the period.
-    pub cost_usd: Usd,
+    /// Tokens at stake in the period; null where nobody can tell.
+    pub tokens: Option<u64>,
+    /// Dollars at stake in the period; null where nobody can tell, and without a price.
+    pub cost_usd: Option<Usd>,
     /// How sure both are.
     pub basis: Basis,
 }
@@ -162,7 +162,7 @@ impl Report {
             description: advice.description,
             proposed_change: advice.proposed_change,
             tokens: advice.tokens,
-            cost_usd: Usd(advice.cost_usd),
+            cost_usd: advice.cost_usd.map(Usd),
             basis: advice.basis,
         });
         Self {

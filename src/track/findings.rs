@@ -57,8 +57,8 @@ struct Light {
     sum: Sum,
     entries: u64,
     tasks: Vec<String>,
-    /// What the same tokens cost less at the cheaper model's list price.
-    saved_usd: f64,
+    /// What the same tokens cost less at the cheaper model's list price, where both have one.
+    saved_usd: Option<f64>,
 }
 
 impl Light {
@@ -69,7 +69,7 @@ impl Light {
         // A model without a price may have been told with a cost.
         let own = entry.model.as_deref().and_then(price).or(entry.estimated_cost);
         if let (Some(own), Some(cheap)) = (own, price(cheaper)) {
-            self.saved_usd += (own - cheap).max(0.0);
+            *self.saved_usd.get_or_insert(0.0) += (own - cheap).max(0.0);
         }
     }
 }
@@ -169,8 +169,8 @@ impl Found {
                 "Add to the delegation rules:\nDo not split a task among agents that would use {few} \
                  tokens or less each; give it to one agent."
             ),
-            tokens,
-            cost_usd: text::to_micros(usd),
+            tokens: Some(tokens),
+            cost_usd: (usd > 0.0).then(|| text::to_micros(usd)),
             basis: Basis::Estimated,
             evidence: named,
         });
@@ -222,8 +222,8 @@ impl Found {
                                   twice while it is as it was; write what the next task needs to \
                                   know of it into the project's summary."
                         .into(),
-                tokens: 0,
-                cost_usd: 0.0,
+                tokens: None,
+                cost_usd: None,
                 basis: Basis::Estimated,
                 evidence: Vec::new(),
             });
@@ -252,21 +252,22 @@ fn overuse_advice(key: String, model: &str, cheaper: &str, light: &Light) -> Adv
     let mut tasks = light.tasks.clone();
     tasks.sort_unstable();
     tasks.dedup();
+    let less = light.saved_usd.map_or_else(String::new, |usd| {
+        format!(", and at list prices the same tokens cost {} less", text::usd(usd))
+    });
     Advice {
         topic: Topic::CheaperModel,
         key,
         description: format!(
-            "{model} did light work (little in, little out) in {}: {cheaper} does it as well, and at \
-             list prices the same tokens cost {} less.",
+            "{model} did light work (little in, little out) in {}: {cheaper} does it as well{less}.",
             text::count(tasks.len() as u64, "task", "tasks"),
-            text::usd(light.saved_usd)
         ),
         proposed_change: format!(
             "Add to the model selection rules:\nFor light work (file search, pattern matching, \
              single lookups) use {cheaper}, not {model}."
         ),
-        tokens: light.sum.total.tokens,
-        cost_usd: text::to_micros(light.saved_usd),
+        tokens: Some(light.sum.total.tokens),
+        cost_usd: light.saved_usd.map(text::to_micros),
         basis: Basis::Estimated,
         evidence: tasks.into_iter().take(MAX_EVIDENCE).collect(),
     }

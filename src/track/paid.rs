@@ -3,7 +3,7 @@
 use super::findings;
 use super::review::{Earlier, Last};
 use super::sums;
-use crate::advice::{Measure, Topic};
+use crate::advice::{Advice, Measure, Topic};
 use crate::text;
 
 /// Recommendations that wait for a verdict; the newest.
@@ -105,16 +105,16 @@ fn line(given: &Earlier, since: &str, now: Option<&Measure>) -> String {
     // Of what was at stake in that period, as much as the figure fell.
     let share = 1.0 - now.max(0.0) / then.value;
     let none_left = if now <= 0.0 { "none of it is left, " } else { "" };
-    let tokens = (advice.tokens as f64 * share).round() as u64;
-    if advice.tokens == 0 && advice.cost_usd == 0.0 {
+    let saved = Advice {
+        tokens: advice.tokens.map(|tokens| (tokens as f64 * share).round() as u64),
+        cost_usd: advice.cost_usd.map(|usd| usd * share),
+        ..advice.clone()
+    };
+    let Some(saved) = saved.stake_words(" / ") else {
         return format!("{figures}: paid, {none_left}how much cannot be told.");
-    }
+    };
     let days = text::count(u64::from(*days), "day", "days");
-    format!(
-        "{figures}: paid, {none_left}about {} tokens / {} in {days}.",
-        text::grouped(tokens),
-        text::usd(advice.cost_usd * share)
-    )
+    format!("{figures}: paid, {none_left}about {saved} in {days}.")
 }
 
 fn amount(value: f64, unit: &str) -> String {
@@ -158,8 +158,8 @@ mod tests {
             key: key.into(),
             description: "d".into(),
             proposed_change: "c".into(),
-            tokens: 100_000,
-            cost_usd: 2.0,
+            tokens: Some(100_000),
+            cost_usd: Some(2.0),
             basis: Basis::Measured,
             evidence: Vec::new(),
         }
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_nobody_measured_has_no_sum_that_it_paid() {
-        let nothing = Advice { tokens: 0, cost_usd: 0.0, ..advice("x") };
+        let nothing = Advice { tokens: None, cost_usd: None, ..advice("x") };
         let last = last(vec![measure("x", 30.0)], vec![nothing]);
         let line = "- x: 30 tokens per cycle then, 15 now: paid, how much cannot be told.\n";
         assert_eq!(compare(&last, at(&[measure("x", 15.0)])).0, line);

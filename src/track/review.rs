@@ -123,9 +123,7 @@ pub(super) fn of(
     let own = findings::of(logs, advised, Models::in_force());
     let mut advice: Vec<Advice> = own.advised.advice.clone();
     advice.extend(advised.advice.iter().cloned());
-    advice.sort_by(|a, b| {
-        b.cost_usd.total_cmp(&a.cost_usd).then(b.tokens.cmp(&a.tokens)).then(a.key.cmp(&b.key))
-    });
+    advice.sort_by(Advice::by_stake);
     advice.truncate(MAX_ADVICE);
     let mut measures = own.advised.measures.clone();
     for measure in &advised.measures {
@@ -274,18 +272,14 @@ fn finding_of(advice: &Advice) -> String {
 /// What to do, and what is at stake.
 fn recommendation(advice: &Advice) -> String {
     let what = sums::plain(instruction(advice));
-    if advice.tokens == 0 && advice.cost_usd == 0.0 {
+    let Some(stake) = advice.stake_words(", ") else {
         return format!("{what} What is at stake cannot be told.");
-    }
+    };
     let basis = match advice.basis {
         Basis::Measured => "measured",
         Basis::Estimated => "estimated",
     };
-    format!(
-        "{what} At stake: {} tokens, {} ({basis}).",
-        text::grouped(advice.tokens),
-        text::usd(advice.cost_usd)
-    )
+    format!("{what} At stake: {stake} ({basis}).")
 }
 
 /// The first sentence of the proposed change; of a diff, what was found.

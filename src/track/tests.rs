@@ -261,8 +261,8 @@ fn a_review_is_the_seeds_template_and_the_next_says_whether_it_paid() {
             description: "Each cycle reads 12,000 tokens before its first change.".into(),
             proposed_change: "Add to CLAUDE.md:\n# not a heading\nRead dev-docs/tasks.md first."
                 .into(),
-            tokens: 100_000,
-            cost_usd: 2.0,
+            tokens: Some(100_000),
+            cost_usd: Some(2.0),
             basis: Basis::Measured,
             evidence: vec!["session a".into(), "session b".into()],
         }],
@@ -422,8 +422,8 @@ fn advice_waits_for_its_verdict_until_there_was_a_session() {
         key: "handoff:p".into(),
         description: "Sessions read much.".into(),
         proposed_change: "Do not.".into(),
-        tokens: 100_000,
-        cost_usd: 2.0,
+        tokens: Some(100_000),
+        cost_usd: Some(2.0),
         basis: Basis::Measured,
         evidence: Vec::new(),
     };
@@ -467,7 +467,7 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
         (&json!("context_reuse"), &json!("estimated"))
     );
     // Which of it was too much, nobody measured.
-    assert_eq!((&list[0]["tokens"], &list[0]["cost_usd"]), (&json!(0), &json!(0.0)));
+    assert_eq!((&list[0]["tokens"], &list[0]["cost_usd"]), (&json!(null), &json!(null)));
     let text = lab.read("reports/usage-review-2025-11-28.md");
     assert!(text.contains("**Much input for little output**: 200,000 tokens"), "{text}");
     assert!(text.contains("What is at stake cannot be told."), "{text}");
@@ -479,8 +479,8 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
             key: "reread:/home/p/src/a.rs".into(),
             description: "src/a.rs was read again.".into(),
             proposed_change: "Do not.".into(),
-            tokens: 9_000,
-            cost_usd: 0.05,
+            tokens: Some(9_000),
+            cost_usd: Some(0.05),
             basis: Basis::Measured,
             evidence: Vec::new(),
         }],
@@ -490,6 +490,30 @@ fn much_input_for_little_output_is_told_as_that_and_files_by_name() {
     let text = lab.read("reports/usage-review-2025-11-28.md");
     assert!(text.contains("1. **High context reread rate**: 200,000 tokens"), "{text}");
     assert!(text.contains("Read again unchanged: /home/p/src/a.rs."), "{text}");
+}
+
+#[test]
+fn what_has_no_price_is_told_without_dollars() {
+    let lab = Lab::new();
+    lab.take(&seed());
+    let advised = Advised {
+        measures: Vec::new(),
+        advice: vec![Advice {
+            topic: Topic::Handoff,
+            key: "handoff:/home/p".into(),
+            description: "Sessions load much.".into(),
+            proposed_change: "Load less.".into(),
+            tokens: Some(9_000),
+            cost_usd: None,
+            basis: Basis::Measured,
+            evidence: Vec::new(),
+        }],
+    };
+    let said = lab.ask(NOW, &json!({"mode": "review_period"}), advised).unwrap();
+    let one = &said["recommendations"][0];
+    assert_eq!((&one["tokens"], &one["cost_usd"]), (&json!(9_000), &json!(null)));
+    let text = lab.read("reports/usage-review-2025-11-28.md");
+    assert!(text.contains("Load less. At stake: 9,000 tokens (measured)."), "{text}");
 }
 
 #[test]
