@@ -25,6 +25,8 @@ pub(super) struct Errand {
     pub(super) known: Option<u32>,
     /// `None`: from the beginning.
     pub(super) from: Option<Mark>,
+    /// So much of what will be read was read before: the beginning of a line that had no end.
+    pub(super) again_bytes: u64,
     /// If nothing of it is as it was, it is another file and not that one.
     pub(super) may_be_new: bool,
 }
@@ -74,7 +76,13 @@ pub(super) fn plan(known: &[Known], found: &[Transcript]) -> Plan {
         let inode = (print.dev, print.ino);
         let here = at_path.get(found.path.as_path()).copied();
         let Some(known) = here.or_else(|| by_inode.get(&inode).copied()) else {
-            plan.read.push(Errand { found: number, known: None, from: None, may_be_new: false });
+            plan.read.push(Errand {
+                found: number,
+                known: None,
+                from: None,
+                again_bytes: 0,
+                may_be_new: false,
+            });
             continue;
         };
         let is_moved = here.is_none();
@@ -90,6 +98,7 @@ pub(super) fn plan(known: &[Known], found: &[Transcript]) -> Plan {
             found: number,
             known: Some(known.no),
             from: Some(known.mark).filter(|_| is_grown),
+            again_bytes: known.print.bytes.saturating_sub(known.mark.bytes),
             may_be_new: is_moved,
         });
     }

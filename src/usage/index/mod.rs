@@ -277,6 +277,7 @@ fn take_in(
     let names_before = names.all().len();
     let errands: Vec<_> = plan.read.iter().map(|to| found[to.found].errand(to.from)).collect();
     let (fetched, bytes_read) = fetch::all(&errands, &names);
+    let bytes_read = bytes_read.saturating_sub(again_bytes(&plan, &fetched));
     let names = names.all();
     for (no, name) in names.iter().enumerate().skip(names_before) {
         tx.execute("INSERT INTO models (no, name) VALUES (?1, ?2)", params![no as i64, name])?;
@@ -344,6 +345,17 @@ fn note(
         parts.push((no, fetched.reading.parts));
     }
     Ok(parts)
+}
+
+/// How much of what was read had been read before.
+fn again_bytes(plan: &Plan, fetched: &[Option<Fetched>]) -> u64 {
+    let of_file = |(errand, fetched): (&known::Errand, &Option<Fetched>)| {
+        let is_whole = fetched.as_ref().is_none_or(|fetched| fetched.is_whole);
+        // Of one without a single whole line all is read again.
+        let is_grown = errand.from.is_some_and(|mark| !is_whole || mark.bytes == 0);
+        if is_grown { errand.again_bytes } else { 0 }
+    };
+    plan.read.iter().zip(fetched).map(of_file).sum()
 }
 
 /// Notes how far a transcript was read; one that is known keeps what it said first.

@@ -115,12 +115,19 @@ fn a_line_counts_while_it_is_written_and_once_when_it_is_whole() {
     let place = Place::new();
     let line = row("m1", "r1", AT, OPUS, 5);
     place.append("a.jsonl", &line.as_bytes()[..50]);
-    assert_eq!(place.seen(View::Daily).totals.responses, 0);
+    let seen = place.seen(View::Daily);
+    assert_eq!((seen.totals.responses, seen.bytes_read), (0, 50));
     place.append("a.jsonl", &line.as_bytes()[50..line.len() - 1]);
-    assert_eq!(place.seen(View::Daily).totals.responses, 1);
+    let seen = place.seen(View::Daily);
+    assert_eq!((seen.totals.responses, seen.bytes_read), (1, line.len() as u64 - 51));
     place.append("a.jsonl", b"\n");
     let seen = place.seen(View::Daily);
     assert_eq!((seen.totals.responses, seen.totals.output, seen.bad_rows), (1, 5, 0));
+    assert_eq!(seen.bytes_read, 1);
+    place.append("a.jsonl", &line.as_bytes()[..9]);
+    assert_eq!(place.seen(View::Daily).bytes_read, 9);
+    place.append("a.jsonl", &line.as_bytes()[9..]);
+    assert_eq!(place.seen(View::Daily).bytes_read, line.len() as u64 - 9);
 }
 
 #[test]
