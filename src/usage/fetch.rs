@@ -11,9 +11,9 @@ use super::reading::{Reader, Reading};
 use crate::transcript::part::digest;
 use crate::transcript::part::{Key, SharedNames};
 
-/// So many bytes before the end of a reading must be as they were for the rest to be
-/// taken as appended.
-const TAIL_BYTES: usize = 256;
+/// So many bytes at the beginning, and before the end of a reading, must be as they were for
+/// the rest to be taken as appended.
+const ENDS_BYTES: usize = 256;
 /// More threads would wait for the disk, and take memory.
 const MAX_THREADS: usize = 8;
 
@@ -22,8 +22,8 @@ const MAX_THREADS: usize = 8;
 pub(super) struct Mark {
     /// Bytes of whole lines that were taken in.
     pub(super) bytes: u64,
-    /// The digest of the last of them.
-    pub(super) tail: Key,
+    /// The digest of the first and the last of them.
+    pub(super) ends: Key,
 }
 
 /// A transcript to be read.
@@ -85,20 +85,21 @@ pub(super) fn all(errands: &[Errand<'_>], names: &SharedNames) -> (Vec<Option<Fe
 
 fn fetch(errand: &Errand<'_>, reader: &mut Reader<'_>) -> io::Result<Fetched> {
     let mut file = places::open(errand.path)?;
-    let is_grown = |from: &Mark| tail(&file, from.bytes).is_ok_and(|tail| tail == from.tail);
+    let is_grown = |from: &Mark| ends(&file, from.bytes).is_ok_and(|ends| ends == from.ends);
     let from = errand.from.filter(is_grown).map_or(0, |from| from.bytes);
     file.seek(SeekFrom::Start(from))?;
     let reading = reader.read(&file)?;
     let bytes = from + reading.whole_bytes;
-    let mark = Mark { bytes, tail: tail(&file, bytes)? };
+    let mark = Mark { bytes, ends: ends(&file, bytes)? };
     Ok(Fetched { reading, mark, is_whole: from == 0 })
 }
 
-/// The digest of the last bytes before `end`.
-fn tail(file: &File, end: u64) -> io::Result<Key> {
-    let mut last = [0; TAIL_BYTES];
-    let count = end.min(TAIL_BYTES as u64);
-    let last = &mut last[..count as usize];
+/// The digest of the first bytes, and of the last before `end`.
+fn ends(file: &File, end: u64) -> io::Result<Key> {
+    let mut both = [0; 2 * ENDS_BYTES];
+    let count = end.min(ENDS_BYTES as u64);
+    let (first, last) = both[..2 * count as usize].split_at_mut(count as usize);
+    file.read_exact_at(first, 0)?;
     file.read_exact_at(last, end - count)?;
-    Ok(digest(last))
+    Ok(digest(&both[..2 * count as usize]))
 }

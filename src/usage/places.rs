@@ -185,7 +185,8 @@ pub(crate) fn agent_type(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     let file = open(&path.with_extension("meta.json")).ok()?;
     file.take(META_MAX_BYTES).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice::<Meta>(&bytes).ok().map(|meta| meta.agent_type)
+    let meta = serde_json::from_slice::<Meta>(&bytes).ok()?;
+    Some(meta.agent_type).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

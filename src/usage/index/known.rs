@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn known(no: u32, path: &str, print: Print) -> Known {
-        Known { no, path: path.into(), print, mark: Mark { bytes: print.bytes, tail: [7; 16] } }
+        Known { no, path: path.into(), print, mark: Mark { bytes: print.bytes, ends: [7; 16] } }
     }
 
     /// What becomes of `found`: its number, from where it is read.

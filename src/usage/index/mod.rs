@@ -386,7 +386,7 @@ fn note_read(
         print.bytes.cast_signed(),
         print.mtime_ns,
         fetched.mark.bytes.cast_signed(),
-        fetched.mark.tail,
+        fetched.mark.ends,
         said.session,
         said.cwd,
         said.agent_type,
@@ -420,5 +420,6 @@ fn sources(db: &Connection) -> rusqlite::Result<Account> {
         account.bad_rows += row.get::<_, i64>(4)?.cast_unsigned();
         account.unidentified_rows += row.get::<_, i64>(5)?.cast_unsigned();
     }
+    account.give_subagents_their_projects();
     Ok(account)
 }

@@ -228,7 +228,7 @@ pub(super) fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         no: row.get(0)?,
         path: path(row.get_ref(1)?.as_blob()?),
         print,
-        mark: Mark { bytes: number(6)?, tail: row.get(7)? },
+        mark: Mark { bytes: number(6)?, ends: row.get(7)? },
     })
 }
 

@@ -146,6 +146,23 @@ fn what_was_counted_stays_when_the_transcript_goes_or_is_written_anew() {
 }
 
 #[test]
+fn what_was_written_anew_and_is_longer_is_read_whole() {
+    let place = Place::new();
+    // The last bytes are the same in all of them.
+    let of = |id: &str| {
+        let row = row(id, id, AT, OPUS, 5);
+        let same = format!(r#","text":"{}"}}"#, "x".repeat(300));
+        format!("{}{same}\n", row.trim_end().strip_suffix('}').unwrap())
+    };
+    place.append("a.jsonl", (of("m1") + &of("m2")).as_bytes());
+    assert_eq!(place.seen(View::Daily).totals.responses, 2);
+    let anew = of("m3") + &of("m4") + &of("m5");
+    fs::write(place.file("a.jsonl"), &anew).unwrap();
+    let seen = place.seen(View::Daily);
+    assert_eq!((seen.totals.responses, seen.bytes_read), (5, anew.len() as u64));
+}
+
+#[test]
 fn a_transcript_that_moved_is_not_another() {
     let place = Place::new();
     place.append("a.jsonl", row("m1", "r1", AT, OPUS, 5).as_bytes());
