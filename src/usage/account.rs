@@ -117,6 +117,19 @@ impl Account {
         several
     }
 
+    /// A subagent works for the project of its session, wherever its own directory is.
+    pub(super) fn give_subagents_their_projects(&mut self) {
+        let is_main = |source: &&Source| source.agent.is_none();
+        let mains = self.sources.iter().filter(is_main);
+        let projects: HashMap<String, String> =
+            mains.map(|source| (source.session.clone(), source.project.clone())).collect();
+        for source in self.sources.iter_mut().filter(|source| source.agent.is_some()) {
+            if let Some(project) = projects.get(&source.session) {
+                source.project.clone_from(project);
+            }
+        }
+    }
+
     /// Reads all transcripts below these directories, and keeps nothing of it. One that
     /// cannot be read counts among the damage.
     pub fn of(config_dirs: &[PathBuf], models: &Models) -> Self {
@@ -139,6 +152,7 @@ impl Account {
             account.sources.push(Source::of(transcript.path.clone(), said));
             parts.push(reading.parts);
         }
+        account.give_subagents_their_projects();
         account.models = names.all();
         account.cells = in_order(cells(&parts, &account.models, models));
         account
