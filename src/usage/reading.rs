@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use memchr::{memchr, memmem, memrchr};
+use serde::de::IgnoredAny;
 
 use super::glance::{self, Found, Glance, Reply};
 use crate::models::TokenCounts;
@@ -18,6 +19,8 @@ use crate::transcript::tail::MAX_LINE_BYTES;
 
 /// As much is read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Lines up to that are looked at whole.
+const SHORT_LINE_BYTES: usize = 256;
 
 /// What a transcript tells of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -139,9 +142,10 @@ impl<'n> Reader<'n> {
                 if reading.cwd.is_none() {
                     note(&glance::glance(line), reading);
                 }
-                return;
-            }
-            if memchr(0, line).is_none() && self.glance(line, reading) {
+                if is_plausible(line) {
+                    return;
+                }
+            } else if memchr(0, line).is_none() && self.glance(line, reading) {
                 return;
             }
         }
@@ -259,6 +263,15 @@ impl<'n> Reader<'n> {
                 self.last.2 = usize::MAX;
             }
         }
+    }
+}
+
+/// Is a line in braces likely to be JSON? Short ones are looked at whole; of long ones, which
+/// are most of a transcript, only the first sign.
+fn is_plausible(line: &[u8]) -> bool {
+    match line.len() {
+        0..=SHORT_LINE_BYTES => serde_json::from_slice::<IgnoredAny>(line).is_ok(),
+        _ => matches!(line[1..].trim_ascii_start().first(), Some(b'"' | b'}')),
     }
 }
 
