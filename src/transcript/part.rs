@@ -12,10 +12,10 @@
 //! - for a response that was cut off, a third of a token per character, if no row has more
 //!   than the placeholder it began with.
 //!
-//! Where the main thread has a message, its copies elsewhere under other requests do not
-//! count; unless the main thread has it from several requests, for then this server's
-//! message ids do not identify anything and the requests do. What only subagents have is
-//! one response as well. What counts belongs to the file that told of it first.
+//! A message that the main thread has from one request, or from none, is one response: what
+//! files of subagents have of it under other requests are copies. If the main thread has it
+//! from several, this server's message ids do not identify anything and the requests do.
+//! What counts belongs to the file that told of it first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -397,7 +397,7 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
     let responses: Vec<Owned> = responses.map(|told| Owned::of(told, names)).collect();
     let main = responses.iter().filter(|response| response.part.is_main).count();
     let named = responses.iter().filter(|response| response.part.request.is_some()).count();
-    if main == 0 && named <= COPIES_MAX {
+    if main <= 1 && named <= COPIES_MAX {
         let one = responses.into_iter().reduce(|mut one, other| {
             one.take_in(&other, names);
             one

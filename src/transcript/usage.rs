@@ -92,7 +92,7 @@ impl Counts {
 
     /// All that is told of it is one response.
     fn are_copies(self) -> bool {
-        self.main == 0 && self.named as usize <= COPIES_MAX
+        self.main <= 1 && self.named as usize <= COPIES_MAX
     }
 }
 
@@ -372,12 +372,8 @@ mod tests {
         for id in ids {
             let mut named: Vec<Option<u8>> =
                 keys.iter().filter(|key| key.0 == id && key.1.is_some()).map(|key| key.1).collect();
-            let main = named.iter().filter(|request| in_main(id, **request)).count();
-            if main == 1 {
-                named.retain(|request| in_main(id, *request));
-            }
             let all = || lines.iter().filter(|l| l.group() == Some(id));
-            if main == 0 {
+            if named.iter().filter(|request| in_main(id, **request)).count() <= 1 {
                 named.clear();
             }
             let are_copies = named.is_empty();

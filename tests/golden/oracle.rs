@@ -111,6 +111,17 @@ impl Truth {
             files.push(Transcript::new(&path, &rows));
         }
         truth.files = files.len() as u64;
+        // A subagent works for the project of its session.
+        let mains: BTreeMap<String, String> = files
+            .iter()
+            .filter(|file| file.agent == "main")
+            .map(|file| (file.session.clone(), file.project.clone()))
+            .collect();
+        for file in files.iter_mut().filter(|file| file.agent != "main") {
+            if let Some(project) = mains.get(&file.session) {
+                file.project.clone_from(project);
+            }
+        }
         let mut messages: BTreeMap<&str, Vec<&Telling>> = BTreeMap::new();
         for telling in &tellings {
             messages.entry(&telling.message).or_default().push(telling);
@@ -146,8 +157,13 @@ impl Truth {
                 // Control characters within texts are no JSON, but harm nothing here.
                 let piece = String::from_utf8_lossy(piece).replace(|c: char| c < ' ', " ");
                 let piece = piece.trim_ascii();
-                // What speaks of no usage is taken for whole if it looks so.
-                let looks_whole = piece.starts_with('{') && piece.ends_with('}');
+                // What is long and speaks of no usage is taken for whole if it looks so.
+                let first = piece.strip_prefix('{').unwrap_or_default().trim_ascii_start();
+                let is_short = piece.len() <= 256;
+                let looks_whole = piece.starts_with('{')
+                    && piece.ends_with('}')
+                    && (is_short || first.starts_with(['"', '}']))
+                    && (!is_short || serde_json::from_str::<Value>(piece).is_ok());
                 match row(piece) {
                     Some(row) => before.push(row),
                     None if looks_whole && !piece.contains("\"usage\"") => {}
@@ -367,16 +383,15 @@ fn responses<'t>(tellings: &[&'t Telling]) -> Vec<Vec<&'t Telling>> {
         tellings.iter().copied().filter(|t| t.request.as_ref() == Some(request)).collect()
     };
     let mut responses: Vec<Vec<&Telling>> = requests.into_iter().map(of).collect();
-    // A message id that the main thread has from one request is that one: the others are
-    // copies. From several, it identifies nothing.
-    let is_main = |told: &Vec<&Telling>| told.iter().any(|telling| !telling.is_side);
-    let main = responses.iter().filter(|told| is_main(told)).count();
-    if main == 1 {
-        responses.retain(is_main);
-    }
-    // What only subagents have is one response.
-    if main == 0 && responses.len() <= 256 {
+    // A message that the main thread has from one request, or from none, is one response:
+    // the others are copies. From several, its id identifies nothing.
+    let is_main = |told: &&Vec<&Telling>| told.iter().any(|telling| !telling.is_side);
+    let main = responses.iter().filter(is_main).count();
+    if main <= 1 && responses.len() <= 256 {
         return vec![tellings.to_vec()];
+    }
+    if main == 1 {
+        responses.retain(|told| is_main(&told));
     }
     // Rows without a request are of the only one, or are all there is.
     let bare: Vec<&Telling> =
