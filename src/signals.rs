@@ -5,6 +5,11 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tokio::sync::mpsc;
 
+use crate::clock::Timestamp;
+
+/// A signal that comes again so soon from `timeout` is the same.
+const ECHO_MS: u64 = 1_000;
+
 /// Takes over the signals that end a run; each arrives as its number. A HUP
 /// that was ignored from the start (`nohup`) stays ignored.
 ///
@@ -18,13 +23,27 @@ pub fn take() -> io::Result<mpsc::UnboundedReceiver<i32>> {
     }
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
+        let mut last = None;
         for number in signals.forever() {
-            if tell.send(number).is_err() {
+            let now_ms = Timestamp::now().boot_ms;
+            let is_echo = last.is_some_and(|(same, at_ms)| {
+                same == number && now_ms.saturating_sub(at_ms) <= ECHO_MS && is_below_timeout()
+            });
+            last = Some((number, now_ms));
+            if !is_echo && tell.send(number).is_err() {
                 break;
             }
         }
     })?;
     Ok(told)
+}
+
+/// `timeout` sends a signal to its child and then to its whole process group, in which that
+/// is: the child has it twice, most often but not always before it looks.
+fn is_below_timeout() -> bool {
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero());
+    let name = parent.and_then(|pid| std::fs::read(format!("/proc/{pid}/comm")).ok());
+    name.is_some_and(|name| name.trim_ascii_end() == b"timeout")
 }
 
 /// The same, and a TERM when standard input ends: whoever holds its other end wants

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::{Lab, Run, endless, finisher, first_then};
 
@@ -12,6 +12,11 @@ fn by_shell(lab: &Lab, line: &str) -> Command {
     let mut command = lab.command("sh");
     command.args(["-c", line]).env("LONGHAUL", env!("CARGO_BIN_EXE_longhaul"));
     command
+}
+
+fn only_child(pid: i32) -> Pid {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    Pid::from_raw(children.trim().parse().unwrap()).unwrap()
 }
 
 fn gets_done(lines: &[&str]) {
@@ -130,7 +135,11 @@ fn a_signal_that_comes_by_way_of_timeout_is_one_signal() {
     let lab = Lab::new(endless());
     let run = Run::start(&mut by_shell(&lab, "exec timeout 1000s \"$LONGHAUL\" run --json"));
     run.wait_event("context");
+    let longhaul = only_child(run.pid());
     run.signal(Signal::TERM);
+    run.wait_event("checkpoint_requested");
+    // As when the second of the two is late.
+    kill_process(longhaul, Signal::TERM).unwrap();
     let finished = run.finished();
     assert_eq!(finished.events.last().unwrap()["exit_code"], 143, "{finished:#?}");
     assert_eq!(finished.count("checkpoint_verified"), 1, "{finished:#?}");
