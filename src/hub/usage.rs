@@ -197,6 +197,10 @@ pub(super) async fn take(hub: &Hub, mut params: Value) -> Outcome {
     }
 }
 
+fn busy(message: &str) -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+}
+
 /// How many requests are at work at a time: one review, which reads much, and besides
 /// one log, which must not wait for it. More would take the threads that the queue needs.
 pub(super) struct Desks {
@@ -216,7 +220,6 @@ impl Desks {
         &self,
         parsed: &Result<Input, Refused>,
     ) -> Result<OwnedSemaphorePermit, Failure> {
-        let busy = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
         let mode = parsed.as_ref().map(|input| input.mode);
         if let Ok(Mode::ReviewPeriod { .. }) = mode {
             let permit = Arc::clone(&self.review).try_acquire_owned();
@@ -228,7 +231,6 @@ impl Desks {
 
     /// The next turn of a log.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let busy = |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
         let turn = Arc::clone(&self.log).acquire_owned();
         match tokio::time::timeout(LOG_PATIENCE, turn).await {
             Ok(Ok(permit)) => Ok(permit),

@@ -409,10 +409,8 @@ pub(crate) fn counted(told: &[Told<'_>], names: &[String]) -> Vec<(u32, Part)> {
         .filter(|response| response.part.request.is_none() || response.part.is_main || main != 1)
         .partition(|response| response.part.request.is_some());
     // Rows that name no request are of the only one there is.
-    match &mut counted[..] {
-        [] => counted = bare,
-        [only] => bare.iter().for_each(|bare| only.take_in(bare, names)),
-        _ => {}
+    if let [only] = &mut counted[..] {
+        bare.iter().for_each(|bare| only.take_in(bare, names));
     }
     counted.into_iter().map(Owned::counted).collect()
 }
