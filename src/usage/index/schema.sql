@@ -36,9 +36,10 @@ CREATE TABLE models (
 
 -- Transcripts, also those that are gone. `first_path` never changes: it decides between
 -- two that told of a response at the same time. Up to `read_bytes` the lines are whole
--- and taken in, and `tail` is the digest of the last bytes before that; `bytes` and
--- `mtime_ns` are those of the file when it was opened. A cell or a response without
--- its file would be a mistake. `session` and `cwd` are those of its first rows.
+-- and taken in, and `tail` is the digest of the first bytes and of the last before
+-- that; `bytes` and `mtime_ns` are those of the file when it was opened. A cell or a
+-- response without its file would be a mistake. `session` and `cwd` are those of its
+-- first rows.
 CREATE TABLE files (
     no                INTEGER PRIMARY KEY,
     path              BLOB NOT NULL,
